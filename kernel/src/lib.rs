@@ -1,0 +1,9 @@
+//! Everything of this workspace that speaks to Linux, and nothing else does.
+//!
+//! All of it is synchronous: the CNI plugin must not start a runtime, and the daemon's planes have a thread of
+//! their own each. No Kubernetes word is known here.
+
+pub mod error;
+pub mod netlink;
+
+pub use error::{KernelError, Result};

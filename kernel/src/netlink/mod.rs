@@ -1,0 +1,9 @@
+//! The netlink socket and the attribute encoding that links, nf_tables and IPVS share.
+
+mod attributes;
+mod message;
+mod socket;
+
+pub use attributes::{Attribute, AttributeReader, Attributes};
+pub use message::{Message, flags};
+pub use socket::{Protocol, Socket, Verdict};

@@ -1,0 +1,239 @@
+//! One synchronous netlink socket for every protocol.
+//!
+//! It is own code of a few hundred lines, because the plugin must not start an async runtime, and because
+//! nf_tables' batches, IPVS' generic netlink and route messages all need the same four things: strict checking,
+//! sequence numbers, the kernel's own words for an error, and a dump that is repeated when a change overtook it.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::{Socket as RawSocket, SocketAddr};
+use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use super::message::{self, Message, flags};
+use crate::error::{KernelError, Result};
+
+/// How often a dump that a change overtook is asked for again before the caller hears of it.
+const DUMP_TRIES: usize = 8;
+/// No answer of the kernel takes this long; a socket must not hang a plugin for ever.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Room for one datagram; the kernel never sends more than 32 KiB of a dump at once.
+const RECEIVE_BUFFER: usize = 128 * 1024;
+
+/// The netlink families this workspace uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Links, addresses, routes, rules, neighbours.
+    Route,
+    /// nf_tables and conntrack.
+    Netfilter,
+    /// IPVS, FoU.
+    Generic,
+}
+
+/// What the kernel says to one message of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The sequence number of the message it answers.
+    pub sequence: u32,
+    /// `None` is an acknowledgement; else the error number and the kernel's words.
+    pub refusal: Option<(Errno, Option<String>)>,
+}
+
+/// A netlink socket. It belongs to the network namespace it was opened in, wherever its owner goes later.
+#[derive(Debug)]
+pub struct Socket {
+    inner: RawSocket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens a socket in the calling thread's network namespace.
+    pub fn open(protocol: Protocol) -> Result<Self> {
+        let number = match protocol {
+            Protocol::Route => NETLINK_ROUTE,
+            Protocol::Netfilter => NETLINK_NETFILTER,
+            Protocol::Generic => NETLINK_GENERIC,
+        };
+        let failed =
+            |error: std::io::Error| KernelError::io(format!("open a {protocol:?} netlink socket"), &error);
+        let mut inner = RawSocket::new(number).map_err(failed)?;
+        inner.bind_auto().map_err(failed)?;
+        inner.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
+        inner.set_ext_ack(true).map_err(failed)?;
+        inner.set_cap_ack(true).map_err(failed)?;
+        // Old kernels lack it; they then answer a filtered dump with everything, and the readers filter anyway.
+        let _ = inner.set_netlink_get_strict_chk(true);
+        let socket = Self { inner, sequence: 0, buffer: vec![0; RECEIVE_BUFFER] };
+        socket.set_timeout(ANSWER_TIMEOUT)?;
+        Ok(socket)
+    }
+
+    fn set_timeout(&self, timeout: Duration) -> Result<()> {
+        let value = TimeVal::milliseconds(i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX));
+        setsockopt(&self.borrow(), sockopt::ReceiveTimeout, &value)
+            .map_err(|errno| KernelError::new("set the netlink receive timeout", errno))
+    }
+
+    fn borrow(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is owned by `self.inner`, which outlives the borrow.
+        #[expect(unsafe_code, reason = "netlink-sys gives the descriptor as a raw number only")]
+        unsafe {
+            BorrowedFd::borrow_raw(self.inner.as_raw_fd())
+        }
+    }
+
+    /// Makes room for `bytes` of one message to the kernel and as much of answers. Needs CAP_NET_ADMIN.
+    pub fn grow_buffers(&self, bytes: usize) -> Result<()> {
+        setsockopt(&self.borrow(), sockopt::SndBufForce, &bytes)
+            .and_then(|()| setsockopt(&self.borrow(), sockopt::RcvBufForce, &bytes))
+            .map_err(|errno| KernelError::new(format!("grow the netlink buffers to {bytes} bytes"), errno))
+    }
+
+    /// Joins a multicast group (`RTNLGRP_*`), for a monitor.
+    pub fn join(&mut self, group: u32) -> Result<()> {
+        self.inner
+            .add_membership(group)
+            .map_err(|error| KernelError::io(format!("join netlink group {group}"), &error))
+    }
+
+    /// The sequence number for the next message.
+    pub fn next_sequence(&mut self) -> u32 {
+        // 0 is what the kernel uses for messages of its own.
+        self.sequence = self.sequence.checked_add(1).unwrap_or(1);
+        self.sequence
+    }
+
+    /// Sends one request and waits for the kernel's acknowledgement; the messages that came before it are returned.
+    ///
+    /// `operation` names what is tried, for the error.
+    pub fn request(
+        &mut self,
+        operation: &str,
+        kind: u16,
+        flag_bits: u16,
+        payload: &[u8],
+    ) -> Result<Vec<Message>> {
+        let sequence = self.next_sequence();
+        let mut out = Vec::with_capacity(message::HEADER + payload.len());
+        Message::write(&mut out, kind, flag_bits | flags::REQUEST | flags::ACK, sequence, payload);
+        self.send(operation, &out)?;
+        let mut answers = Vec::new();
+        loop {
+            for answer in self.receive(operation)?.into_iter().filter(|m| m.sequence == sequence) {
+                match answer.kind {
+                    message::ERROR => match answer.acknowledgement() {
+                        None => return Ok(answers),
+                        Some((errno, detail)) => {
+                            return Err(KernelError { operation: operation.to_owned(), errno, detail });
+                        }
+                    },
+                    message::DONE => return Ok(answers),
+                    _ => answers.push(answer),
+                }
+            }
+        }
+    }
+
+    /// Asks for all objects of a kind. A dump that a concurrent change made inconsistent is repeated.
+    pub fn dump(&mut self, operation: &str, kind: u16, payload: &[u8]) -> Result<Vec<Message>> {
+        for _ in 0..DUMP_TRIES {
+            if let Some(messages) = self.dump_once(operation, kind, payload)? {
+                return Ok(messages);
+            }
+        }
+        Err(KernelError::new(operation, Errno::EINTR)
+            .with_detail(format!("changes overtook the dump {DUMP_TRIES} times")))
+    }
+
+    fn dump_once(&mut self, operation: &str, kind: u16, payload: &[u8]) -> Result<Option<Vec<Message>>> {
+        let sequence = self.next_sequence();
+        let mut out = Vec::with_capacity(message::HEADER + payload.len());
+        Message::write(&mut out, kind, flags::DUMP | flags::REQUEST, sequence, payload);
+        self.send(operation, &out)?;
+        let (mut messages, mut interrupted) = (Vec::new(), false);
+        loop {
+            for answer in self.receive(operation)?.into_iter().filter(|m| m.sequence == sequence) {
+                interrupted |= answer.flags & flags::DUMP_INTERRUPTED != 0;
+                match answer.kind {
+                    message::DONE | message::ERROR => {
+                        return match answer.acknowledgement() {
+                            Some((Errno::EINTR, _)) => Ok(None),
+                            Some((errno, detail)) => {
+                                Err(KernelError { operation: operation.to_owned(), errno, detail })
+                            }
+                            None if interrupted => Ok(None),
+                            None => Ok(Some(messages)),
+                        };
+                    }
+                    message::OVERRUN => interrupted = true,
+                    _ => messages.push(answer),
+                }
+            }
+        }
+    }
+
+    /// Sends several messages as one datagram, as an nf_tables batch is. The caller has given each its sequence
+    /// number with [`Socket::next_sequence`] and reads the answers with [`Socket::receive`].
+    pub fn send(&mut self, operation: &str, bytes: &[u8]) -> Result<()> {
+        let sent = self.inner.send(bytes, 0).map_err(|error| KernelError::io(operation, &error))?;
+        if sent != bytes.len() {
+            return Err(KernelError::new(operation, Errno::EMSGSIZE)
+                .with_detail(format!("the kernel took {sent} of {} bytes", bytes.len())));
+        }
+        Ok(())
+    }
+
+    /// Appends one message with the header `kind`, `flag_bits` and `sequence` to a batch in `out`.
+    pub fn append(out: &mut Vec<u8>, kind: u16, flag_bits: u16, sequence: u32, payload: &[u8]) {
+        Message::write(out, kind, flag_bits, sequence, payload);
+    }
+
+    /// Waits for the next datagram and returns its messages.
+    ///
+    /// `ENOBUFS` means that the kernel dropped messages for want of room: a monitor then reads everything anew.
+    pub fn receive(&mut self, operation: &str) -> Result<Vec<Message>> {
+        loop {
+            let mut target = &mut self.buffer[..];
+            match self.inner.recv(&mut target, 0) {
+                Ok(received) => return Message::parse_all(&self.buffer[..received]),
+                Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
+                Err(error) if error.raw_os_error() == Some(Errno::EAGAIN as i32) => {
+                    return Err(KernelError::new(operation, Errno::ETIMEDOUT).with_detail(format!(
+                        "no answer from the kernel in {} s",
+                        ANSWER_TIMEOUT.as_secs()
+                    )));
+                }
+                Err(error) => return Err(KernelError::io(operation, &error)),
+            }
+        }
+    }
+
+    /// If `message` is an error or an acknowledgement: what it answers and how.
+    pub fn verdict(message: &Message) -> Option<Verdict> {
+        (message.kind == message::ERROR)
+            .then(|| Verdict { sequence: message.sequence, refusal: message.acknowledgement() })
+    }
+
+    /// Waits at most `timeout` until something can be read; `false` if nothing came.
+    pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut descriptors = [PollFd::new(self.borrow(), PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        match poll(&mut descriptors, limit) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => Err(KernelError::new("wait for netlink messages", errno)),
+        }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+}

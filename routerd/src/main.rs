@@ -1,0 +1,2 @@
+//! routerd.
+fn main() {}
