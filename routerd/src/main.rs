@@ -1,2 +1,6 @@
-//! routerd.
+//! The daemon of a node.
+
+mod cluster;
+mod runner;
+
 fn main() {}

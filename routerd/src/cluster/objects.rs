@@ -1,0 +1,344 @@
+//! The slim types that the index holds: only the fields that a plane reads.
+//!
+//! Both sources (the API server and a folder of YAML) turn what they read into these. A full `Pod` of ten thousand
+//! takes 340 MB, these take about 20.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use prefix::{Family, Prefix};
+
+use super::selector::Selector;
+
+/// Labels or annotations.
+pub type Labels = BTreeMap<String, String>;
+
+/// Namespace and name of an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name in it.
+    pub name: String,
+}
+
+impl ObjectName {
+    /// The name `name` in `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A transport protocol of a Service or a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// The IP protocol number.
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        })
+    }
+}
+
+impl std::str::FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "TCP" => Ok(Protocol::Tcp),
+            "UDP" => Ok(Protocol::Udp),
+            "SCTP" => Ok(Protocol::Sctp),
+            other => Err(format!("protocol {other:?} is none of TCP, UDP, SCTP")),
+        }
+    }
+}
+
+/// A node of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// The object's name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations; kube-router's settings of a node are among them.
+    pub annotations: Labels,
+    /// `spec.podCIDRs` (or `spec.podCIDR`).
+    pub pod_cidrs: Vec<Prefix>,
+    /// `status.addresses` of type InternalIP, in their order.
+    pub internal_addresses: Vec<IpAddr>,
+    /// `status.addresses` of type ExternalIP, in their order.
+    pub external_addresses: Vec<IpAddr>,
+}
+
+impl Node {
+    /// The address other nodes reach it by: the first internal, else the first external one, of `family`.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses().find(|address| Family::of(*address) == family)
+    }
+
+    /// The first address of any family.
+    pub fn primary_address(&self) -> Option<IpAddr> {
+        self.addresses().next()
+    }
+
+    /// All addresses, internal ones first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.internal_addresses.iter().chain(&self.external_addresses).copied()
+    }
+}
+
+/// A namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Its labels (the API server adds `kubernetes.io/metadata.name`; the YAML source does so too).
+    pub labels: Labels,
+}
+
+/// A port that a container declares by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContainerPort {
+    /// The name a policy may use.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number.
+    pub number: u16,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// The UID; a pod of the same name with another UID is another pod. Empty in hand-written YAML.
+    pub uid: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// `spec.nodeName`.
+    pub node: Option<String>,
+    /// `spec.hostNetwork`.
+    pub host_network: bool,
+    /// Phase Succeeded or Failed: it has no network any more.
+    pub finished: bool,
+    /// `status.podIPs` (or `status.podIP`).
+    pub addresses: Vec<IpAddr>,
+    /// Named ports of all containers, sidecars (init containers that restart always) too.
+    pub ports: Vec<ContainerPort>,
+}
+
+/// What a Service is reached by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// Inside the cluster only.
+    ClusterIp,
+    /// By a port of every node as well.
+    NodePort,
+    /// By an outside address as well.
+    LoadBalancer,
+    /// A DNS alias; nothing to program.
+    ExternalName,
+}
+
+/// One port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty if the Service has one port without a name. EndpointSlices refer to it.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port at the Service's addresses.
+    pub port: u16,
+    /// The port at every node's address.
+    pub node_port: Option<u16>,
+}
+
+/// A Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Labels,
+    /// Its kind.
+    pub kind: ServiceKind,
+    /// `spec.clusterIPs` (or `spec.clusterIP`) without `None`: empty for a headless Service.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress[].ip` whose `ipMode` is not Proxy.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// Seconds of ClientIP session affinity.
+    pub affinity_seconds: Option<u32>,
+    /// `internalTrafficPolicy: Local`.
+    pub internal_local: bool,
+    /// `externalTrafficPolicy: Local`.
+    pub external_local: bool,
+    /// `healthCheckNodePort`.
+    pub health_check_node_port: Option<u16>,
+}
+
+/// One port of an EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlicePort {
+    /// The name of the Service's port.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port at the endpoint; absent means all ports.
+    pub number: Option<u16>,
+}
+
+/// One endpoint of an EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its addresses; all mean the same endpoint and the first is used.
+    pub addresses: Vec<IpAddr>,
+    /// Takes new connections (absent counts as true).
+    pub ready: bool,
+    /// Answers, whether it terminates or not (absent counts as `ready`).
+    pub serving: bool,
+    /// Is about to end.
+    pub terminating: bool,
+    /// The node it runs on.
+    pub node: Option<String>,
+}
+
+/// An EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// The Service it belongs to (label `kubernetes.io/service-name`).
+    pub service: Option<ObjectName>,
+    /// The family of its addresses.
+    pub family: Family,
+    /// Its ports.
+    pub ports: Vec<SlicePort>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Whom a policy rule admits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyPeer {
+    /// Pods by label.
+    Pods {
+        /// Namespaces by label; `None` is the policy's own namespace.
+        namespaces: Option<Selector>,
+        /// Pods by label; the empty selector takes all.
+        pods: Selector,
+    },
+    /// Addresses.
+    Block {
+        /// The admitted prefix.
+        cidr: Prefix,
+        /// Parts of it that are not; they belong to this block alone.
+        except: Vec<Prefix>,
+    },
+}
+
+/// Which ports a policy rule admits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortMatch {
+    /// Every port of the protocol.
+    Any,
+    /// From the first to the second, both included; one port is a range of one.
+    Range(u16, u16),
+    /// The port that the destination pod calls by this name.
+    Name(String),
+}
+
+/// One port entry of a policy rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyPort {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its ports.
+    pub port: PortMatch,
+}
+
+/// One ingress or egress rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRule {
+    /// Admitted peers; empty admits everybody.
+    pub peers: Vec<PolicyPeer>,
+    /// Admitted ports; empty admits all.
+    pub ports: Vec<PolicyPort>,
+}
+
+/// A NetworkPolicy of `networking.k8s.io/v1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkPolicy {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// The pods of its namespace it isolates.
+    pub pods: Selector,
+    /// Ingress rules; `None` if the policy says nothing of ingress, an empty list refuses all.
+    pub ingress: Option<Vec<PolicyRule>>,
+    /// Egress rules, likewise.
+    pub egress: Option<Vec<PolicyRule>>,
+    /// Why parts of it cannot be programmed. Its pods are then isolated in the policy's directions: closed, not open.
+    pub invalid: Option<String>,
+}
+
+/// An interface of a pod of this node, as the plugin reported it. Its addresses count before the pod's status does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The container (sandbox) ID.
+    pub container: String,
+    /// The interface's name in the pod.
+    pub interface: String,
+    /// The pod.
+    pub pod: ObjectName,
+    /// The pod's UID, if the runtime sent it.
+    pub uid: Option<String>,
+    /// Path of the pod's network namespace.
+    pub netns: String,
+    /// The device on the node's side.
+    pub host_device: String,
+    /// The pod's addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A route that BGP has chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LearntRoute {
+    /// The destination.
+    pub prefix: Prefix,
+    /// The next hops, all equally good.
+    pub next_hops: Vec<IpAddr>,
+}

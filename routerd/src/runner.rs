@@ -1,0 +1,67 @@
+//! What every plane is, and the loop that runs it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use crate::cluster::{Change, Index};
+
+/// The pure half of a plane: from the index to what should be, key by key. It runs in the task that owns the index
+/// and must not block.
+pub trait Plane: Send + 'static {
+    /// The plane's name in status, metrics and log.
+    const NAME: &'static str;
+    /// What its work is divided by, as a Service's name or a prefix.
+    type Key: Clone + Ord + Debug + Send + 'static;
+    /// What should be in the kernel for a key.
+    type Value: Clone + PartialEq + Debug + Send + 'static;
+
+    /// Every key that may have a value.
+    fn keys(&self, index: &Index) -> BTreeSet<Self::Key>;
+    /// The keys whose value `change` may have changed; the index shows the state after it.
+    fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Self::Key>;
+    /// What should be for `key`; `None` if nothing.
+    fn desired(&self, index: &Index, key: &Self::Key) -> Option<Self::Value>;
+}
+
+/// What of the desired state is to be brought into the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope<K> {
+    /// All of it: read the kernel back, compare, repair. At start, on a timer, and when somebody else changed something.
+    Everything,
+    /// Only these keys changed since the last call.
+    Keys(BTreeSet<K>),
+}
+
+/// One thing that could not be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The object it concerns, as `Service default/web` or `route 10.244.2.0/24`.
+    pub item: String,
+    /// What was tried, why it failed and what to do.
+    pub message: String,
+    /// Worth trying again soon (a refused kernel call), or only after the object changes (a bad field).
+    pub retry: bool,
+}
+
+/// What one run of [`Apply::apply`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Kernel writes; an unchanged state has none.
+    pub writes: u64,
+    /// Objects the plane holds, by kind, for status and metrics, as `services: 12`.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// What could not be done. The rest was.
+    pub problems: Vec<Problem>,
+}
+
+/// The half of a plane that writes to the kernel, on a thread of its own.
+pub trait Apply: Send + 'static {
+    /// The plane's key.
+    type Key: Clone + Ord + Debug + Send + 'static;
+    /// The plane's value.
+    type Value: Clone + PartialEq + Debug + Send + 'static;
+
+    /// Makes the kernel hold `desired`, as far as `scope` says. It never fails as a whole: what cannot be done is a
+    /// [`Problem`] and the rest goes on.
+    fn apply(&mut self, desired: &BTreeMap<Self::Key, Self::Value>, scope: &Scope<Self::Key>) -> Report;
+}
