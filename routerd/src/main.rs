@@ -1,6 +1,7 @@
 //! The daemon of a node.
 
-mod cluster;
-mod runner;
+use std::process::ExitCode;
 
-fn main() {}
+fn main() -> ExitCode {
+    routerd::run()
+}
