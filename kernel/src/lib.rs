@@ -5,5 +5,9 @@
 
 pub mod error;
 pub mod netlink;
+pub mod netns;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::{KernelError, Result};
+pub use netns::NetNs;
