@@ -1,0 +1,130 @@
+//! The command line: made from the table, with the syntax of Go's pflag.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::kind::Kind;
+use super::table::{Effect, Flag, GROUPS, flags};
+use super::values::Values;
+use super::{ConfigErrors, FlagError};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run the daemon.
+    Run(Values),
+    /// Ask the running daemon for its status.
+    Status {
+        /// As JSON.
+        json: bool,
+        /// The folder of the daemon's sockets.
+        run_dir: String,
+    },
+    /// Print this text (help, version) and be done.
+    Print(String),
+}
+
+/// The command, with every flag of the table.
+pub fn command() -> Command {
+    let status = Command::new("status")
+        .about("Show the state of the running daemon")
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON"));
+    let mut command = Command::new("routerd")
+        .about("The network of a Kubernetes node: pods, Services, NetworkPolicies, BGP")
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .disable_version_flag(true)
+        .subcommand(status);
+    for group in GROUPS {
+        for flag in group.flags {
+            command = command.arg(argument(flag).help_heading(group.title));
+        }
+    }
+    command
+}
+
+fn argument(flag: &'static Flag) -> Arg {
+    // Everything may be repeated: a list grows, of a single value the last one counts, as in pflag.
+    let mut arg = Arg::new(flag.name)
+        .long(flag.name)
+        .action(ArgAction::Append)
+        .allow_hyphen_values(true)
+        .value_name(flag.kind.name())
+        .help(help_text(flag));
+    if flag.kind == Kind::Bool {
+        arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+    } else {
+        arg = arg.num_args(1);
+    }
+    match flag.name {
+        "v" => arg.short('v'),
+        "help" => arg.short('h').global(true),
+        "run-dir" => arg.global(true),
+        _ => arg,
+    }
+}
+
+fn help_text(flag: &Flag) -> String {
+    let default = match flag.default {
+        "" => String::new(),
+        default => format!(" [default: {default}]"),
+    };
+    let effect = match flag.effect {
+        Effect::Works => String::new(),
+        Effect::NotYet => " [without effect yet]".to_owned(),
+        Effect::Never(why) => format!(" [without effect: {why}]"),
+    };
+    format!("{}{default}{effect}", flag.help)
+}
+
+/// Reads a command line, the program's name first.
+pub fn parse<I, T>(arguments: I) -> Result<Invocation, ConfigErrors>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments).map_err(|error| usage_error(&error))?;
+    let values = read(&matches)?;
+    if values.bool("help")? {
+        return Ok(Invocation::Print(command.render_help().to_string()));
+    }
+    if values.bool("version")? {
+        return Ok(Invocation::Print(format!("routerd {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    match matches.subcommand_matches("status") {
+        Some(status) => {
+            Ok(Invocation::Status { json: status.get_flag("json"), run_dir: values.text("run-dir")? })
+        }
+        None => Ok(Invocation::Run(values)),
+    }
+}
+
+fn read(matches: &ArgMatches) -> Result<Values, ConfigErrors> {
+    let mut values = Values::default();
+    let mut errors = Vec::new();
+    for flag in flags() {
+        let given: Option<Vec<&String>> = matches.get_many::<String>(flag.name).map(Iterator::collect);
+        errors.extend(values.set(flag, given.as_deref()).err().into_iter().flatten());
+    }
+    if errors.is_empty() { Ok(values) } else { Err(ConfigErrors(errors)) }
+}
+
+fn usage_error(error: &clap::Error) -> ConfigErrors {
+    let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let stray = match error.kind() {
+        ErrorKind::InvalidSubcommand => context(ContextKind::InvalidSubcommand),
+        ErrorKind::UnknownArgument if !context(ContextKind::InvalidArg).starts_with('-') => {
+            context(ContextKind::InvalidArg)
+        }
+        _ => {
+            let text = error.render().to_string();
+            let first = text.split("\n\nUsage").next().unwrap_or_default();
+            let first = first.strip_prefix("error: ").unwrap_or(first);
+            return ConfigErrors(vec![FlagError::Usage(first.replace("\n\n", "; ").replace('\n', " "))]);
+        }
+    };
+    ConfigErrors(vec![FlagError::Stray { argument: stray }])
+}

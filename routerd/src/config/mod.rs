@@ -1,0 +1,22 @@
+//! What the program is told at its start: flags and environment, read, checked and typed.
+
+mod build;
+mod command;
+pub mod docs;
+mod duration;
+mod error;
+mod kind;
+mod peers;
+pub mod table;
+mod types;
+mod values;
+
+pub use build::Environment;
+pub use command::{Invocation, command, parse};
+pub use error::{ConfigErrors, FlagError};
+pub use kind::{Kind, Value};
+pub use types::{
+    AdminConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat, PeerConfig, Periods,
+    PodNetworkConfig, RouterId, ServicesConfig,
+};
+pub use values::Values;

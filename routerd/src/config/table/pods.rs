@@ -1,0 +1,55 @@
+//! The pod network: the plugin's configuration, routes and tunnels between nodes.
+
+use super::Effect::{NotYet, Works};
+use super::Kind::{Bool, Choice, Duration, Number};
+use super::{DAY, Flag, Group, flag};
+
+pub(super) const GROUP: Group = Group { title: "Pod network", flags: FLAGS };
+
+const FLAGS: &[Flag] = &[
+    flag(
+        "auto-mtu",
+        Bool,
+        "true",
+        NotYet,
+        "Set the MTU of pods from the interface that carries the node's address.",
+    ),
+    flag(
+        "enable-cni",
+        Bool,
+        "true",
+        Works,
+        "Write the node's pod ranges into the CNI network configuration.",
+    ),
+    flag(
+        "enable-overlay",
+        Bool,
+        "true",
+        NotYet,
+        "Use tunnels to nodes that are not on a subnet of this node.",
+    ),
+    flag("enable-pod-egress", Bool, "true", NotYet, "Masquerade what pods send out of the cluster."),
+    flag(
+        "injected-routes-sync-period",
+        Duration(1000, DAY),
+        "1m0s",
+        Works,
+        "How often the learnt routes are compared with the kernel's.",
+    ),
+    flag("overlay-encap", Choice(&["ipip", "fou"]), "ipip", NotYet, "Encapsulation of tunnels."),
+    flag("overlay-encap-port", Number(1024, 65535), "5555", NotYet, "UDP port of the encapsulation fou."),
+    flag(
+        "overlay-type",
+        Choice(&["subnet", "full"]),
+        "subnet",
+        NotYet,
+        "Which nodes are reached by tunnel: those outside this node's subnets, or all.",
+    ),
+    flag(
+        "routes-sync-period",
+        Duration(1000, DAY),
+        "5m0s",
+        Works,
+        "How often BGP peers and advertisements are compared with what they should be.",
+    ),
+];

@@ -1,0 +1,131 @@
+//! Services: IPVS, node ports, load balancer addresses.
+
+use super::Effect::{NotYet, Works};
+use super::Kind::{Bool, Duration, PortRange, Prefixes, UnixEndpoint};
+use super::{DAY, Flag, Group, flag};
+
+pub(super) const GROUP: Group = Group { title: "Services", flags: FLAGS };
+
+const FLAGS: &[Flag] = &[
+    flag(
+        "excluded-cidrs",
+        Prefixes,
+        "",
+        Works,
+        "IPVS services with an address in these prefixes belong to somebody else and stay.",
+    ),
+    flag(
+        "hairpin-mode",
+        Bool,
+        "false",
+        NotYet,
+        "Let the pods behind a Service reach themselves through it, for every Service.",
+    ),
+    flag(
+        "ipvs-graceful-period",
+        Duration(0, DAY),
+        "30s",
+        NotYet,
+        "Longest time an endpoint that goes away keeps its connections.",
+    ),
+    flag(
+        "ipvs-graceful-termination",
+        Bool,
+        "false",
+        NotYet,
+        "Let endpoints that go away finish their connections.",
+    ),
+    flag(
+        "ipvs-permit-all",
+        Bool,
+        "true",
+        NotYet,
+        "Admit traffic to the addresses and ports of Services at the node's input.",
+    ),
+    flag(
+        "ipvs-sync-period",
+        Duration(1000, DAY),
+        "5m0s",
+        Works,
+        "How often Services are compared with what the kernel holds.",
+    ),
+    flag(
+        "loadbalancer-default-class",
+        Bool,
+        "true",
+        NotYet,
+        "Also serve load balancer Services that name no class, or `default`.",
+    ),
+    flag(
+        "loadbalancer-ip-range",
+        Prefixes,
+        "",
+        NotYet,
+        "Prefixes that load balancer addresses are taken from.",
+    ),
+    flag(
+        "loadbalancer-sync-period",
+        Duration(1000, DAY),
+        "1m0s",
+        NotYet,
+        "How often load balancer Services are looked at again.",
+    ),
+    flag("masquerade-all", Bool, "false", Works, "Masquerade all traffic to Services."),
+    flag(
+        "nodeport-bindon-all-ip",
+        Bool,
+        "false",
+        Works,
+        "Serve node ports at every address of the node, not only its Node address.",
+    ),
+    flag(
+        "runtime-endpoint",
+        UnixEndpoint,
+        "",
+        NotYet,
+        "Socket of the container runtime, for direct server return.",
+    ),
+    flag(
+        "service-cluster-ip-range",
+        Prefixes,
+        "10.96.0.0/12",
+        Works,
+        "Prefixes of ClusterIPs, one for each family in use.",
+    ),
+    flag(
+        "service-external-ip-range",
+        Prefixes,
+        "",
+        NotYet,
+        "Prefixes that external IPs of Services may be of.",
+    ),
+    flag("service-node-port-range", PortRange, "30000-32767", Works, "Ports of node ports."),
+    flag(
+        "service-tcp-timeout",
+        Duration(0, 31 * DAY),
+        "0s",
+        NotYet,
+        "IPVS timeout of idle TCP connections; 0 keeps the kernel's.",
+    ),
+    flag(
+        "service-tcpfin-timeout",
+        Duration(0, 31 * DAY),
+        "0s",
+        NotYet,
+        "IPVS timeout of closing TCP connections; 0 keeps the kernel's.",
+    ),
+    flag(
+        "service-udp-timeout",
+        Duration(0, 31 * DAY),
+        "0s",
+        NotYet,
+        "IPVS timeout of idle UDP flows; 0 keeps the kernel's.",
+    ),
+    flag(
+        "strict-external-ip-validation",
+        Bool,
+        "true",
+        NotYet,
+        "Ignore external and load balancer addresses that are not of their ranges.",
+    ),
+];

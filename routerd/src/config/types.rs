@@ -1,0 +1,173 @@
+//! The typed settings that the planes are made from.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use prefix::{Family, Prefix};
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The name of this node's Node object.
+    pub node_name: String,
+    /// Where the cluster is learnt from.
+    pub source: ClusterSource,
+    /// Folder of the sockets `cni.sock` and `admin.sock`.
+    pub run_dir: PathBuf,
+    /// `--enable-ipv4`.
+    pub ipv4: bool,
+    /// `--enable-ipv6`.
+    pub ipv6: bool,
+    /// `--run-router`.
+    pub run_router: bool,
+    /// `--run-firewall`.
+    pub run_firewall: bool,
+    /// `--run-service-proxy`.
+    pub run_service_proxy: bool,
+    /// The pod network.
+    pub pods: PodNetworkConfig,
+    /// BGP.
+    pub bgp: BgpConfig,
+    /// Services.
+    pub services: ServicesConfig,
+    /// How often each plane compares the kernel with what should be.
+    pub periods: Periods,
+    /// Health, metrics.
+    pub admin: AdminConfig,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// The families in use, IPv4 first.
+    pub fn families(&self) -> Vec<Family> {
+        let all = [(self.ipv4, Family::V4), (self.ipv6, Family::V6)];
+        all.into_iter().filter_map(|(on, family)| on.then_some(family)).collect()
+    }
+}
+
+/// Where the cluster is learnt from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterSource {
+    /// A folder of YAML files.
+    Manifests(PathBuf),
+    /// An API server: by kubeconfig and URL as far as given, else by the pod's service account.
+    Api {
+        /// `--kubeconfig`.
+        kubeconfig: Option<PathBuf>,
+        /// `--master`.
+        master: Option<String>,
+    },
+}
+
+/// The pod network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodNetworkConfig {
+    /// `--enable-cni`: write the node's pod ranges into `conflist`.
+    pub enable_cni: bool,
+    /// The CNI network configuration (`$KUBE_ROUTER_CNI_CONF_FILE`).
+    pub conflist: PathBuf,
+    /// `--auto-mtu`.
+    pub auto_mtu: bool,
+    /// `--enable-pod-egress`.
+    pub pod_egress: bool,
+}
+
+/// How the BGP router ID is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouterId {
+    /// The node's IPv4 address.
+    NodeAddress,
+    /// This one.
+    Fixed(Ipv4Addr),
+    /// Made from the node's address by FNV-1a (32 bits).
+    Generate,
+}
+
+/// An external peer given by flags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its autonomous system.
+    pub asn: u32,
+    /// Its port.
+    pub port: u16,
+    /// The TCP MD5 password, if any.
+    pub password: Option<Vec<u8>>,
+}
+
+/// BGP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BgpConfig {
+    /// The nodes' autonomous system.
+    pub asn: u32,
+    /// The port to listen on and to reach other nodes at.
+    pub port: u16,
+    /// The hold time, whole seconds.
+    pub hold_time: Duration,
+    /// `--router-id`.
+    pub router_id: RouterId,
+    /// `--enable-ibgp`: peer with the other nodes.
+    pub ibgp: bool,
+    /// Peers given by flags.
+    pub peers: Vec<PeerConfig>,
+}
+
+/// Services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicesConfig {
+    /// Prefixes of ClusterIPs.
+    pub cluster_ranges: Vec<Prefix>,
+    /// Ports of node ports, both included.
+    pub node_ports: (u16, u16),
+    /// Virtual services in here are somebody else's.
+    pub excluded: Vec<Prefix>,
+    /// `--masquerade-all`.
+    pub masquerade_all: bool,
+    /// `--nodeport-bindon-all-ip`.
+    pub node_port_on_all_addresses: bool,
+}
+
+/// How often each plane compares the kernel with what should be, without being told of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Periods {
+    /// Routes of the kernel.
+    pub routes: Duration,
+    /// BGP peers and advertisements.
+    pub advertise: Duration,
+    /// Services.
+    pub services: Duration,
+    /// Policies.
+    pub policy: Duration,
+}
+
+/// Health and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where `/healthz` and `/readyz` are served; nowhere if `None`.
+    pub health: Option<SocketAddr>,
+    /// Where metrics are served; nowhere if `None`.
+    pub metrics: Option<SocketAddr>,
+    /// The path of metrics.
+    pub metrics_path: String,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `-v`, 0 to 9.
+    pub verbosity: u8,
+    /// The format.
+    pub format: LogFormat,
+}
