@@ -4,6 +4,8 @@
 //! their own each. No Kubernetes word is known here.
 
 pub mod error;
+pub mod genl;
+pub mod ipvs;
 pub mod netlink;
 pub mod netns;
 #[cfg(any(test, feature = "testing"))]

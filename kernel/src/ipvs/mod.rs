@@ -1,0 +1,162 @@
+//! IPVS, the load balancer of the kernel, over generic netlink.
+//!
+//! Own code, because no published crate decodes what a comparison needs (flags, netmask, thresholds). It speaks to
+//! the tables of the network namespace that the socket was opened in.
+
+mod command;
+mod decode;
+mod encode;
+mod model;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use command::Command;
+pub use model::{
+    Destination, DestinationEntry, Forwarding, Info, Netmask, Service, ServiceEntry, ServiceFlags,
+    ServiceKey, Stats, Timeouts, Tunnel,
+};
+
+use nix::errno::Errno;
+
+use crate::error::{KernelError, Result};
+use crate::genl::Family;
+use crate::netlink::{Attributes, Socket};
+use crate::netns::NetNs;
+
+/// Commands in one datagram. Each is acknowledged by some 40 bytes that take up about 1 KiB of the socket's receive
+/// buffer of 208 KiB; this keeps well below it.
+const BATCH: usize = 64;
+
+/// What to do about a kernel without IPVS.
+const REMEDY: &str = "this kernel has no IPVS: load it with `modprobe ip_vs` and a scheduler with \
+                      `modprobe ip_vs_rr`, or use a kernel built with CONFIG_IP_VS";
+
+/// A connection to IPVS.
+#[derive(Debug)]
+pub struct Ipvs {
+    family: Family,
+}
+
+impl Ipvs {
+    /// Opens a socket in the calling thread's network namespace.
+    ///
+    /// On a kernel without IPVS the error has [`KernelError::is_not_found`] and its text says what to do.
+    pub fn open() -> Result<Self> {
+        match Family::open(wire::NAME, wire::VERSION) {
+            Ok(family) => Ok(Self { family }),
+            Err(error) if error.is_not_found() => Err(error.named("use IPVS").with_detail(REMEDY)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a socket in another network namespace; see [`Ipvs::open`].
+    pub fn open_in(namespace: &NetNs) -> Result<Self> {
+        namespace.run_in(Self::open)?
+    }
+
+    /// Version and table size.
+    pub fn info(&mut self) -> Result<Info> {
+        decode::info(&self.one("ask for IPVS' version", wire::command::GET_INFO, &Attributes::new())?)
+    }
+
+    /// The timeouts of connections.
+    pub fn timeouts(&mut self) -> Result<Timeouts> {
+        decode::timeouts(&self.one(
+            "ask for the IPVS timeouts",
+            wire::command::GET_CONFIG,
+            &Attributes::new(),
+        )?)
+    }
+
+    /// The payload of the one message that answers a request.
+    fn one(&mut self, operation: &str, command: u8, attributes: &Attributes) -> Result<Vec<u8>> {
+        let answers = self.family.request(operation, command, 0, attributes)?;
+        let first = answers.into_iter().next();
+        first
+            .map(|answer| answer.payload)
+            .ok_or_else(|| KernelError::malformed(operation, "the kernel sent no answer"))
+    }
+
+    /// All virtual services.
+    pub fn services(&mut self) -> Result<Vec<ServiceEntry>> {
+        let answers =
+            self.family.dump("list IPVS services", wire::command::GET_SERVICE, &Attributes::new())?;
+        answers.iter().map(|answer| decode::service(&answer.payload)).collect()
+    }
+
+    /// One virtual service; the error has `errno` ESRCH if it is not there.
+    pub fn service(&mut self, key: &ServiceKey) -> Result<ServiceEntry> {
+        let mut attributes = Attributes::new();
+        encode::put_key(&mut attributes, key);
+        let operation = format!("read IPVS service {key}");
+        decode::service(&self.one(&operation, wire::command::GET_SERVICE, &attributes)?)
+    }
+
+    /// The destinations of a virtual service; none if the service is not there.
+    pub fn destinations(&mut self, key: &ServiceKey) -> Result<Vec<DestinationEntry>> {
+        let mut attributes = Attributes::new();
+        encode::put_key(&mut attributes, key);
+        let operation = format!("list destinations of IPVS service {key}");
+        let answers = self.family.dump(&operation, wire::command::GET_DESTINATION, &attributes)?;
+        answers.iter().map(|answer| decode::destination(&answer.payload, key.family())).collect()
+    }
+
+    /// Makes one change.
+    pub fn change(&mut self, command: &Command) -> Result<()> {
+        self.change_all(std::slice::from_ref(command)).into_iter().next().unwrap_or(Ok(()))
+    }
+
+    /// Makes changes in their order, many in one datagram; the outcome of each. One that is refused does not keep
+    /// the later ones back.
+    pub fn change_all(&mut self, commands: &[Command]) -> Vec<Result<()>> {
+        commands.chunks(BATCH).flat_map(|chunk| self.change_chunk(chunk)).collect()
+    }
+
+    fn change_chunk(&mut self, commands: &[Command]) -> Vec<Result<()>> {
+        let mut bytes = Vec::new();
+        let mut sequences = Vec::with_capacity(commands.len());
+        for command in commands {
+            let (number, attributes) = encode::encode(command);
+            sequences.push(self.family.append(&mut bytes, number, &attributes));
+        }
+        let mut outcomes: Vec<Option<Result<()>>> = vec![None; commands.len()];
+        let ended = self.collect(&bytes, commands, &sequences, &mut outcomes);
+        let lost = ended.err().unwrap_or_else(|| KernelError::new("", Errno::EIO));
+        outcomes
+            .into_iter()
+            .zip(commands)
+            .map(|(outcome, command)| outcome.unwrap_or_else(|| Err(lost.clone().named(command.to_string()))))
+            .collect()
+    }
+
+    /// Sends a datagram and reads acknowledgements until every command has one.
+    fn collect(
+        &mut self,
+        bytes: &[u8],
+        commands: &[Command],
+        sequences: &[u32],
+        outcomes: &mut [Option<Result<()>>],
+    ) -> Result<()> {
+        let operation = "change IPVS";
+        let socket = self.family.socket();
+        socket.send(operation, bytes)?;
+        let mut open = commands.len();
+        while open > 0 {
+            for message in socket.receive(operation)? {
+                let Some(verdict) = Socket::verdict(&message) else { continue };
+                let Some(at) = sequences.iter().position(|sequence| *sequence == verdict.sequence) else {
+                    continue;
+                };
+                let outcome = match verdict.refusal {
+                    None => Ok(()),
+                    Some((errno, words)) => Err(commands[at].failed(errno, words)),
+                };
+                if outcomes[at].replace(outcome).is_none() {
+                    open -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
