@@ -1,1 +1,26 @@
-//! A BGP speaker.
+//! A BGP speaker (RFC 4271): sessions, routing information base, best paths. It knows neither Kubernetes nor the
+//! kernel's routes.
+//!
+//! ```text
+//!                 commands (SpeakerHandle)            RibEvent::Best
+//!                          │                               ▲
+//!                          ▼                               │
+//!  listeners ──accepted──► speaker task: peers, Adj-RIB-In, Loc-RIB, Adj-RIB-Out ◄──┐
+//!                          │  ▲                                                      │
+//!         SessionCommand   ▼  │ SessionEvent                                         │ one owner, no locks
+//!                    session task, one a peer: Fsm (pure), timers, two connections ──┘
+//!                          │  ▲
+//!                   frames ▼  │ messages
+//!                    reader and writer task of a connection (Network: TCP, or memory in tests)
+//! ```
+//!
+//! | room | what it is |
+//! | --- | --- |
+//! | [`packet`] | the wire: framing, messages, RFC 7606 error handling. Only here the codec crate is known |
+//! | [`fsm`] | the state machine of a peer: event in, actions out; pure |
+//! | [`net`], [`clock`] | the seams to the world |
+//! | [`session`] | the task that runs a state machine over connections and timers |
+//! | [`rib`] | paths, their choice, what is announced to whom; pure |
+//! | [`speaker`] | the task that owns all of it, and its handle |
+
+pub mod packet;
