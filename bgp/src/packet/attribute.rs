@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use netgauze_bgp_pkt::community::Community;
 use netgauze_bgp_pkt::path_attribute::{
-    AsPath as CodecPath, AsPathSegmentType, PathAttribute, PathAttributeValue,
+    AsPath as CodecPath, AsPathSegmentType, ClusterId, PathAttribute, PathAttributeValue,
 };
 use netgauze_bgp_pkt::wire::deserializer::BgpParsingContext;
 use netgauze_parse_utils::reader::SliceReader;
