@@ -1,4 +1,20 @@
 //! What every plane is, and the loop that runs it.
+//!
+//! ```text
+//!   cluster task (owns the Index)                       a thread of the plane's own
+//!   Subscriber: Change -> touched keys -> desired  ──►  worker: merge, Apply::apply, Status
+//!                                                  ◄──  replies to whoever waits for the commit
+//! ```
+
+mod status;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use status::Status;
+pub use subscriber::{Subscriber, Waiter};
+pub use worker::{Poker, Settings, Spawned, spawn};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -35,7 +51,8 @@ pub enum Scope<K> {
 /// One thing that could not be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The object it concerns, as `Service default/web` or `route 10.244.2.0/24`.
+    /// The object it concerns, as `Service default/web`, `Pod default/web-0` or `route 10.244.2.0/24`; the plane's own
+    /// name if it concerns all of it.
     pub item: String,
     /// What was tried, why it failed and what to do.
     pub message: String,
@@ -64,4 +81,11 @@ pub trait Apply: Send + 'static {
     /// Makes the kernel hold `desired`, as far as `scope` says. It never fails as a whole: what cannot be done is a
     /// [`Problem`] and the rest goes on.
     fn apply(&mut self, desired: &BTreeMap<Self::Key, Self::Value>, scope: &Scope<Self::Key>) -> Report;
+
+    /// The [`Problem::item`] that problems of `key` are reported under. A run that has judged the key without finding a
+    /// problem then clears what an earlier run said of it; without an item it stays until everything is looked at.
+    fn item(&self, key: &Self::Key) -> Option<String> {
+        let _ = key;
+        None
+    }
 }

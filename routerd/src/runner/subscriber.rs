@@ -1,0 +1,77 @@
+//! The end of a plane that the cluster task holds.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::Sender;
+
+use tokio::sync::oneshot;
+
+use super::Plane;
+use super::worker::{Message, Values};
+use crate::cluster::{Change, Index};
+
+/// Somebody who waits until what a change touched is in the kernel.
+#[derive(Debug)]
+pub struct Waiter {
+    /// The object whose problem would be the waiter's problem, as `Pod default/web-0`.
+    pub item: String,
+    /// The answer: committed, or why not.
+    pub reply: oneshot::Sender<Result<(), String>>,
+}
+
+/// A plane as the cluster task sees it, whatever its keys and values are.
+pub trait Subscriber: Send {
+    /// The plane's name.
+    fn name(&self) -> &'static str;
+
+    /// The first complete view is there: computes everything. Until then the plane writes nothing.
+    fn start(&mut self, index: &Index);
+
+    /// Computes what `changes` touch. `index` shows the state after all of them. Every waiter is answered after the
+    /// commit, also if nothing was touched.
+    fn changed(&mut self, index: &Index, changes: &[Change], waiters: Vec<Waiter>);
+}
+
+/// The pure half of a plane and the way to its worker.
+pub(super) struct Handle<P: Plane> {
+    pub(super) plane: P,
+    pub(super) worker: Sender<Message<P::Key, P::Value>>,
+}
+
+impl<P: Plane> Handle<P> {
+    fn values(&self, index: &Index, keys: BTreeSet<P::Key>) -> Values<P::Key, P::Value> {
+        keys.into_iter()
+            .map(|key| {
+                let value = self.plane.desired(index, &key);
+                (key, value)
+            })
+            .collect()
+    }
+
+    fn send(&self, message: Message<P::Key, P::Value>) {
+        // The worker ends only with the process; its waiters then see a closed channel.
+        if self.worker.send(message).is_err() {
+            tracing::error!(plane = P::NAME, "the plane's thread is gone; restart routerd");
+        }
+    }
+}
+
+impl<P: Plane> Subscriber for Handle<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn start(&mut self, index: &Index) {
+        let values = self.values(index, self.plane.keys(index));
+        self.send(Message::Complete(values));
+    }
+
+    fn changed(&mut self, index: &Index, changes: &[Change], waiters: Vec<Waiter>) {
+        let keys: BTreeSet<P::Key> =
+            changes.iter().flat_map(|change| self.plane.touched(index, change)).collect();
+        if keys.is_empty() && waiters.is_empty() {
+            return;
+        }
+        let values = self.values(index, keys);
+        self.send(Message::Changed(values, waiters));
+    }
+}

@@ -1,0 +1,190 @@
+//! The loop, with a fake kernel that remembers what it was asked.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::cluster::objects::Namespace;
+use crate::cluster::{Event, Object, ObjectKey};
+
+const SOON: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_millis(150);
+
+/// One value a namespace: how many labels it has.
+struct Labels;
+
+impl Plane for Labels {
+    const NAME: &'static str = "labels";
+    type Key = String;
+    type Value = usize;
+
+    fn keys(&self, index: &Index) -> BTreeSet<String> {
+        index.namespaces().keys().cloned().collect()
+    }
+
+    fn touched(&self, _: &Index, change: &Change) -> BTreeSet<String> {
+        match change {
+            Change::Namespace(delta) => delta.both().map(|namespace| namespace.name.clone()).collect(),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    fn desired(&self, index: &Index, key: &String) -> Option<usize> {
+        index.namespaces().get(key).map(|namespace| namespace.labels.len())
+    }
+}
+
+type Seen = (BTreeMap<String, usize>, Scope<String>);
+
+struct Fake {
+    seen: Sender<Seen>,
+    refuse: Option<&'static str>,
+    refusals: u32,
+}
+
+impl Apply for Fake {
+    type Key = String;
+    type Value = usize;
+
+    fn apply(&mut self, desired: &BTreeMap<String, usize>, scope: &Scope<String>) -> Report {
+        self.seen.send((desired.clone(), scope.clone())).unwrap();
+        let mut report = Report { writes: 1, ..Report::default() };
+        if let Some(item) = self.refuse.filter(|_| self.refusals > 0) {
+            self.refusals -= 1;
+            report.problems.push(Problem { item: item.into(), message: "refused".into(), retry: true });
+        }
+        report
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        verify_every: Duration::from_hours(1),
+        retry_first: Duration::from_millis(20),
+        retry_most: Duration::from_millis(40),
+        poke_delay: Duration::from_millis(20),
+    }
+}
+
+fn start(refuse: Option<&'static str>, refusals: u32) -> (Spawned, Receiver<Seen>) {
+    let (seen, receiver) = channel();
+    (spawn(Labels, Fake { seen, refuse, refusals }, settings()).unwrap(), receiver)
+}
+
+fn upsert(index: &mut Index, name: &str, labels: usize) -> Vec<Change> {
+    let labels = (0..labels).map(|number| (number.to_string(), String::new())).collect();
+    index
+        .apply(Event::Upsert(Object::Namespace(Namespace { name: name.into(), labels })))
+        .into_iter()
+        .collect()
+}
+
+fn waiter(item: &str) -> (Waiter, oneshot::Receiver<Result<(), String>>) {
+    let (reply, answer) = oneshot::channel();
+    (Waiter { item: item.into(), reply }, answer)
+}
+
+#[test]
+fn nothing_is_applied_before_the_first_complete_view() {
+    let (mut plane, seen) = start(None, 0);
+    let mut index = Index::new("node");
+    let changes = upsert(&mut index, "a", 1);
+    plane.subscriber.changed(&index, &changes, Vec::new());
+    assert!(seen.recv_timeout(QUIET).is_err());
+    assert!(!plane.status.borrow().synced);
+    plane.subscriber.start(&index);
+    let (desired, scope) = seen.recv_timeout(SOON).unwrap();
+    assert_eq!((desired.len(), scope), (1, Scope::Everything));
+}
+
+#[test]
+fn a_change_is_applied_for_its_keys_only_and_an_unchanged_value_not_at_all() {
+    let (mut plane, seen) = start(None, 0);
+    let mut index = Index::new("node");
+    upsert(&mut index, "a", 1);
+    upsert(&mut index, "b", 1);
+    plane.subscriber.start(&index);
+    seen.recv_timeout(SOON).unwrap();
+
+    let changes = upsert(&mut index, "b", 2);
+    plane.subscriber.changed(&index, &changes, Vec::new());
+    let (desired, scope) = seen.recv_timeout(SOON).unwrap();
+    assert_eq!(desired["b"], 2);
+    assert_eq!(scope, Scope::Keys(BTreeSet::from(["b".to_owned()])));
+
+    plane.subscriber.changed(&index, &changes, Vec::new());
+    assert!(seen.recv_timeout(QUIET).is_err(), "the same value again must not be applied");
+}
+
+#[test]
+fn a_deleted_object_leaves_the_desired_state() {
+    let (mut plane, seen) = start(None, 0);
+    let mut index = Index::new("node");
+    upsert(&mut index, "a", 1);
+    plane.subscriber.start(&index);
+    seen.recv_timeout(SOON).unwrap();
+    let change = index.apply(Event::Delete(ObjectKey::Namespace("a".into()))).unwrap();
+    plane.subscriber.changed(&index, &[change], Vec::new());
+    assert!(seen.recv_timeout(SOON).unwrap().0.is_empty());
+}
+
+#[test]
+fn who_waits_is_answered_after_the_commit_also_if_nothing_was_touched() {
+    let (mut plane, seen) = start(None, 0);
+    let mut index = Index::new("node");
+    plane.subscriber.start(&index);
+    let changes = upsert(&mut index, "a", 1);
+    let (first, answer) = waiter("Pod x/y");
+    plane.subscriber.changed(&index, &changes, vec![first]);
+    assert_eq!(answer.blocking_recv().unwrap(), Ok(()));
+    assert!(seen.try_iter().any(|(desired, _)| desired.contains_key("a")));
+    let (second, answer) = waiter("Pod x/y");
+    plane.subscriber.changed(&index, &[], vec![second]);
+    assert_eq!(answer.blocking_recv().unwrap(), Ok(()));
+}
+
+#[test]
+fn who_waits_hears_of_a_problem_of_its_own_object_and_of_the_whole_plane_but_not_of_others() {
+    for (item, expected) in [
+        ("Pod x/y", Err("refused".to_owned())),
+        ("labels", Err("refused".to_owned())),
+        ("Pod x/other", Ok(())),
+    ] {
+        let (mut plane, _seen) = start(Some(item), u32::MAX);
+        let mut index = Index::new("node");
+        let changes = upsert(&mut index, "a", 1);
+        plane.subscriber.start(&index);
+        let (one, answer) = waiter("Pod x/y");
+        plane.subscriber.changed(&index, &changes, vec![one]);
+        assert_eq!(answer.blocking_recv().unwrap(), expected, "{item}");
+    }
+}
+
+#[test]
+fn what_failed_is_tried_again_until_it_succeeds_and_then_no_more() {
+    let (mut plane, seen) = start(Some("Namespace a"), 2);
+    let mut index = Index::new("node");
+    upsert(&mut index, "a", 1);
+    plane.subscriber.start(&index);
+    for _ in 0..3 {
+        assert_eq!(seen.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    }
+    assert!(seen.recv_timeout(QUIET).is_err());
+    let status = plane.status.borrow().clone();
+    assert!(status.problems.is_empty() && status.last_success.is_some());
+    assert_eq!((status.runs, status.writes), (3, 3));
+}
+
+#[test]
+fn many_pokes_are_one_look_at_the_kernel() {
+    let (mut plane, seen) = start(None, 0);
+    plane.subscriber.start(&Index::new("node"));
+    seen.recv_timeout(SOON).unwrap();
+    for _ in 0..50 {
+        plane.poker.poke();
+    }
+    assert_eq!(seen.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    assert!(seen.recv_timeout(QUIET).is_err());
+}

@@ -1,0 +1,255 @@
+//! The thread of a plane: merges what changed, applies it, answers who waits, tries again what failed.
+//!
+//! Work is batched by itself: while one apply runs, messages gather, and the next apply takes all of them. A single
+//! change on an idle plane is applied at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+
+use super::subscriber::{Handle, Subscriber, Waiter};
+use super::{Apply, Plane, Report, Scope, Status};
+
+/// Keys and what should be for each; `None` is nothing.
+pub(super) type Values<K, V> = Vec<(K, Option<V>)>;
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(super) enum Message<K, V> {
+    /// The first complete view.
+    Complete(Values<K, V>),
+    /// Some keys changed, and who waits for them.
+    Changed(Values<K, V>, Vec<Waiter>),
+    /// Somebody else changed something in the kernel.
+    Poke,
+}
+
+/// How a worker keeps time.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How often the kernel is read back though nothing happened.
+    pub verify_every: Duration,
+    /// Wait before the first try again; it doubles up to `retry_most`.
+    pub retry_first: Duration,
+    /// The longest wait between tries.
+    pub retry_most: Duration,
+    /// How long to gather pokes: one flush of a table is many events.
+    pub poke_delay: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            verify_every: Duration::from_mins(5),
+            retry_first: Duration::from_millis(250),
+            retry_most: Duration::from_secs(30),
+            poke_delay: Duration::from_millis(200),
+        }
+    }
+}
+
+/// Tells a plane that somebody else may have changed its kernel objects. Cheap to clone.
+#[derive(Clone)]
+pub struct Poker(std::sync::Arc<dyn Fn() + Send + Sync>);
+
+impl Poker {
+    /// The plane reads the kernel back soon; many pokes in a short time are one.
+    pub fn poke(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Poker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Poker")
+    }
+}
+
+/// A plane that runs.
+pub struct Spawned {
+    /// For the cluster task.
+    pub subscriber: Box<dyn Subscriber>,
+    /// For the administration.
+    pub status: watch::Receiver<Status>,
+    /// For the netlink monitor.
+    pub poker: Poker,
+}
+
+/// Starts the thread of a plane.
+pub fn spawn<P, A>(plane: P, apply: A, settings: Settings) -> std::io::Result<Spawned>
+where
+    P: Plane,
+    A: Apply<Key = P::Key, Value = P::Value>,
+{
+    let (worker, messages) = channel();
+    let (publish, status) = watch::channel(Status::new(P::NAME));
+    let poke_sender: Sender<Message<P::Key, P::Value>> = worker.clone();
+    let poker = Poker(std::sync::Arc::new(move || {
+        // A worker that is gone was already reported by its subscriber.
+        let _ = poke_sender.send(Message::Poke);
+    }));
+    let state = Worker {
+        name: P::NAME,
+        apply,
+        settings,
+        publish,
+        desired: BTreeMap::new(),
+        pending: BTreeSet::new(),
+        everything: false,
+        complete: false,
+        waiters: Vec::new(),
+        next_verify: Instant::now() + settings.verify_every,
+        next_retry: None,
+        retry_delay: settings.retry_first,
+        next_poked: None,
+    };
+    std::thread::Builder::new().name(format!("plane-{}", P::NAME)).spawn(move || state.run(&messages))?;
+    Ok(Spawned { subscriber: Box::new(Handle { plane, worker }), status, poker })
+}
+
+struct Worker<A: Apply> {
+    name: &'static str,
+    apply: A,
+    settings: Settings,
+    publish: watch::Sender<Status>,
+    desired: BTreeMap<A::Key, A::Value>,
+    pending: BTreeSet<A::Key>,
+    everything: bool,
+    complete: bool,
+    waiters: Vec<Waiter>,
+    next_verify: Instant,
+    next_retry: Option<Instant>,
+    retry_delay: Duration,
+    next_poked: Option<Instant>,
+}
+
+impl<A: Apply> Worker<A> {
+    fn run(mut self, messages: &Receiver<Message<A::Key, A::Value>>) {
+        loop {
+            match messages.recv_timeout(self.until_next()) {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(message) = messages.try_recv() {
+                self.take(message);
+            }
+            self.look_at_clock();
+            if self.complete && (self.everything || !self.pending.is_empty() || !self.waiters.is_empty()) {
+                self.apply_now();
+            }
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn until_next(&self) -> Duration {
+        let soonest = [self.next_retry, self.next_poked, Some(self.next_verify)].into_iter().flatten().min();
+        soonest.map_or(self.settings.verify_every, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn take(&mut self, message: Message<A::Key, A::Value>) {
+        match message {
+            Message::Complete(values) => {
+                self.desired = values.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+                self.complete = true;
+                self.everything = true;
+            }
+            Message::Changed(values, waiters) => {
+                for (key, value) in values {
+                    let unchanged = self.desired.get(&key) == value.as_ref();
+                    match value {
+                        Some(value) => self.desired.insert(key.clone(), value),
+                        None => self.desired.remove(&key),
+                    };
+                    if !unchanged {
+                        self.pending.insert(key);
+                    }
+                }
+                self.waiters.extend(waiters);
+            }
+            Message::Poke => {
+                self.next_poked.get_or_insert_with(|| Instant::now() + self.settings.poke_delay);
+            }
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        let now = Instant::now();
+        for timer in [&mut self.next_retry, &mut self.next_poked] {
+            if timer.is_some_and(|at| at <= now) {
+                *timer = None;
+                self.everything = true;
+            }
+        }
+        if self.next_verify <= now {
+            self.everything = true;
+        }
+    }
+
+    fn apply_now(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let scope = if self.everything { Scope::Everything } else { Scope::Keys(pending) };
+        // With nothing touched, the last run has done what the waiters wait for.
+        if !matches!(&scope, Scope::Keys(keys) if keys.is_empty()) {
+            let started = Instant::now();
+            let report = self.apply.apply(&self.desired, &scope);
+            self.log(&report, &scope);
+            self.after(report, &scope, started.elapsed());
+        }
+        self.answer();
+    }
+
+    fn after(&mut self, mut report: Report, scope: &Scope<A::Key>, duration: Duration) {
+        match scope {
+            Scope::Everything => {
+                self.everything = false;
+                self.next_verify = Instant::now() + self.settings.verify_every;
+                self.next_poked = None;
+            }
+            // A run for some keys says nothing of the others: what was wrong with them still is.
+            Scope::Keys(keys) => {
+                let judged: BTreeSet<String> = keys.iter().filter_map(|key| self.apply.item(key)).collect();
+                let status = self.publish.borrow();
+                let kept = status.problems.iter().filter(|old| {
+                    !judged.contains(&old.item) && report.problems.iter().all(|new| new.item != old.item)
+                });
+                report.problems.extend(kept.cloned().collect::<Vec<_>>());
+            }
+        }
+        if report.problems.iter().any(|problem| problem.retry) {
+            self.next_retry = Some(Instant::now() + self.retry_delay);
+            self.retry_delay = (self.retry_delay * 2).min(self.settings.retry_most);
+        } else {
+            self.next_retry = None;
+            self.retry_delay = self.settings.retry_first;
+        }
+        self.publish.send_modify(|status| status.record(report, duration, SystemTime::now()));
+    }
+
+    fn answer(&mut self) {
+        let status = self.publish.borrow();
+        for waiter in self.waiters.drain(..) {
+            let problem = status
+                .problems
+                .iter()
+                .find(|problem| problem.item == waiter.item || problem.item == self.name);
+            let answer = problem.map_or(Ok(()), |problem| Err(problem.message.clone()));
+            // One that no longer waits has timed out and said so itself.
+            let _ = waiter.reply.send(answer);
+        }
+    }
+
+    fn log(&self, report: &Report, scope: &Scope<A::Key>) {
+        let keys = match scope {
+            Scope::Everything => None,
+            Scope::Keys(keys) => Some(keys.len()),
+        };
+        tracing::debug!(plane = self.name, ?keys, writes = report.writes, "applied");
+        let known = self.publish.borrow();
+        for problem in report.problems.iter().filter(|problem| !known.problems.contains(problem)) {
+            tracing::warn!(plane = self.name, item = %problem.item, "{}", problem.message);
+        }
+    }
+}
