@@ -1,0 +1,116 @@
+//! Against the table of a namespace, with `conntrack` making and seeing entries.
+
+use std::net::SocketAddr;
+
+use prefix::Family;
+use proptest::prelude::*;
+
+use super::{Conntrack, Filter, Flow};
+use crate::testing::TestNs;
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// Makes an entry as a load-balanced flow has it: to `virtual_` and answered by `backend`.
+fn insert(namespace: &TestNs, protocol: &str, client: &str, virtual_: &str, backend: &str) {
+    let (client, virtual_, backend) = (socket(client), socket(virtual_), socket(backend));
+    let mut arguments = vec!["-I".to_owned(), "-p".into(), protocol.into()];
+    for (flag, value) in [
+        ("-s", client.ip().to_string()),
+        ("-d", virtual_.ip().to_string()),
+        ("--sport", client.port().to_string()),
+        ("--dport", virtual_.port().to_string()),
+        ("-r", backend.ip().to_string()),
+        ("-q", client.ip().to_string()),
+        ("--reply-port-src", backend.port().to_string()),
+        ("--reply-port-dst", client.port().to_string()),
+        ("-t", "100".into()),
+    ] {
+        arguments.extend([flag.to_owned(), value]);
+    }
+    if protocol == "tcp" {
+        arguments.extend(["--state".into(), "ESTABLISHED".into()]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    namespace.run("conntrack", &arguments);
+}
+
+fn count(namespace: &TestNs, family: &str) -> usize {
+    namespace.run("conntrack", &["-L", "-f", family]).lines().count()
+}
+
+fn sample(namespace: &TestNs) {
+    insert(namespace, "udp", "10.9.0.1:4000", "10.96.0.10:53", "10.1.0.2:5353");
+    insert(namespace, "udp", "10.9.0.2:4000", "10.96.0.10:53", "10.1.0.3:5353");
+    insert(namespace, "udp", "10.9.0.1:4001", "10.96.0.11:53", "10.1.0.2:5353");
+    insert(namespace, "tcp", "10.9.0.1:4000", "10.96.0.10:53", "10.1.0.2:5353");
+    insert(namespace, "udp", "[fd00:9::1]:4000", "[fd00:96::10]:53", "[fd00:1::2]:5353");
+}
+
+#[test]
+fn flows_are_read_with_both_directions() {
+    let namespace = TestNs::new("ct-read");
+    sample(&namespace);
+    let mut conntrack = Conntrack::open_in(namespace.namespace()).unwrap();
+    let found = conntrack.flows(&Filter::protocol(Family::V6, 17)).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].original.source, socket("[fd00:9::1]:4000"));
+    assert_eq!(found[0].original.destination, socket("[fd00:96::10]:53"));
+    assert_eq!(found[0].reply.source, socket("[fd00:1::2]:5353"));
+    assert_eq!(conntrack.flows(&Filter::protocol(Family::V4, 17)).unwrap().len(), 3);
+}
+
+#[test]
+fn the_kernels_filter_admits_what_ours_admits() {
+    let namespace = TestNs::new("ct-filter");
+    sample(&namespace);
+    let mut conntrack = Conntrack::open_in(namespace.namespace()).unwrap();
+    let all = conntrack.flows(&Filter::protocol(Family::V4, 17)).unwrap();
+    for filter in [
+        Filter::protocol(Family::V4, 17).to(socket("10.96.0.10:53")),
+        Filter::protocol(Family::V4, 17).answered_by(socket("10.1.0.2:5353")),
+        Filter::protocol(Family::V4, 17).to(socket("10.96.0.10:53")).answered_by(socket("10.1.0.2:5353")),
+        Filter::protocol(Family::V4, 17).to(socket("10.96.0.10:54")),
+    ] {
+        let expected: Vec<&Flow> = all.iter().filter(|flow| filter.admits(flow)).collect();
+        let found = conntrack.flows(&filter).unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>().len(), expected.len(), "{filter}");
+        assert!(expected.iter().all(|flow| found.contains(flow)), "{filter}");
+    }
+}
+
+#[test]
+fn only_the_flows_of_one_backend_of_one_service_are_forgotten() {
+    let namespace = TestNs::new("ct-delete");
+    sample(&namespace);
+    let mut conntrack = Conntrack::open_in(namespace.namespace()).unwrap();
+    let filter = Filter::protocol(Family::V4, 17).to(socket("10.96.0.10:53"));
+    let gone = socket("10.1.0.2:5353");
+    assert_eq!(conntrack.delete_matching(&filter, |flow| flow.reply.source == gone).unwrap(), 1);
+    let left = namespace.run("conntrack", &["-L", "-f", "ipv4"]);
+    assert_eq!(left.lines().count(), 3, "{left}");
+    assert!(left.contains("tcp") && left.contains("10.1.0.3") && left.contains("10.96.0.11"), "{left}");
+    assert_eq!(conntrack.delete_matching(&filter, |flow| flow.reply.source == gone).unwrap(), 0);
+    assert_eq!(count(&namespace, "ipv6"), 1);
+}
+
+#[test]
+fn a_flow_that_took_the_place_of_another_is_not_forgotten() {
+    let namespace = TestNs::new("ct-id");
+    sample(&namespace);
+    let mut conntrack = Conntrack::open_in(namespace.namespace()).unwrap();
+    let mut flow = conntrack.flows(&Filter::protocol(Family::V6, 17)).unwrap()[0];
+    flow.id ^= 1;
+    assert!(!conntrack.delete(&flow).unwrap());
+    flow.id ^= 1;
+    assert!(conntrack.delete(&flow).unwrap());
+    assert!(!conntrack.delete(&flow).unwrap());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Flow::parse(&bytes);
+    }
+}
