@@ -80,6 +80,11 @@ impl KernelError {
         matches!(self.errno, Errno::EPERM | Errno::EACCES)
     }
 
+    /// The file of a setting cannot be written, not even by root.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.errno, Errno::EROFS | Errno::EACCES)
+    }
+
     /// The kernel's answer was lost or overtaken; the same call may succeed now.
     pub fn is_transient(&self) -> bool {
         matches!(self.errno, Errno::EINTR | Errno::EAGAIN | Errno::ENOBUFS | Errno::EBUSY | Errno::ETIMEDOUT)

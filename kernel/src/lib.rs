@@ -3,14 +3,17 @@
 //! All of it is synchronous: the CNI plugin must not start a runtime, and the daemon's planes have a thread of
 //! their own each. No Kubernetes word is known here.
 
-pub mod conntrack;
 pub mod error;
 pub mod genl;
 pub mod ipvs;
+pub mod monitor;
 pub mod netlink;
 pub mod netns;
+pub mod rtnl;
+pub mod sysctl;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use error::{KernelError, Result};
 pub use netns::NetNs;
+pub use rtnl::{MacAddress, Rtnl};

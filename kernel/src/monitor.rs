@@ -1,0 +1,139 @@
+//! A watch on links, addresses, routes and rules of one namespace.
+//!
+//! What it says is a hint: the kernel drops messages when the reader is slow. Then comes [`Event::Resync`], and the
+//! reader lists everything anew; so nobody has to believe that a stream of changes is complete.
+
+use std::time::Duration;
+
+use netlink_packet_core::Parseable;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::rule::RuleMessage;
+use nix::errno::Errno;
+
+use crate::error::Result;
+use crate::netlink::{Message, Protocol, Socket};
+use crate::netns::NetNs;
+use crate::rtnl::{Address, Link, Route, Rule, decode_event, kinds};
+
+/// Multicast groups (`enum rtnetlink_groups`).
+mod groups {
+    pub(super) const LINK: u32 = 1;
+    pub(super) const IPV4_ADDRESS: u32 = 5;
+    pub(super) const IPV4_ROUTE: u32 = 7;
+    pub(super) const IPV4_RULE: u32 = 8;
+    pub(super) const IPV6_ADDRESS: u32 = 9;
+    pub(super) const IPV6_ROUTE: u32 = 11;
+    pub(super) const IPV6_RULE: u32 = 19;
+    pub(super) const ALL: [u32; 7] =
+        [LINK, IPV4_ADDRESS, IPV4_ROUTE, IPV4_RULE, IPV6_ADDRESS, IPV6_ROUTE, IPV6_RULE];
+}
+
+/// Room for messages that wait to be read. A node that gets 50,000 routes at once sends about 5 MB.
+const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A link is new or has changed.
+    Link(Link),
+    /// A link is gone; this is what it was.
+    LinkGone(Link),
+    /// An address is new or has changed.
+    Address(Address),
+    /// An address is gone.
+    AddressGone(Address),
+    /// A route is new or has changed.
+    Route(Route),
+    /// A route is gone. Routes that go because their link went are *not* told one by one for IPv4.
+    RouteGone(Route),
+    /// A rule is new.
+    Rule(Rule),
+    /// A rule is gone.
+    RuleGone(Rule),
+    /// Messages were lost: read everything anew.
+    Resync,
+}
+
+/// A watch on one namespace. One thread owns it and asks for [`Monitor::next`].
+#[derive(Debug)]
+pub struct Monitor {
+    socket: Socket,
+}
+
+impl Monitor {
+    /// Watches the calling thread's namespace. From now on nothing is missed, so list *after* opening.
+    pub fn open() -> Result<Self> {
+        Self::with_buffer(RECEIVE_BUFFER)
+    }
+
+    /// Watches another namespace.
+    pub fn open_in(namespace: &NetNs) -> Result<Self> {
+        namespace.run_in(Self::open)?
+    }
+
+    /// Watches with room for `bytes` of messages that wait.
+    pub fn with_buffer(bytes: usize) -> Result<Self> {
+        let mut socket = Socket::open(Protocol::Route)?;
+        if let Err(error) = socket.grow_buffers(bytes) {
+            // Less room only means more frequent re-syncs.
+            tracing::debug!(%error, "the monitor keeps the default buffer");
+        }
+        for group in groups::ALL {
+            socket.join(group)?;
+        }
+        Ok(Self { socket })
+    }
+
+    /// Waits at most `timeout` for changes. Nothing changed: an empty list.
+    pub fn next(&mut self, timeout: Duration) -> Result<Vec<Event>> {
+        if !self.socket.wait(timeout)? {
+            return Ok(Vec::new());
+        }
+        match self.socket.receive("read changes of links, addresses, routes and rules") {
+            Ok(messages) => Ok(messages.iter().filter_map(event).collect()),
+            Err(error) if error.errno == Errno::ENOBUFS => Ok(vec![Event::Resync]),
+            // What cannot be read may have told anything.
+            Err(error) if error.errno == Errno::EBADMSG => Ok(vec![Event::Resync]),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The event in a message; `None` for what is none of ours or not understood.
+fn event(message: &Message) -> Option<Event> {
+    match message.kind {
+        kinds::NEW_LINK => link(message).map(Event::Link),
+        kinds::DELETE_LINK => link(message).map(Event::LinkGone),
+        kinds::NEW_ADDRESS => address(message).map(Event::Address),
+        kinds::DELETE_ADDRESS => address(message).map(Event::AddressGone),
+        kinds::NEW_ROUTE => route(message).map(Event::Route),
+        kinds::DELETE_ROUTE => route(message).map(Event::RouteGone),
+        kinds::NEW_RULE => rule(message).map(Event::Rule),
+        kinds::DELETE_RULE => rule(message).map(Event::RuleGone),
+        _ => None,
+    }
+}
+
+fn link(message: &Message) -> Option<Link> {
+    // A bridge's word about its ports comes as the same message: "gone" then means "no port any more". It is looked
+    // at before parsing, as the attributes mean other things there.
+    if message.payload.first() == Some(&u8::from(AddressFamily::Bridge)) {
+        return None;
+    }
+    decode_event(message, LinkMessage::parse).and_then(Link::from_message)
+}
+
+fn address(message: &Message) -> Option<Address> {
+    decode_event(message, AddressMessage::parse).and_then(Address::from_message)
+}
+
+fn route(message: &Message) -> Option<Route> {
+    decode_event(message, RouteMessage::parse).and_then(Route::from_message)
+}
+
+fn rule(message: &Message) -> Option<Rule> {
+    decode_event(message, RuleMessage::parse).and_then(Rule::from_message)
+}

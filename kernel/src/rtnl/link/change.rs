@@ -1,0 +1,122 @@
+//! Changing and deleting links.
+
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+
+use super::super::codec::{bytes, check_name, kinds};
+use super::super::{MacAddress, Rtnl};
+use super::BridgePort;
+use crate::error::Result;
+
+/// What to change of a link; what is `None` stays. All of it goes in one message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkChange<'a> {
+    /// Up or down.
+    pub up: Option<bool>,
+    /// Promiscuous or not.
+    pub promiscuous: Option<bool>,
+    /// Largest packet in bytes.
+    pub mtu: Option<u32>,
+    /// Ethernet address.
+    pub mac: Option<MacAddress>,
+    /// The bridge it is a port of; `Some(0)` takes it out.
+    pub master: Option<u32>,
+    /// A new name.
+    pub name: Option<&'a str>,
+}
+
+impl LinkChange<'_> {
+    fn message(&self, index: u32) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        for (wanted, flag) in [(self.up, LinkFlags::Up), (self.promiscuous, LinkFlags::Promisc)] {
+            if let Some(on) = wanted {
+                message.header.change_mask |= flag;
+                message.header.flags.set(flag, on);
+            }
+        }
+        let attributes = &mut message.attributes;
+        attributes.extend(self.mtu.map(LinkAttribute::Mtu));
+        attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+        attributes.extend(self.master.map(LinkAttribute::Controller));
+        attributes.extend(self.name.map(|name| LinkAttribute::IfName(name.to_owned())));
+        message
+    }
+
+    fn operation(&self, index: u32) -> String {
+        let mut words = vec![format!("set link {index}")];
+        words.extend(self.up.map(|up| if up { "up".to_owned() } else { "down".to_owned() }));
+        words.extend(self.promiscuous.map(|on| format!("promiscuous {on}")));
+        words.extend(self.mtu.map(|mtu| format!("mtu {mtu}")));
+        words.extend(self.mac.map(|mac| format!("address {mac}")));
+        words.extend(self.master.map(|master| format!("master {master}")));
+        words.extend(self.name.map(|name| format!("name {name}")));
+        words.join(" ")
+    }
+}
+
+impl Rtnl {
+    /// Changes a link.
+    pub fn change_link(&mut self, index: u32, change: &LinkChange<'_>) -> Result<()> {
+        let operation = change.operation(index);
+        if let Some(name) = change.name {
+            check_name(&operation, name)?;
+        }
+        let message = change.message(index);
+        self.socket.request(&operation, kinds::NEW_LINK, 0, &bytes(&message)).map(drop)
+    }
+
+    /// Sets a link up.
+    pub fn set_up(&mut self, index: u32) -> Result<()> {
+        self.change_link(index, &LinkChange { up: Some(true), ..LinkChange::default() })
+    }
+
+    /// Sets a link down.
+    pub fn set_down(&mut self, index: u32) -> Result<()> {
+        self.change_link(index, &LinkChange { up: Some(false), ..LinkChange::default() })
+    }
+
+    /// Makes a link a port of the bridge `master`, or of none.
+    pub fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<()> {
+        self.change_link(index, &LinkChange { master: Some(master.unwrap_or(0)), ..LinkChange::default() })
+    }
+
+    /// Sets what a bridge does at one of its ports.
+    pub fn set_bridge_port(&mut self, index: u32, port: BridgePort) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(vec![
+                InfoBridgePort::HairpinMode(port.hairpin),
+                InfoBridgePort::Isolated(port.isolated),
+            ])),
+        ]));
+        let operation =
+            format!("set bridge port {index} hairpin {} isolated {}", port.hairpin, port.isolated);
+        self.socket.request(&operation, kinds::NEW_LINK, 0, &bytes(&message)).map(drop)
+    }
+
+    /// Deletes a link; a pair goes with either end.
+    pub fn delete_link(&mut self, index: u32) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.socket
+            .request(&format!("delete link {index}"), kinds::DELETE_LINK, 0, &bytes(&message))
+            .map(drop)
+    }
+
+    /// Deletes the link of that name; `false` if there was none.
+    pub fn delete_link_by_name(&mut self, name: &str) -> Result<bool> {
+        let operation = format!("delete link {name}");
+        check_name(&operation, name)?;
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        match self.socket.request(&operation, kinds::DELETE_LINK, 0, &bytes(&message)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Links: reading, making, changing and deleting them.
+
+mod change;
+mod create;
+mod read;
+
+pub use change::LinkChange;
+pub use create::{BridgeOptions, NewLink, NewLinkKind, VethPeer};
+pub use read::{BridgePort, Link, LinkKind, OperState};

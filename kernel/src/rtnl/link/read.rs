@@ -1,0 +1,258 @@
+//! The typed link and its reading.
+
+use std::fmt;
+
+use netlink_packet_core::Parseable;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::{
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, State,
+};
+
+use super::super::codec::{bytes, check_name, decode_all, kinds};
+use super::super::{MacAddress, Rtnl};
+use crate::error::{KernelError, Result};
+use crate::netlink::Message;
+
+/// What a link is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LinkKind {
+    /// A device that no one made: hardware or loopback.
+    Device,
+    /// A bridge.
+    Bridge,
+    /// One end of a virtual Ethernet pair.
+    Veth,
+    /// A dummy.
+    Dummy,
+    /// VXLAN.
+    Vxlan,
+    /// IPv4 in IPv4.
+    IpIp,
+    /// IPv6 or IPv4 in IPv6.
+    Ip6Tunnel,
+    /// Another kind, by the kernel's name.
+    Other(String),
+}
+
+impl From<&InfoKind> for LinkKind {
+    fn from(kind: &InfoKind) -> Self {
+        match kind {
+            InfoKind::Bridge => Self::Bridge,
+            InfoKind::Veth => Self::Veth,
+            InfoKind::Dummy => Self::Dummy,
+            InfoKind::Vxlan => Self::Vxlan,
+            InfoKind::IpIp => Self::IpIp,
+            InfoKind::Ip6Tnl => Self::Ip6Tunnel,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for LinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Device => "device",
+            Self::Bridge => "bridge",
+            Self::Veth => "veth",
+            Self::Dummy => "dummy",
+            Self::Vxlan => "vxlan",
+            Self::IpIp => "ipip",
+            Self::Ip6Tunnel => "ip6tnl",
+            Self::Other(name) => name,
+        })
+    }
+}
+
+/// The operational state (RFC 2863, `IF_OPER_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OperState {
+    /// The driver does not say; `lo`, dummies and tunnels are always so.
+    Unknown,
+    /// It carries packets.
+    Up,
+    /// It does not.
+    Down,
+    /// What it stands on is down, as a veth whose peer is down.
+    LowerLayerDown,
+    /// One of the rarer states, by number.
+    Other(u8),
+}
+
+impl From<State> for OperState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Unknown => Self::Unknown,
+            State::Up => Self::Up,
+            State::Down => Self::Down,
+            State::LowerLayerDown => Self::LowerLayerDown,
+            State::NotPresent => Self::Other(1),
+            State::Testing => Self::Other(4),
+            State::Dormant => Self::Other(5),
+            State::Other(number) => Self::Other(number),
+            _ => Self::Other(u8::MAX),
+        }
+    }
+}
+
+/// The settings of a link as the port of a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BridgePort {
+    /// A frame may leave by the port it came from.
+    pub hairpin: bool,
+    /// No frame passes to another isolated port.
+    pub isolated: bool,
+}
+
+/// A link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: LinkKind,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// Its Ethernet address; a tunnel has none.
+    pub mac: Option<MacAddress>,
+    /// The bridge (or other device) it is a port of.
+    pub master: Option<u32>,
+    /// It was set up (`IFF_UP`).
+    pub up: bool,
+    /// It has a carrier (`IFF_LOWER_UP`).
+    pub lower_up: bool,
+    /// How many users keep it promiscuous; a bridge port always has one.
+    pub promiscuity: u32,
+    /// Its own flag `IFF_PROMISC`.
+    pub promiscuous: bool,
+    /// Its operational state.
+    pub oper_state: OperState,
+    /// The other end's index (veth) or the device below it.
+    pub peer_index: Option<u32>,
+    /// The id, as this namespace counts, of the namespace that `peer_index` is in; `None` for this one.
+    pub peer_netns: Option<i32>,
+    /// Of a bridge: VLAN filtering is on.
+    pub vlan_filtering: bool,
+    /// Of a bridge's port: its settings.
+    pub port: Option<BridgePort>,
+}
+
+impl Link {
+    fn empty(index: u32) -> Self {
+        Self {
+            index,
+            name: String::new(),
+            kind: LinkKind::Device,
+            mtu: 0,
+            mac: None,
+            master: None,
+            up: false,
+            lower_up: false,
+            promiscuity: 0,
+            promiscuous: false,
+            oper_state: OperState::Unknown,
+            peer_index: None,
+            peer_netns: None,
+            vlan_filtering: false,
+            port: None,
+        }
+    }
+
+    /// The link in a message; `None` for what a bridge says about its ports (`AF_BRIDGE`).
+    pub(crate) fn from_message(message: LinkMessage) -> Option<Self> {
+        if message.header.interface_family != AddressFamily::Unspec {
+            return None;
+        }
+        let mut link = Self::empty(message.header.index);
+        let flags = message.header.flags;
+        link.up = flags.contains(LinkFlags::Up);
+        link.lower_up = flags.contains(LinkFlags::LowerUp);
+        link.promiscuous = flags.contains(LinkFlags::Promisc);
+        for attribute in message.attributes {
+            link.take(attribute);
+        }
+        Some(link)
+    }
+
+    fn take(&mut self, attribute: LinkAttribute) {
+        match attribute {
+            LinkAttribute::IfName(name) => self.name = name,
+            LinkAttribute::Mtu(mtu) => self.mtu = mtu,
+            LinkAttribute::Address(address) => self.mac = MacAddress::from_bytes(&address),
+            LinkAttribute::Controller(index) => self.master = Some(index),
+            LinkAttribute::Promiscuity(count) => self.promiscuity = count,
+            LinkAttribute::OperState(state) => self.oper_state = state.into(),
+            LinkAttribute::Link(index) if index != 0 => self.peer_index = Some(index),
+            LinkAttribute::LinkNetNsId(id) if id >= 0 => self.peer_netns = Some(id),
+            LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| self.take_info(info)),
+            _ => {}
+        }
+    }
+
+    fn take_info(&mut self, info: LinkInfo) {
+        match info {
+            LinkInfo::Kind(kind) => self.kind = LinkKind::from(&kind),
+            LinkInfo::Data(InfoData::Bridge(options)) => {
+                self.vlan_filtering = options.contains(&InfoBridge::VlanFiltering(true));
+            }
+            LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+                self.port = Some(BridgePort {
+                    hairpin: settings.contains(&InfoBridgePort::HairpinMode(true)),
+                    isolated: settings.contains(&InfoBridgePort::Isolated(true)),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} (index {})", self.kind, self.name, self.index)
+    }
+}
+
+fn decode(answers: &[Message]) -> Vec<Link> {
+    decode_all(answers, kinds::NEW_LINK, LinkMessage::parse, Link::from_message)
+}
+
+impl Rtnl {
+    /// All links of the namespace.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        let mut message = LinkMessage::default();
+        // Traffic counters make up most of the answer and nobody here reads them.
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let answers = self.socket.dump("list links", kinds::GET_LINK, &bytes(&message))?;
+        Ok(decode(&answers))
+    }
+
+    /// The link of that name; `None` if there is none.
+    pub fn link_by_name(&mut self, name: &str) -> Result<Option<Link>> {
+        let operation = format!("look up link {name}");
+        check_name(&operation, name)?;
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        self.look_up(&operation, message)
+    }
+
+    /// The link of that index; `None` if there is none.
+    pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.look_up(&format!("look up link number {index}"), message)
+    }
+
+    fn look_up(&mut self, operation: &str, mut message: LinkMessage) -> Result<Option<Link>> {
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let answers = match self.socket.request(operation, kinds::GET_LINK, 0, &bytes(&message)) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            answers => answers?,
+        };
+        match decode(&answers).pop() {
+            Some(link) => Ok(Some(link)),
+            None => Err(KernelError::malformed(operation, "the kernel's answer holds no link")),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Kernel settings under `/proc/sys`.
+//!
+//! A key is a list of path components, because an interface name may hold dots (`eth0.100`) and every
+//! dotted notation then names another key: the `sysctl` crate turns each dot into a slash, and `..` into one dot.
+//! So the crate serves only what [`get`] and [`set`] take, keys whose every component we wrote ourselves; a key
+//! with a name in it that comes from elsewhere goes through [`read`] and [`write`].
+//!
+//! `/proc/sys/net` shows the namespace of the calling thread: use [`crate::NetNs::run_in`].
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use sysctl::{Ctl, Sysctl, SysctlError};
+
+use crate::error::{KernelError, Result};
+
+/// Reads a fixed key in dotted notation, as `net.ipv4.ip_forward`. White space around the value is dropped.
+pub fn get(key: &'static str) -> Result<String> {
+    let operation = || format!("read sysctl {key}");
+    Ctl::new(key).and_then(|ctl| ctl.value_string()).map_err(|error| from_crate(operation(), error))
+}
+
+/// Writes a fixed key in dotted notation if it has another value; `true` if it was written.
+pub fn set(key: &'static str, value: &str) -> Result<bool> {
+    if get(key)? == value {
+        return Ok(false);
+    }
+    let operation = || format!("write {value:?} to sysctl {key}");
+    Ctl::new(key)
+        .and_then(|ctl| ctl.set_value_string(value))
+        .map(|_| true)
+        .map_err(|error| from_crate(operation(), error))
+}
+
+fn from_crate(operation: String, error: SysctlError) -> KernelError {
+    match error {
+        SysctlError::IoError(error) => KernelError::io(operation, &error),
+        // The crate says so whenever the key cannot be opened.
+        SysctlError::NotFound(_) => KernelError::new(operation, Errno::ENOENT),
+        other => KernelError::malformed(operation, other.to_string()),
+    }
+}
+
+/// Reads the key `components`, as `["net", "ipv6", "conf", "eth0.100", "accept_ra"]`; white space around the
+/// value is dropped.
+///
+/// An absent key (a feature this kernel lacks, an interface that is gone) is an error with `is_not_found()`.
+pub fn read(components: &[&str]) -> Result<String> {
+    let path = path(components)?;
+    fs::read_to_string(&path)
+        .map(|value| value.trim().to_owned())
+        .map_err(|error| KernelError::io(format!("read sysctl {}", path.display()), &error))
+}
+
+/// Writes `value` if the key has another one; `true` if it was written.
+///
+/// It reads first because a container may see `/proc/sys` read-only with the right value in it, and because a
+/// write of some keys has effects even if nothing changes. A read-only file is an error with `is_read_only()`.
+pub fn write(components: &[&str], value: &str) -> Result<bool> {
+    if read(components)? == value {
+        return Ok(false);
+    }
+    write_blindly(components, value).map(|()| true)
+}
+
+/// Writes `value` without looking first: for a key that is new for certain, where the look would cost more than
+/// it spares.
+pub fn write_blindly(components: &[&str], value: &str) -> Result<()> {
+    let path = path(components)?;
+    // One write system call: the kernel takes each call as a whole value.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(value.as_bytes()))
+        .map_err(|error| KernelError::io(format!("write {value:?} to sysctl {}", path.display()), &error))
+}
+
+fn path(components: &[&str]) -> Result<PathBuf> {
+    let mut path = PathBuf::from("/proc/sys");
+    for component in components {
+        if component.is_empty() || *component == "." || *component == ".." || component.contains(['/', '\0'])
+        {
+            return Err(KernelError::new(format!("use sysctl {}", components.join(" / ")), Errno::EINVAL)
+                .with_detail(format!("{component:?} is not one path component")));
+        }
+        path.push(component);
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestNs;
+
+    #[test]
+    fn a_dot_in_an_interface_name_names_the_interface_and_not_a_folder() {
+        let namespace = TestNs::new("sysctl");
+        namespace.run("ip", &["link", "add", "eth0.1", "type", "veth", "peer", "name", "b"]);
+        let key = ["net", "ipv6", "conf", "eth0.1", "accept_ra"];
+        let changed = namespace.run_in(|| write(&key, "0").unwrap());
+        assert!(changed);
+        assert_eq!(namespace.run("cat", &["/proc/sys/net/ipv6/conf/eth0.1/accept_ra"]).trim(), "0");
+        assert!(!namespace.run_in(|| write(&key, "0").unwrap()), "the second write has nothing to do");
+    }
+
+    #[test]
+    fn a_fixed_key_is_written_once() {
+        let namespace = TestNs::new("sysctl");
+        namespace.run_in(|| {
+            assert!(set("net.ipv4.ip_forward", "1").unwrap());
+            assert!(!set("net.ipv4.ip_forward", "1").unwrap());
+            assert_eq!(get("net.ipv4.ip_forward").unwrap(), "1");
+        });
+        assert_eq!(namespace.run("cat", &["/proc/sys/net/ipv4/ip_forward"]).trim(), "1");
+    }
+
+    #[test]
+    fn an_absent_key_and_a_read_only_one_are_told_apart() {
+        let absent = write(&["net", "ipv4", "conf", "no-such-device", "forwarding"], "1").unwrap_err();
+        assert!(absent.is_not_found() && !absent.is_read_only(), "{absent}");
+        let fixed = write(&["kernel", "ostype"], "Minix").unwrap_err();
+        assert!(fixed.is_read_only() && !fixed.is_not_found(), "{fixed}");
+        assert!(get("net.ipv4.no_such_key").unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn a_component_that_would_leave_its_place_is_refused() {
+        for name in ["..", "", ".", "a/b", "../../kernel"] {
+            assert!(read(&["net", "ipv4", "conf", name, "forwarding"]).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Links as `ip -j link` sees them.
+
+use kernel::rtnl::{
+    BridgeOptions, BridgePort, LinkChange, LinkKind, MacAddress, NewLink, OperState, Rtnl, VethPeer,
+};
+use kernel::testing::TestNs;
+
+fn seen(namespace: &TestNs, name: &str) -> String {
+    namespace.run("ip", &["-d", "link", "show", "dev", name])
+}
+
+const MAC: MacAddress = MacAddress([0x0a, 0x58, 0x0a, 0xf4, 1, 2]);
+
+#[test]
+fn a_pairs_peer_is_born_in_the_other_namespace_with_all_its_settings() {
+    let (host, pod) = (TestNs::new("host"), TestNs::new("pod"));
+    let mut rtnl = Rtnl::open_in(host.namespace()).unwrap();
+    rtnl.create_link(&NewLink { up: true, ..NewLink::bridge("br0", BridgeOptions::default()) }).unwrap();
+    let bridge = rtnl.link_by_name("br0").unwrap().unwrap();
+    let peer = VethPeer { name: "eth0", mtu: Some(1400), mac: Some(MAC), netns: Some(pod.namespace()) };
+    let pair =
+        NewLink { mtu: Some(1400), master: Some(bridge.index), up: true, ..NewLink::veth("veth0", peer) };
+    rtnl.create_link(&pair).unwrap();
+
+    let inside = seen(&pod, "eth0");
+    assert!(inside.contains("mtu 1400") && inside.contains(&MAC.to_string()), "{inside}");
+    let outside = seen(&host, "veth0");
+    assert!(outside.contains("mtu 1400") && outside.contains("master br0"), "{outside}");
+
+    let ours = rtnl.link_by_name("veth0").unwrap().unwrap();
+    assert_eq!((ours.kind, ours.master, ours.up), (LinkKind::Veth, Some(bridge.index), true));
+    assert!(ours.peer_netns.is_some(), "the peer is elsewhere");
+    let theirs = Rtnl::open_in(pod.namespace()).unwrap().link_by_name("eth0").unwrap().unwrap();
+    assert_eq!((theirs.mac, theirs.mtu, theirs.up), (Some(MAC), 1400, false));
+    assert_eq!((theirs.peer_index, ours.peer_index), (Some(ours.index), Some(theirs.index)));
+}
+
+#[test]
+fn a_name_that_is_taken_in_the_other_namespace_makes_nothing() {
+    let (host, pod) = (TestNs::new("host"), TestNs::new("pod"));
+    pod.run("ip", &["link", "add", "eth0", "type", "bridge"]);
+    let mut rtnl = Rtnl::open_in(host.namespace()).unwrap();
+    let peer = VethPeer { name: "eth0", netns: Some(pod.namespace()), ..VethPeer::default() };
+    let error = rtnl.create_link(&NewLink::veth("veth0", peer)).unwrap_err();
+    assert!(error.is_exists(), "{error}");
+    assert!(error.operation.contains("veth0") && error.operation.contains("eth0"), "{error}");
+    assert_eq!(rtnl.link_by_name("veth0").unwrap(), None);
+}
+
+#[test]
+fn the_settings_of_a_bridge_port_arrive() {
+    let namespace = TestNs::new("port");
+    let mut rtnl = Rtnl::open_in(namespace.namespace()).unwrap();
+    rtnl.create_link(&NewLink::bridge("br0", BridgeOptions::default())).unwrap();
+    rtnl.create_link(&NewLink::veth("a", VethPeer { name: "b", ..VethPeer::default() })).unwrap();
+    let (bridge, port) =
+        (rtnl.link_by_name("br0").unwrap().unwrap(), rtnl.link_by_name("a").unwrap().unwrap());
+    rtnl.set_master(port.index, Some(bridge.index)).unwrap();
+    rtnl.set_bridge_port(port.index, BridgePort { hairpin: true, isolated: true }).unwrap();
+    let text = seen(&namespace, "a");
+    assert!(text.contains("hairpin on") && text.contains("isolated on"), "{text}");
+    let read = rtnl.link_by_index(port.index).unwrap().unwrap();
+    assert_eq!(read.port, Some(BridgePort { hairpin: true, isolated: true }));
+    rtnl.set_master(port.index, None).unwrap();
+    assert_eq!(rtnl.link_by_index(port.index).unwrap().unwrap().master, None);
+}
+
+#[test]
+fn one_change_sets_several_things_and_leaves_the_others() {
+    let namespace = TestNs::new("change");
+    let mut rtnl = Rtnl::open_in(namespace.namespace()).unwrap();
+    rtnl.create_link(&NewLink::veth("a", VethPeer { name: "b", ..VethPeer::default() })).unwrap();
+    let index = rtnl.link_by_name("a").unwrap().unwrap().index;
+    let change = LinkChange {
+        up: Some(true),
+        mtu: Some(1300),
+        mac: Some(MAC),
+        promiscuous: Some(true),
+        ..LinkChange::default()
+    };
+    rtnl.change_link(index, &change).unwrap();
+    let link = rtnl.link_by_index(index).unwrap().unwrap();
+    assert_eq!((link.up, link.mtu, link.mac, link.promiscuous), (true, 1300, Some(MAC), true));
+    assert_eq!(link.oper_state, OperState::LowerLayerDown, "the other end is down");
+    rtnl.set_down(index).unwrap();
+    rtnl.change_link(index, &LinkChange { name: Some("renamed"), ..LinkChange::default() }).unwrap();
+    let link = rtnl.link_by_name("renamed").unwrap().unwrap();
+    assert_eq!((link.up, link.mtu, link.promiscuous), (false, 1300, true));
+}
+
+#[test]
+fn a_deleted_link_is_gone_and_a_second_time_is_no_error() {
+    let namespace = TestNs::new("delete");
+    let mut rtnl = Rtnl::open_in(namespace.namespace()).unwrap();
+    rtnl.create_link(&NewLink::veth("a", VethPeer { name: "b", ..VethPeer::default() })).unwrap();
+    assert_eq!(rtnl.links().unwrap().len(), 3, "lo and the pair");
+    assert!(rtnl.delete_link_by_name("a").unwrap());
+    assert!(!rtnl.delete_link_by_name("a").unwrap());
+    assert!(rtnl.delete_link(12345).unwrap_err().is_not_found());
+    assert_eq!(rtnl.links().unwrap().len(), 1);
+    assert_eq!(rtnl.links().unwrap()[0].kind, LinkKind::Device);
+}
+
+#[test]
+fn bad_names_are_refused_with_the_name() {
+    let mut rtnl = Rtnl::open().unwrap();
+    for name in ["", "a name", "sixteen-bytes-xx", "a/b", "..", "a:b"] {
+        let error = rtnl.create_link(&NewLink::bridge(name, BridgeOptions::default())).unwrap_err();
+        assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
+    }
+}
