@@ -1,0 +1,17 @@
+//! The lab: nodes with kernels of their own on one segment, a real container runtime and a real
+//! control plane around `routerd`. `cargo demo`, `cargo verify` and `cargo lab` are the doors.
+//!
+//! Everything a run makes lives inside name spaces of one process (see [`sandbox`]), so that the
+//! kernel takes it away when that process ends, however it ends.
+
+pub mod cli;
+pub mod commands;
+pub mod guest;
+pub mod lab;
+pub mod net;
+pub mod paths;
+pub mod process;
+pub mod progress;
+pub mod sandbox;
+pub mod state;
+pub mod tool;

@@ -1,0 +1,51 @@
+//! A client that asks and prints what it is told.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Asks `count` times; a line each, `MICROSECONDS ANSWER` or `- REASON`. An error when nothing was answered.
+pub(super) fn ask(server: &str, udp: bool, count: u32, timeout: Duration) -> Result<()> {
+    let address: SocketAddr = server.parse().with_context(|| format!("{server:?} is no address and port"))?;
+    let mut answers = 0;
+    for _ in 0..count {
+        let begin = Instant::now();
+        let answer = if udp { by_udp(address, timeout) } else { by_tcp(address, timeout) };
+        match answer {
+            Ok(answer) => {
+                answers += 1;
+                println!("{} {}", begin.elapsed().as_micros(), answer.trim());
+            }
+            Err(error) => println!("- {error:#}"),
+        }
+    }
+    if answers == 0 {
+        bail!("no answer from {server}");
+    }
+    Ok(())
+}
+
+/// One question on a connection of its own.
+pub(super) fn by_tcp(address: SocketAddr, timeout: Duration) -> Result<String> {
+    let connection = TcpStream::connect_timeout(&address, timeout)?;
+    connection.set_read_timeout(Some(timeout))?;
+    (&connection).write_all(b"who\n")?;
+    let mut line = String::new();
+    if BufReader::new(&connection).read_line(&mut line)? == 0 {
+        bail!("closed without an answer");
+    }
+    Ok(line)
+}
+
+fn by_udp(address: SocketAddr, timeout: Duration) -> Result<String> {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(timeout))?;
+    socket.send(b"who\n")?;
+    let mut buffer = [0; 2048];
+    let length = socket.recv(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}

@@ -1,0 +1,68 @@
+//! Programs that run inside pods: a server that says its name and who asks, and clients that count.
+//! They are part of the lab's own program, so a pod needs nothing else.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+mod ask;
+mod flood;
+mod serve;
+mod stream;
+
+/// The tools.
+#[derive(Debug, Subcommand)]
+pub enum Tool {
+    /// Answer every TCP connection and UDP datagram with `NAME CLIENT-ADDRESS`.
+    Serve {
+        /// TCP ports.
+        #[arg(long, value_delimiter = ',')]
+        tcp: Vec<u16>,
+        /// UDP ports.
+        #[arg(long, value_delimiter = ',')]
+        udp: Vec<u16>,
+        /// The name to answer with.
+        #[arg(long)]
+        name: String,
+    },
+    /// Ask a server a number of times and print each answer on a line with its microseconds.
+    Ask {
+        /// Address and port.
+        server: String,
+        /// Ask by UDP.
+        #[arg(long)]
+        udp: bool,
+        /// How often.
+        #[arg(long, default_value_t = 1)]
+        count: u32,
+        /// How long an answer may take, in ms.
+        #[arg(long, default_value_t = 1000)]
+        timeout: u64,
+    },
+    /// Ask by TCP all the time and print a line whenever asking begins or ceases to be answered.
+    Flood {
+        /// Address and port.
+        server: String,
+        /// How long to wait for one answer, in ms.
+        #[arg(long, default_value_t = 20)]
+        timeout: u64,
+    },
+    /// Hold one TCP connection, send a line every 10 ms and print gaps and the end.
+    Stream {
+        /// Address and port.
+        server: String,
+    },
+}
+
+/// Runs a tool.
+pub fn run(tool: &Tool) -> Result<()> {
+    match tool {
+        Tool::Serve { tcp, udp, name } => serve::serve(tcp, udp, name),
+        Tool::Ask { server, udp, count, timeout } => {
+            ask::ask(server, *udp, *count, Duration::from_millis(*timeout))
+        }
+        Tool::Flood { server, timeout } => flood::flood(server, Duration::from_millis(*timeout)),
+        Tool::Stream { server } => stream::stream(server),
+    }
+}

@@ -1,0 +1,57 @@
+//! The server of a pod.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+
+use anyhow::{Context, Result};
+
+/// Serves until killed. On TCP every line is answered with one; on UDP every datagram.
+pub(super) fn serve(tcp: &[u16], udp: &[u16], name: &str) -> Result<()> {
+    let mut threads = Vec::new();
+    for port in tcp {
+        let listener =
+            TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).with_context(|| format!("TCP port {port}"))?;
+        let name = name.to_owned();
+        threads.push(std::thread::spawn(move || connections(&listener, &name)));
+    }
+    for port in udp {
+        let socket =
+            UdpSocket::bind((Ipv6Addr::UNSPECIFIED, *port)).with_context(|| format!("UDP port {port}"))?;
+        let name = name.to_owned();
+        threads.push(std::thread::spawn(move || datagrams(&socket, &name)));
+    }
+    println!("ready");
+    for thread in threads {
+        if let Ok(Err(error)) = thread.join() {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn connections(listener: &TcpListener, name: &str) -> Result<()> {
+    loop {
+        let (connection, _) = listener.accept().context("accepting a connection")?;
+        let name = name.to_owned();
+        std::thread::spawn(move || one(&connection, &name));
+    }
+}
+
+fn one(connection: &TcpStream, name: &str) -> Result<()> {
+    connection.set_nodelay(true)?;
+    let client = connection.peer_addr()?.ip().to_canonical();
+    let mut writer = connection;
+    for line in BufReader::new(connection).lines() {
+        line?;
+        writer.write_all(format!("{name} {client}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn datagrams(socket: &UdpSocket, name: &str) -> Result<()> {
+    let mut buffer = [0; 2048];
+    loop {
+        let (_, client) = socket.recv_from(&mut buffer).context("receiving a datagram")?;
+        socket.send_to(format!("{name} {}\n", client.ip().to_canonical()).as_bytes(), client)?;
+    }
+}
