@@ -1,9 +1,10 @@
-//! Addresses as CNI writes them: an address with its prefix length, and a link-layer address.
+//! Addresses as CNI writes them: an address with its prefix length; an Ethernet address is the kernel room's.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+pub use kernel::rtnl::MacAddress as Mac;
 use prefix::{Family, Prefix};
 
 /// An address together with the length of its prefix, host bits kept: `10.1.0.2/24`.
@@ -60,38 +61,6 @@ impl FromStr for Cidr {
     }
 }
 
-/// An Ethernet address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, byte) in self.0.iter().enumerate() {
-            write!(f, "{}{byte:02x}", if index == 0 { "" } else { ":" })?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Mac {
-    type Err = String;
-
-    /// Takes `c2:11:22:33:44:55`, also with `-` between the bytes.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("{text:?} is no Ethernet address, as c2:11:22:33:44:55");
-        let mut bytes = [0u8; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(error)?;
-            if !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return Err(error());
-            }
-            *byte = u8::from_str_radix(part, 16).map_err(|_| error())?;
-        }
-        if parts.next().is_some() { Err(error()) } else { Ok(Mac(bytes)) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,16 +72,6 @@ mod tests {
         assert_eq!(cidr.prefix().to_string(), "10.1.2.0/24");
         for text in ["10.1.2.3", "10.1.2.3/33", "10.1.2.3/+4", "10.1.2.3/", "/24", "fd00::/129", "x/1"] {
             assert!(text.parse::<Cidr>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_link_address_is_read_in_both_spellings_and_nonsense_is_not() {
-        let mac: Mac = "C2:11:22:33:44:5f".parse().unwrap();
-        assert_eq!(mac.to_string(), "c2:11:22:33:44:5f");
-        assert_eq!("c2-11-22-33-44-5f".parse::<Mac>().unwrap(), mac);
-        for text in ["", "c2:11:22:33:44", "c2:11:22:33:44:55:66", "c2:11:22:33:44:5", "+2:11:22:33:44:55"] {
-            assert!(text.parse::<Mac>().is_err(), "{text}");
         }
     }
 }

@@ -21,8 +21,8 @@
 //! Whatever fails, [`undo::Undo`] takes back what was done in reverse order, and stdout gets exactly one JSON object:
 //! the error. Nothing is printed before that is decided, because a runtime cannot read a result followed by an error.
 //!
-//! DEL goes the same way without waiting: the daemon is told (its absence is no failure), the device is removed, the
-//! lease is released, each even when the others failed. CHECK, STATUS and GC only look, or free what is not listed.
+//! DEL goes the same way without waiting: the daemon is told (its absence is no failure), the device is removed, and
+//! when it is gone the lease is released, so that no address is given to a second pod. CHECK, STATUS and GC only look, or free what is not listed.
 
 pub mod address;
 pub mod args;
@@ -30,6 +30,7 @@ pub mod config;
 pub mod convert;
 pub mod env;
 pub mod error;
+pub mod ipam;
 pub mod json;
 pub mod request;
 pub mod result;

@@ -1,9 +1,14 @@
 //! One invocation: environment and configuration together, and the seams between its parts.
 
-use crate::address::{Cidr, Mac};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::address::Mac;
+use crate::args::Args;
 use crate::config::{BridgeConf, NetConf};
 use crate::env::Environment;
 use crate::error::CniError;
+use crate::ipam::Owner;
 use crate::result::{AddResult, Dns, IpConfig, Route};
 use crate::undo::Undo;
 
@@ -14,6 +19,8 @@ pub struct Request {
     pub env: Environment,
     /// The network.
     pub conf: NetConf,
+    /// What `CNI_ARGS` says.
+    pub args: Args,
 }
 
 /// The addresses reserved for an attachment. An IPAM result has no interfaces.
@@ -53,6 +60,9 @@ pub trait Ipam {
 
     /// A reservation would work.
     fn status(&self, request: &Request) -> Result<(), CniError>;
+
+    /// GC: releases everything of this network that none of `valid` holds, and tells which addresses that were.
+    fn collect(&self, conf: &NetConf, valid: &BTreeSet<Owner>) -> Result<Vec<IpAddr>, CniError>;
 }
 
 /// What makes devices, addresses and routes. `bridge::Bridge` implements it.
@@ -71,7 +81,7 @@ pub trait Wiring {
 
     /// Takes the attachment away, by what the environment, the kernel and `known` (addresses from the lease store)
     /// say. A missing namespace or device is success. `bridge` is `None` if its configuration cannot be read.
-    fn del(&self, request: &Request, bridge: Option<&BridgeConf>, known: &[Cidr]) -> Result<(), CniError>;
+    fn del(&self, request: &Request, bridge: Option<&BridgeConf>, known: &[IpAddr]) -> Result<(), CniError>;
 
     /// The kernel still holds what `prev` says.
     fn check(&self, request: &Request, bridge: &BridgeConf, prev: &AddResult) -> Result<(), CniError>;

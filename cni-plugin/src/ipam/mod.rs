@@ -1,0 +1,137 @@
+//! The role `host-local`: addresses from ranges of the configuration, leases in files (reference plugin, v1.9.1).
+
+mod allocate;
+mod config;
+mod lease;
+mod lock;
+mod range;
+mod resolv;
+mod store;
+
+pub use config::{DEFAULT_DATA_DIR, HostLocalConf};
+pub use lease::Owner;
+pub use range::{Range, RangeSet};
+pub use store::{Store, StoreError};
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access};
+
+use crate::config::NetConf;
+use crate::env::Environment;
+use crate::error::{CniError, Code};
+use crate::request::{Addresses, Ipam, Request};
+use crate::result::Dns;
+use crate::undo::Undo;
+
+/// How long an operation waits for the lock. A holder needs less than a millisecond, unless it is stopped.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// Addresses from ranges, leases in files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostLocal;
+
+impl From<StoreError> for CniError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Locked { .. } => CniError::new(Code::TRY_AGAIN, error.to_string())
+                .with_details("another CNI operation on this network does not end; look at that process"),
+            StoreError::Io { .. } => CniError::new(Code::IO, error.to_string()),
+        }
+    }
+}
+
+/// The attachment of an invocation.
+pub fn owner(env: &Environment) -> Owner {
+    Owner::new(&env.container_id, &env.ifname)
+}
+
+/// The addresses that the request's attachment holds; none if that cannot be read.
+pub fn held(request: &Request) -> Vec<IpAddr> {
+    let folder = HostLocalConf::folder(&request.conf);
+    let store = Store::open_existing(&folder, LOCK_WAIT).ok().flatten();
+    store.and_then(|mut store| store.held_by(&owner(&request.env)).ok()).unwrap_or_default()
+}
+
+impl Ipam for HostLocal {
+    fn reserve(&self, request: &Request, undo: &mut Undo) -> Result<Addresses, CniError> {
+        let conf = HostLocalConf::parse(&request.conf)?;
+        let requested = request.conf.requested_ips(&request.args)?;
+        let dns = conf.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv::read)?;
+        let folder = HostLocalConf::folder(&request.conf);
+        let owner = owner(&request.env);
+        let ips = {
+            let mut store = Store::open(&folder, LOCK_WAIT)?;
+            allocate::allocate(&mut store, &conf.sets, &owner, &requested)?
+        };
+        let addresses: Vec<IpAddr> = ips.iter().map(|ip| ip.address.address).collect();
+        undo.push(format!("the leases {addresses:?} in {}", folder.display()), move || {
+            Ok(Store::open(&folder, LOCK_WAIT)?.release_addresses(&owner, &addresses)?)
+        });
+        Ok(Addresses { ips, routes: conf.routes, dns })
+    }
+
+    fn release(&self, request: &Request) -> Result<(), CniError> {
+        let folder = HostLocalConf::folder(&request.conf);
+        if let Some(mut store) = Store::open_existing(&folder, LOCK_WAIT)? {
+            store.release(&owner(&request.env))?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, request: &Request) -> Result<(), CniError> {
+        HostLocalConf::parse(&request.conf)?;
+        let folder = HostLocalConf::folder(&request.conf);
+        let owner = owner(&request.env);
+        let held = match Store::open_existing(&folder, LOCK_WAIT)? {
+            Some(mut store) => {
+                let held = store.held_by(&owner)?;
+                if held.is_empty() { store.held_by(&owner.without_interface())? } else { held }
+            }
+            None => Vec::new(),
+        };
+        if !held.is_empty() {
+            return Ok(());
+        }
+        let msg = format!("host-local: Failed to find address added by container {}", owner.container_id);
+        Err(CniError::new(Code::CHECK_FAILED, msg).with_details(format!("looked in {}", folder.display())))
+    }
+
+    fn status(&self, request: &Request) -> Result<(), CniError> {
+        HostLocalConf::parse(&request.conf)?;
+        writable(&HostLocalConf::folder(&request.conf))
+    }
+
+    fn collect(&self, conf: &NetConf, valid: &BTreeSet<Owner>) -> Result<Vec<IpAddr>, CniError> {
+        let Some(mut store) = Store::open_existing(&HostLocalConf::folder(conf), LOCK_WAIT)? else {
+            return Ok(Vec::new());
+        };
+        let containers: BTreeSet<&str> = valid.iter().map(|owner| owner.container_id.as_str()).collect();
+        let mut freed = Vec::new();
+        for owner in store.leases()?.into_values().collect::<BTreeSet<Owner>>() {
+            // A lease of an old version names no interface: any valid one of its container keeps it.
+            let old = owner.ifname.is_empty() && containers.contains(owner.container_id.as_str());
+            if !old && !valid.contains(&owner) {
+                freed.extend(store.release(&owner)?);
+            }
+        }
+        Ok(freed)
+    }
+}
+
+/// Leases could be written to `folder`. Takes no lock, so that STATUS never waits for an ADD.
+fn writable(folder: &Path) -> Result<(), CniError> {
+    let existing =
+        folder.ancestors().find(|path| path.exists()).map_or_else(|| PathBuf::from("/"), Into::into);
+    let refused = |reason: String| {
+        CniError::new(Code::NOT_READY, format!("leases cannot be written to {}: {reason}", folder.display()))
+    };
+    if !existing.is_dir() {
+        return Err(refused(format!("{} is not a folder", existing.display())));
+    }
+    access(&existing, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|errno| refused(format!("{}: {}", existing.display(), errno.desc())))
+}
