@@ -1,11 +1,13 @@
 //! The state of the cluster as this node sees it: one value, owned by one task, without I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use prefix::Prefix;
 
+use super::Kind;
 use super::objects::{
     Attachment, EndpointSlice, LearntRoute, Namespace, NetworkPolicy, Node, ObjectName, Pod, Service,
 };
@@ -42,6 +44,32 @@ pub enum ObjectKey {
     EndpointSlice(ObjectName),
     /// A NetworkPolicy.
     NetworkPolicy(ObjectName),
+}
+
+impl ObjectKey {
+    /// The kind of the object.
+    pub fn kind(&self) -> Kind {
+        match self {
+            ObjectKey::Node(_) => Kind::Node,
+            ObjectKey::Namespace(_) => Kind::Namespace,
+            ObjectKey::Pod(_) => Kind::Pod,
+            ObjectKey::Service(_) => Kind::Service,
+            ObjectKey::EndpointSlice(_) => Kind::EndpointSlice,
+            ObjectKey::NetworkPolicy(_) => Kind::NetworkPolicy,
+        }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ObjectKey::Node(name) | ObjectKey::Namespace(name) => write!(f, "{} {name}", self.kind()),
+            ObjectKey::Pod(name)
+            | ObjectKey::Service(name)
+            | ObjectKey::EndpointSlice(name)
+            | ObjectKey::NetworkPolicy(name) => write!(f, "{} {name}", self.kind()),
+        }
+    }
 }
 
 impl Object {
@@ -183,6 +211,40 @@ impl Index {
                 let new = (!route.next_hops.is_empty()).then_some(route);
                 replace(&mut self.routes, &prefix, new).map(Change::Route)
             }
+        }
+    }
+
+    /// Takes in the complete list of the objects of `kind`: what is not in it is gone.
+    pub fn replace(&mut self, kind: Kind, objects: Vec<Object>) -> Vec<Change> {
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(Object::key).collect();
+        let gone: Vec<ObjectKey> =
+            self.keys_of(kind).into_iter().filter(|key| !listed.contains(key)).collect();
+        let deletions = gone.into_iter().map(Event::Delete);
+        let upserts = objects.into_iter().map(Event::Upsert);
+        // What is new comes first: nothing that moved from one object to another is without one in between.
+        upserts.chain(deletions).filter_map(|event| self.apply(event)).collect()
+    }
+
+    fn keys_of(&self, kind: Kind) -> Vec<ObjectKey> {
+        match kind {
+            Kind::Node => self.nodes.keys().cloned().map(ObjectKey::Node).collect(),
+            Kind::Namespace => self.namespaces.keys().cloned().map(ObjectKey::Namespace).collect(),
+            Kind::Pod => self.pods.keys().cloned().map(ObjectKey::Pod).collect(),
+            Kind::Service => self.services.keys().cloned().map(ObjectKey::Service).collect(),
+            Kind::EndpointSlice => self.slices.keys().cloned().map(ObjectKey::EndpointSlice).collect(),
+            Kind::NetworkPolicy => self.policies.keys().cloned().map(ObjectKey::NetworkPolicy).collect(),
+        }
+    }
+
+    /// How many objects of `kind` there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Node => self.nodes.len(),
+            Kind::Namespace => self.namespaces.len(),
+            Kind::Pod => self.pods.len(),
+            Kind::Service => self.services.len(),
+            Kind::EndpointSlice => self.slices.len(),
+            Kind::NetworkPolicy => self.policies.len(),
         }
     }
 

@@ -1,0 +1,126 @@
+//! Nodes and namespaces.
+
+use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Node as ApiNode};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use prefix::Prefix;
+use serde::Deserialize;
+
+use super::{Converted, Kind, Object, Problems, Wire, nullable};
+use crate::cluster::objects::{Labels, Namespace, Node};
+
+/// kube-router's annotation that overrides `spec.podCIDRs`.
+const POD_CIDRS: &str = "kube-router.io/pod-cidrs";
+/// The older one, for a single prefix.
+const POD_CIDR: &str = "kube-router.io/pod-cidr";
+/// The label by which policies name a namespace.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// A node.
+#[derive(Debug, Clone, Resource, Deserialize)]
+#[resource(inherit = ApiNode)]
+pub struct WireNode {
+    metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "nullable")]
+    spec: Spec,
+    #[serde(default, deserialize_with = "nullable")]
+    status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(rename = "podCIDR")]
+    pod_cidr: Option<String>,
+    #[serde(rename = "podCIDRs", default, deserialize_with = "nullable")]
+    pod_cidrs: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Status {
+    #[serde(default, deserialize_with = "nullable")]
+    addresses: Vec<Address>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Address {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+}
+
+impl Wire for WireNode {
+    const KIND: Kind = Kind::Node;
+
+    fn convert(self) -> Converted {
+        let mut problems = Problems::default();
+        let annotations: Labels = self.metadata.annotations.unwrap_or_default();
+        let pod_cidrs = pod_cidrs(&annotations, &self.spec, &mut problems);
+        let mut internal_addresses = Vec::new();
+        let mut external_addresses = Vec::new();
+        for (index, entry) in self.status.addresses.iter().enumerate() {
+            let list = match entry.kind.as_str() {
+                "InternalIP" => &mut internal_addresses,
+                "ExternalIP" => &mut external_addresses,
+                _ => continue,
+            };
+            match entry.address.parse() {
+                Ok(address) => list.push(address),
+                Err(_) => problems.add(
+                    format!("status.addresses[{index}].address"),
+                    format!("{:?} is not an IP address; ignored", entry.address),
+                ),
+            }
+        }
+        problems.with(Object::Node(Node {
+            name: self.metadata.name.unwrap_or_default(),
+            labels: self.metadata.labels.unwrap_or_default(),
+            annotations,
+            pod_cidrs,
+            internal_addresses,
+            external_addresses,
+        }))
+    }
+}
+
+fn pod_cidrs(annotations: &Labels, spec: &Spec, problems: &mut Problems) -> Vec<Prefix> {
+    let annotated = [POD_CIDRS, POD_CIDR].into_iter().find_map(|key| Some((key, annotations.get(key)?)));
+    let (field, texts): (String, Vec<&str>) = match annotated {
+        Some((key, list)) => (format!("metadata.annotations[{key}]"), list.split(',').collect()),
+        None if spec.pod_cidrs.is_empty() => {
+            ("spec.podCIDR".into(), spec.pod_cidr.as_deref().into_iter().collect())
+        }
+        None => ("spec.podCIDRs".into(), spec.pod_cidrs.iter().map(String::as_str).collect()),
+    };
+    let mut prefixes = Vec::new();
+    for text in texts.into_iter().map(str::trim).filter(|text| !text.is_empty()) {
+        match text.parse() {
+            Ok(prefix) => prefixes.push(prefix),
+            Err(_) => problems.add(field.clone(), format!("{text:?} is not a prefix; ignored")),
+        }
+    }
+    prefixes
+}
+
+/// A namespace.
+#[derive(Debug, Clone, Resource, Deserialize)]
+#[resource(inherit = ApiNamespace)]
+pub struct WireNamespace {
+    metadata: ObjectMeta,
+}
+
+impl Wire for WireNamespace {
+    const KIND: Kind = Kind::Namespace;
+
+    fn convert(self) -> Converted {
+        let name = self.metadata.name.unwrap_or_default();
+        Problems::default()
+            .with(Object::Namespace(namespace(&name, self.metadata.labels.unwrap_or_default())))
+    }
+}
+
+/// The namespace `name` with `labels` and the label that the API server gives every namespace.
+pub(in crate::cluster) fn namespace(name: &str, mut labels: Labels) -> Namespace {
+    labels.insert(NAME_LABEL.to_owned(), name.to_owned());
+    Namespace { name: name.to_owned(), labels }
+}

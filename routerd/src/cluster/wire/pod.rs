@@ -1,0 +1,109 @@
+//! Pods.
+
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+
+use super::{Converted, Kind, Object, Problems, Wire, nullable, object_name, tcp};
+use crate::cluster::objects::{ContainerPort, Pod};
+
+/// A pod.
+#[derive(Debug, Clone, Resource, Deserialize)]
+#[resource(inherit = ApiPod)]
+pub struct WirePod {
+    metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "nullable")]
+    spec: Spec,
+    #[serde(default, deserialize_with = "nullable")]
+    status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    node_name: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    host_network: bool,
+    #[serde(default, deserialize_with = "nullable")]
+    containers: Vec<Container>,
+    #[serde(default, deserialize_with = "nullable")]
+    init_containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    restart_policy: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    ports: Vec<Port>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Port {
+    name: Option<String>,
+    container_port: u16,
+    #[serde(default = "tcp")]
+    protocol: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs", default, deserialize_with = "nullable")]
+    pod_ips: Vec<PodIp>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct PodIp {
+    ip: String,
+}
+
+impl Wire for WirePod {
+    const KIND: Kind = Kind::Pod;
+
+    fn convert(self) -> Converted {
+        let mut problems = Problems::default();
+        let addresses = if self.status.pod_ips.is_empty() {
+            problems.addresses("status.podIP", self.status.pod_ip.iter().filter(|ip| !ip.is_empty()))
+        } else {
+            problems.addresses("status.podIPs", self.status.pod_ips.iter().map(|entry| &entry.ip))
+        };
+        let ports = ports(&self.spec, &mut problems);
+        let finished = matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        problems.with(Object::Pod(Pod {
+            name: object_name(&self.metadata),
+            uid: self.metadata.uid.unwrap_or_default(),
+            labels: self.metadata.labels.unwrap_or_default(),
+            node: self.spec.node_name.filter(|name| !name.is_empty()),
+            host_network: self.spec.host_network,
+            finished,
+            addresses,
+            ports,
+        }))
+    }
+}
+
+/// The named ports of containers and of sidecars; a policy can refer to no others by name.
+fn ports(spec: &Spec, problems: &mut Problems) -> Vec<ContainerPort> {
+    let containers = spec.containers.iter().map(|container| ("containers", container));
+    let sidecars = spec.init_containers.iter().map(|container| ("initContainers", container));
+    let sidecars = sidecars.filter(|(_, container)| container.restart_policy.as_deref() == Some("Always"));
+    let mut named = Vec::new();
+    for (list, container) in containers.chain(sidecars) {
+        for port in &container.ports {
+            let Some(name) = port.name.clone().filter(|name| !name.is_empty()) else { continue };
+            match port.protocol.parse() {
+                Ok(protocol) => named.push(ContainerPort { name, protocol, number: port.container_port }),
+                Err(message) => {
+                    problems.add(format!("spec.{list}.ports[{name}]"), format!("{message}; ignored"))
+                }
+            }
+        }
+    }
+    named
+}

@@ -1,0 +1,184 @@
+//! Services.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::Service as ApiService;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+
+use super::{Converted, Kind, Object, Problems, Wire, nullable, object_name, tcp};
+use crate::cluster::objects::{Service, ServiceKind, ServicePort};
+
+/// The API's default of `sessionAffinityConfig.clientIP.timeoutSeconds`.
+const AFFINITY_SECONDS: u32 = 10_800;
+
+/// A Service.
+#[derive(Debug, Clone, Resource, Deserialize)]
+#[resource(inherit = ApiService)]
+pub struct WireService {
+    metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "nullable")]
+    spec: Spec,
+    #[serde(default, deserialize_with = "nullable")]
+    status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs", default, deserialize_with = "nullable")]
+    cluster_ips: Vec<String>,
+    #[serde(rename = "externalIPs", default, deserialize_with = "nullable")]
+    external_ips: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    ports: Vec<Port>,
+    session_affinity: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    session_affinity_config: AffinityConfig,
+    internal_traffic_policy: Option<String>,
+    external_traffic_policy: Option<String>,
+    health_check_node_port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Port {
+    name: Option<String>,
+    #[serde(default = "tcp")]
+    protocol: String,
+    port: u16,
+    node_port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct AffinityConfig {
+    #[serde(rename = "clientIP", default, deserialize_with = "nullable")]
+    client_ip: ClientIp,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientIp {
+    timeout_seconds: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(default, deserialize_with = "nullable")]
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct LoadBalancer {
+    #[serde(default, deserialize_with = "nullable")]
+    ingress: Vec<Ingress>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ingress {
+    ip: Option<String>,
+    ip_mode: Option<String>,
+}
+
+impl Wire for WireService {
+    const KIND: Kind = Kind::Service;
+
+    fn convert(self) -> Converted {
+        let mut problems = Problems::default();
+        let spec = self.spec;
+        let kind = match spec.kind.as_deref().unwrap_or("ClusterIP") {
+            "ClusterIP" => ServiceKind::ClusterIp,
+            "NodePort" => ServiceKind::NodePort,
+            "LoadBalancer" => ServiceKind::LoadBalancer,
+            "ExternalName" => ServiceKind::ExternalName,
+            other => {
+                problems.add("spec.type", format!("{other:?} is not known; the Service is ignored"));
+                return problems.without_object();
+            }
+        };
+        // `ipMode: Proxy` says that the balancer sends to node ports; the address is not ours to serve (KEP-1860).
+        let ingress = self.status.load_balancer.ingress.iter();
+        let balanced = ingress.filter(|entry| entry.ip_mode.as_deref() != Some("Proxy"));
+        let balanced: Vec<&String> = balanced.filter_map(|entry| entry.ip.as_ref()).collect();
+        let seconds = spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(AFFINITY_SECONDS);
+        let affine = spec.session_affinity.as_deref() == Some("ClientIP");
+        problems_of_text(&spec, &mut problems);
+        let service = Service {
+            name: object_name(&self.metadata),
+            labels: self.metadata.labels.unwrap_or_default(),
+            annotations: self.metadata.annotations.unwrap_or_default(),
+            kind,
+            cluster_ips: cluster_ips(&spec, kind, &mut problems),
+            external_ips: problems.addresses("spec.externalIPs", &spec.external_ips),
+            load_balancer_ips: problems.addresses("status.loadBalancer.ingress", balanced),
+            ports: ports(&spec.ports, &mut problems),
+            affinity_seconds: affine.then_some(seconds),
+            internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+            health_check_node_port: spec.health_check_node_port.filter(|port| *port != 0),
+        };
+        problems.with(Object::Service(service))
+    }
+}
+
+/// Words that are none of the API's; each then counts as its default.
+fn problems_of_text(spec: &Spec, problems: &mut Problems) {
+    for (field, value, allowed) in [
+        ("spec.sessionAffinity", &spec.session_affinity, ["None", "ClientIP"]),
+        ("spec.internalTrafficPolicy", &spec.internal_traffic_policy, ["Cluster", "Local"]),
+        ("spec.externalTrafficPolicy", &spec.external_traffic_policy, ["Cluster", "Local"]),
+    ] {
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty() && !allowed.contains(value)) {
+            let [default, other] = allowed;
+            problems.add(field, format!("{value:?} is neither {default} nor {other}; {default} is taken"));
+        }
+    }
+}
+
+fn cluster_ips(spec: &Spec, kind: ServiceKind, problems: &mut Problems) -> Vec<IpAddr> {
+    if kind == ServiceKind::ExternalName {
+        return Vec::new();
+    }
+    let (field, texts) = if spec.cluster_ips.is_empty() {
+        ("spec.clusterIP", spec.cluster_ip.as_slice())
+    } else {
+        ("spec.clusterIPs", spec.cluster_ips.as_slice())
+    };
+    if texts.iter().all(String::is_empty) {
+        problems.add(
+            "spec.clusterIP",
+            "the Service has none, and only an API server gives one; write an address or None",
+        );
+    }
+    problems.addresses(field, texts.iter().filter(|text| !text.is_empty() && *text != "None"))
+}
+
+fn ports(ports: &[Port], problems: &mut Problems) -> Vec<ServicePort> {
+    let mut good = Vec::new();
+    for (index, port) in ports.iter().enumerate() {
+        let field = format!("spec.ports[{index}]");
+        if port.port == 0 {
+            problems.add(format!("{field}.port"), "0 is not a port; the port is ignored");
+            continue;
+        }
+        match port.protocol.parse() {
+            Ok(protocol) => good.push(ServicePort {
+                name: port.name.clone().unwrap_or_default(),
+                protocol,
+                port: port.port,
+                node_port: port.node_port.filter(|number| *number != 0),
+            }),
+            Err(message) => {
+                problems.add(format!("{field}.protocol"), format!("{message}; the port is ignored"))
+            }
+        }
+    }
+    good
+}

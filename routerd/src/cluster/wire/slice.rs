@@ -1,0 +1,120 @@
+//! EndpointSlices.
+
+use k8s_openapi::api::discovery::v1::EndpointSlice as ApiSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use prefix::Family;
+use serde::Deserialize;
+
+use super::{Converted, Kind, Object, Problems, Wire, nullable, object_name, tcp};
+use crate::cluster::objects::{Endpoint, EndpointSlice, ObjectName, SlicePort};
+
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// An EndpointSlice.
+#[derive(Debug, Clone, Resource, Deserialize)]
+#[resource(inherit = ApiSlice)]
+#[serde(rename_all = "camelCase")]
+pub struct WireSlice {
+    metadata: ObjectMeta,
+    address_type: String,
+    #[serde(default, deserialize_with = "nullable")]
+    ports: Vec<Port>,
+    #[serde(default, deserialize_with = "nullable")]
+    endpoints: Vec<WireEndpoint>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Port {
+    name: Option<String>,
+    #[serde(default = "tcp")]
+    protocol: String,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireEndpoint {
+    #[serde(default, deserialize_with = "nullable")]
+    addresses: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    conditions: Conditions,
+    node_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+impl Wire for WireSlice {
+    const KIND: Kind = Kind::EndpointSlice;
+
+    fn convert(self) -> Converted {
+        let mut problems = Problems::default();
+        let family = match self.address_type.as_str() {
+            "IPv4" => Family::V4,
+            "IPv6" => Family::V6,
+            other => {
+                problems
+                    .add("addressType", format!("{other:?} is neither IPv4 nor IPv6; the slice is ignored"));
+                return problems.without_object();
+            }
+        };
+        let name = object_name(&self.metadata);
+        let service = self.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL));
+        let service = service.map(|service| ObjectName::new(&name.namespace, service));
+        let endpoints = self.endpoints.iter().enumerate();
+        let endpoints =
+            endpoints.filter_map(|(index, wire)| endpoint(index, wire, family, &mut problems)).collect();
+        let ports = ports(&self.ports, &mut problems);
+        problems.with(Object::EndpointSlice(EndpointSlice { name, service, family, ports, endpoints }))
+    }
+}
+
+fn endpoint(index: usize, wire: &WireEndpoint, family: Family, problems: &mut Problems) -> Option<Endpoint> {
+    let field = format!("endpoints[{index}].addresses");
+    let mut addresses = problems.addresses(&field, &wire.addresses);
+    let all = addresses.len();
+    addresses.retain(|address| Family::of(*address) == family);
+    if addresses.len() < all {
+        problems.add(
+            field.as_str(),
+            format!("not all are of family {family}, as addressType says; the others are ignored"),
+        );
+    }
+    if addresses.is_empty() {
+        if wire.addresses.is_empty() {
+            problems.add(field, "is empty; the endpoint is ignored");
+        }
+        return None;
+    }
+    let conditions = &wire.conditions;
+    let ready = conditions.ready.unwrap_or(true);
+    Some(Endpoint {
+        addresses,
+        ready,
+        serving: conditions.serving.unwrap_or(ready),
+        terminating: conditions.terminating.unwrap_or(false),
+        node: wire.node_name.clone(),
+    })
+}
+
+fn ports(ports: &[Port], problems: &mut Problems) -> Vec<SlicePort> {
+    let mut good = Vec::new();
+    for (index, port) in ports.iter().enumerate() {
+        match port.protocol.parse() {
+            Ok(protocol) => good.push(SlicePort {
+                name: port.name.clone().unwrap_or_default(),
+                protocol,
+                number: port.port.filter(|number| *number != 0),
+            }),
+            Err(message) => {
+                problems.add(format!("ports[{index}].protocol"), format!("{message}; the port is ignored"))
+            }
+        }
+    }
+    good
+}

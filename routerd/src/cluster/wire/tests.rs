@@ -1,0 +1,246 @@
+//! Objects as users write them, whole and broken.
+
+use prefix::Family;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::objects::{PolicyPeer, PortMatch, Protocol, ServiceKind};
+use crate::cluster::selector::Requirement;
+
+fn convert<T: Wire + DeserializeOwned>(value: Value) -> Converted {
+    serde_json::from_value::<T>(value).unwrap().convert()
+}
+
+macro_rules! object {
+    ($wire:ty, $variant:ident, $value:expr) => {{
+        let converted = convert::<$wire>($value);
+        match converted.object {
+            Some(Object::$variant(object)) => (object, converted.problems),
+            other => panic!("{other:?} {:?}", converted.problems),
+        }
+    }};
+}
+
+fn policy(spec: &Value) -> (crate::cluster::objects::NetworkPolicy, Vec<FieldProblem>) {
+    object!(WirePolicy, NetworkPolicy, json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec}))
+}
+
+#[test]
+fn a_node_has_its_prefixes_and_addresses_and_a_wrong_one_is_named() {
+    let (node, problems) = object!(
+        WireNode,
+        Node,
+        json!({
+            "metadata": {"name": "n1", "labels": {"a": "b"}},
+            "spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00:1::/64"]},
+            "status": {"addresses": [
+                {"type": "Hostname", "address": "n1"},
+                {"type": "InternalIP", "address": "192.0.2.1"},
+                {"type": "InternalIP", "address": "x"},
+                {"type": "ExternalIP", "address": "2001:db8::1"},
+            ]},
+        })
+    );
+    assert_eq!(node.pod_cidrs.len(), 2);
+    assert_eq!(node.address(Family::V6).unwrap().to_string(), "2001:db8::1");
+    assert_eq!(node.internal_addresses.len(), 1);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].field, "status.addresses[2].address");
+}
+
+#[test]
+fn the_annotation_of_kube_router_overrides_the_nodes_prefixes() {
+    let (node, _) = object!(
+        WireNode,
+        Node,
+        json!({
+            "metadata": {"name": "n1", "annotations": {"kube-router.io/pod-cidrs": "10.9.0.0/24, fd00:9::/64"}},
+            "spec": {"podCIDR": "10.244.1.0/24"},
+        })
+    );
+    let texts: Vec<String> = node.pod_cidrs.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["10.9.0.0/24", "fd00:9::/64"]);
+}
+
+#[test]
+fn a_pod_has_named_ports_of_containers_and_sidecars() {
+    let (pod, problems) = object!(
+        WirePod,
+        Pod,
+        json!({
+            "metadata": {"name": "web-0", "namespace": "default", "uid": "u1"},
+            "spec": {
+                "nodeName": "n1",
+                "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}, {"containerPort": 9}]}],
+                "initContainers": [
+                    {"name": "once", "ports": [{"name": "no", "containerPort": 1}]},
+                    {"name": "side", "restartPolicy": "Always", "ports": [{"name": "dns", "containerPort": 53, "protocol": "UDP"}]},
+                ],
+            },
+            "status": {"phase": "Running", "podIP": "10.244.1.2", "podIPs": [{"ip": "10.244.1.2"}, {"ip": "fd00:1::2"}]},
+        })
+    );
+    assert!(problems.is_empty());
+    let ports: Vec<_> =
+        pod.ports.iter().map(|port| (port.name.as_str(), port.protocol, port.number)).collect();
+    assert_eq!(ports, [("http", Protocol::Tcp, 8080), ("dns", Protocol::Udp, 53)]);
+    assert_eq!(pod.addresses.len(), 2);
+    assert!(!pod.finished && !pod.host_network);
+}
+
+#[test]
+fn a_pod_that_has_ended_is_finished() {
+    for (phase, finished) in [("Pending", false), ("Running", false), ("Succeeded", true), ("Failed", true)] {
+        let (pod, _) = object!(
+            WirePod,
+            Pod,
+            json!({"metadata": {"name": "a"}, "spec": null, "status": {"phase": phase}})
+        );
+        assert_eq!(pod.finished, finished, "{phase}");
+        assert_eq!(pod.name.namespace, "default");
+    }
+}
+
+#[test]
+fn a_service_keeps_its_good_ports_and_addresses() {
+    let (service, problems) = object!(
+        WireService,
+        Service,
+        json!({
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {
+                "type": "LoadBalancer", "clusterIP": "10.96.0.10", "externalIPs": ["192.0.2.9", "x"],
+                "sessionAffinity": "ClientIP", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000,
+                "ports": [
+                    {"name": "http", "port": 80, "nodePort": 30080},
+                    {"name": "bad", "port": 0}, {"name": "icmp", "port": 1, "protocol": "ICMP"},
+                ],
+            },
+            "status": {"loadBalancer": {"ingress": [
+                {"ip": "203.0.113.1"}, {"ip": "203.0.113.2", "ipMode": "Proxy"}, {"hostname": "lb.example"},
+            ]}},
+        })
+    );
+    assert_eq!(service.kind, ServiceKind::LoadBalancer);
+    assert_eq!(service.ports.len(), 1);
+    assert_eq!(service.ports[0].node_port, Some(30080));
+    assert_eq!(service.affinity_seconds, Some(10_800));
+    assert!(service.external_local && !service.internal_local);
+    assert_eq!(service.load_balancer_ips.len(), 1);
+    let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["spec.externalIPs[1]", "spec.ports[1].port", "spec.ports[2].protocol"]);
+}
+
+#[test]
+fn a_headless_service_has_no_address_and_one_without_any_is_told_to_write_one() {
+    let spec = |ip: Option<&str>| json!({"metadata": {"name": "a"}, "spec": {"clusterIP": ip, "ports": []}});
+    let (headless, problems) = object!(WireService, Service, spec(Some("None")));
+    assert!(headless.cluster_ips.is_empty() && problems.is_empty());
+    let (_, problems) = object!(WireService, Service, spec(None));
+    assert_eq!(problems[0].field, "spec.clusterIP");
+}
+
+#[test]
+fn conditions_of_an_endpoint_that_are_absent_count_as_the_api_says() {
+    let (slice, problems) = object!(
+        WireSlice,
+        EndpointSlice,
+        json!({
+            "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "", "port": 8080, "protocol": "TCP"}, {"name": "all", "port": null}],
+            "endpoints": [
+                {"addresses": ["10.244.1.2"], "conditions": {}},
+                {"addresses": ["10.244.1.3"], "conditions": {"ready": false, "serving": true, "terminating": true}, "nodeName": "n2"},
+                {"addresses": ["fd00::1"]},
+                {"addresses": []},
+            ],
+        })
+    );
+    assert_eq!(slice.service.unwrap().to_string(), "default/web");
+    let seen: Vec<_> = slice.endpoints.iter().map(|one| (one.ready, one.serving, one.terminating)).collect();
+    assert_eq!(seen, [(true, true, false), (false, true, true)]);
+    assert_eq!(slice.ports[1].number, None);
+    let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["endpoints[2].addresses", "endpoints[3].addresses"]);
+}
+
+#[test]
+fn a_policy_without_types_isolates_ingress_and_egress_only_if_it_has_such_rules() {
+    for (spec, ingress, egress) in [
+        (json!({"podSelector": {}}), true, false),
+        (json!({"podSelector": {}, "egress": [{}]}), true, true),
+        (json!({"podSelector": {}, "policyTypes": ["Egress"], "ingress": [{}]}), false, true),
+        (json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}), true, true),
+    ] {
+        let (policy, problems) = policy(&spec);
+        assert!(problems.is_empty());
+        assert_eq!((policy.ingress.is_some(), policy.egress.is_some()), (ingress, egress), "{spec}");
+    }
+}
+
+#[test]
+fn peers_and_ports_of_a_policy_are_taken_over() {
+    let (policy, problems) = policy(&json!({
+        "podSelector": {"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]},
+        "ingress": [{
+            "from": [
+                {"podSelector": {}},
+                {"namespaceSelector": {"matchLabels": {"team": "a"}}},
+                {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+            ],
+            "ports": [{"port": 80}, {"port": "http"}, {"port": 1000, "endPort": 2000, "protocol": "UDP"}, {"protocol": "SCTP"}],
+        }],
+    }));
+    assert!(problems.is_empty() && policy.invalid.is_none());
+    assert_eq!(policy.pods.requirements[1], Requirement::Exists("x".into()));
+    let rule = &policy.ingress.unwrap()[0];
+    assert!(matches!(&rule.peers[0], PolicyPeer::Pods { namespaces: None, .. }));
+    assert!(matches!(&rule.peers[1], PolicyPeer::Pods { namespaces: Some(_), .. }));
+    assert!(matches!(&rule.peers[2], PolicyPeer::Block { except, .. } if except.len() == 1));
+    let ports: Vec<_> = rule.ports.iter().map(|port| (port.protocol, port.port.clone())).collect();
+    assert_eq!(
+        ports,
+        [
+            (Protocol::Tcp, PortMatch::Range(80, 80)),
+            (Protocol::Tcp, PortMatch::Name("http".into())),
+            (Protocol::Udp, PortMatch::Range(1000, 2000)),
+            (Protocol::Sctp, PortMatch::Any),
+        ]
+    );
+}
+
+#[test]
+fn a_policy_that_is_wrong_anywhere_admits_nobody_and_says_which_field() {
+    for (spec, field) in [
+        (json!({"ingress": [{"from": [{}]}]}), "spec.ingress[0].from[0]"),
+        (json!({"ingress": [{"to": [{"podSelector": {}}]}]}), "spec.ingress[0].to"),
+        (
+            json!({"ingress": [{"from": [{"ipBlock": {"cidr": "x"}}]}]}),
+            "spec.ingress[0].from[0].ipBlock.cidr",
+        ),
+        (
+            json!({"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}]}),
+            "spec.ingress[0].from[0]",
+        ),
+        (
+            json!({"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}]}]}),
+            "spec.ingress[0].from[0].ipBlock.except[0]",
+        ),
+        (json!({"ingress": [{"ports": [{"port": 80, "endPort": 79}]}]}), "spec.ingress[0].ports[0]"),
+        (json!({"ingress": [{"ports": [{"port": "http", "endPort": 79}]}]}), "spec.ingress[0].ports[0]"),
+        (json!({"ingress": [{"ports": [{"port": 0}]}]}), "spec.ingress[0].ports[0]"),
+        (json!({"ingress": [{"ports": [{"protocol": "ICMP"}]}]}), "spec.ingress[0].ports[0].protocol"),
+        (json!({"ingress": [{}], "policyTypes": ["Inbound"]}), "spec.policyTypes[0]"),
+        (
+            json!({"ingress": [{}], "podSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}),
+            "spec.podSelector.matchExpressions[0]",
+        ),
+    ] {
+        let (policy, problems) = policy(&spec);
+        assert_eq!(problems[0].field, field);
+        assert!(policy.invalid.unwrap().contains(field));
+        assert_eq!(policy.ingress, Some(Vec::new()), "closed: {spec}");
+    }
+}
