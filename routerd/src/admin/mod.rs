@@ -1,0 +1,41 @@
+//! What an operator sees: a root-only socket with the whole status, `/healthz`, `/readyz` and `/metrics`.
+//!
+//! Everything is read from what the cluster task and the planes publish; nothing here can delay them, and an answer
+//! does not wait for work in progress.
+
+pub mod client;
+mod http;
+mod metrics;
+mod snapshot;
+mod socket;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+pub use http::{Pages, serve as serve_http};
+pub use snapshot::Snapshot;
+pub use socket::serve as serve_socket;
+
+use crate::cluster::status::ClusterStatus;
+use crate::runner::Status;
+
+/// What is published, and by whom. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The node's name.
+    pub node: String,
+    /// When the daemon started.
+    pub started: Instant,
+    /// The view of the cluster.
+    pub cluster: watch::Receiver<ClusterStatus>,
+    /// The planes that run.
+    pub planes: Vec<watch::Receiver<Status>>,
+    /// Parts that could not be started, with the reason, as a plane without a thread.
+    pub failed: watch::Receiver<Vec<(String, String)>>,
+    /// BGP sessions and routes, as the speaker describes them.
+    pub bgp: watch::Receiver<serde_json::Value>,
+}

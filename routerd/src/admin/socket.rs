@@ -1,0 +1,82 @@
+//! The root-only unix socket: a client sends one line with a question and gets one JSON document.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::{Published, Snapshot};
+
+/// A question is a word; whoever sends more is not one of ours.
+const QUESTION_LIMIT: u64 = 1024;
+/// How long a client may take to ask and to read.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the socket could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {path}: {operation}: {source}")]
+pub struct SocketError {
+    path: PathBuf,
+    operation: &'static str,
+    source: std::io::Error,
+}
+
+/// Makes the folder (mode 0700) and the socket; one that an earlier run left is replaced.
+fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+    let failed = |operation| move |source| SocketError { path: path.to_owned(), operation, source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed("make its folder"))?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+            .map_err(failed("close its folder to others"))?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("remove what an earlier run left")(error));
+        }
+        _ => {}
+    }
+    UnixListener::bind(path).map_err(failed("bind"))
+}
+
+async fn answer(stream: UnixStream, published: &Published) -> std::io::Result<()> {
+    if stream.peer_cred()?.uid() != 0 {
+        // The folder's mode keeps others out already; this holds when somebody loosened it.
+        return Ok(());
+    }
+    let (reader, mut writer) = stream.into_split();
+    let mut question = String::new();
+    BufReader::new(reader.take(QUESTION_LIMIT)).read_line(&mut question).await?;
+    let document = match question.trim() {
+        "status" => serde_json::to_vec(&Snapshot::take(published)),
+        other => serde_json::to_vec(&serde_json::json!({
+            "error": format!("unknown question {other:?}; this routerd answers: status"),
+        })),
+    };
+    writer.write_all(&document.map_err(std::io::Error::other)?).await?;
+    writer.shutdown().await
+}
+
+/// Answers for ever. Only a socket that cannot be made is an error.
+pub async fn serve(path: PathBuf, published: Published) -> Result<(), SocketError> {
+    let listener = listen(&path)?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let published = published.clone();
+                tokio::spawn(async move {
+                    let served = tokio::time::timeout(CLIENT_TIMEOUT, answer(stream, &published)).await;
+                    if let Ok(Err(error)) = served {
+                        tracing::debug!(%error, "an administration client went away");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: others close theirs in time.
+                tracing::warn!(%error, "cannot accept an administration client");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What an operator sees, from states set by hand.
+
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use hyper::{Method, StatusCode};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::http::{Pages, respond};
+use super::*;
+use crate::runner::Problem;
+
+struct World {
+    cluster: watch::Sender<ClusterStatus>,
+    plane: watch::Sender<Status>,
+    _failed: watch::Sender<Vec<(String, String)>>,
+    _bgp: watch::Sender<serde_json::Value>,
+    published: Published,
+}
+
+fn world() -> World {
+    let source = "folder /x".to_owned();
+    let (cluster, cluster_receiver) =
+        watch::channel(ClusterStatus { source, complete: true, ..ClusterStatus::default() });
+    let (plane, plane_receiver) =
+        watch::channel(Status { name: "services", synced: true, ..Status::default() });
+    let (failed, failed_receiver) = watch::channel(Vec::new());
+    let peer =
+        json!({"address": "192.0.2.2", "asn": 64512, "state": "Established", "received": 2, "sent": 1});
+    let (bgp, bgp_receiver) = watch::channel(json!({"peers": [peer]}));
+    let published = Published {
+        node: "node1".into(),
+        started: Instant::now(),
+        cluster: cluster_receiver,
+        planes: vec![plane_receiver],
+        failed: failed_receiver,
+        bgp: bgp_receiver,
+    };
+    World { cluster, plane, _failed: failed, _bgp: bgp, published }
+}
+
+fn problem(item: &str) -> Problem {
+    Problem { item: item.into(), message: "no IPVS in this kernel; run modprobe ip_vs".into(), retry: true }
+}
+
+async fn get(path: &str, published: &Published) -> (StatusCode, String) {
+    let pages = Pages { health: true, metrics: Some("/metrics".into()) };
+    let response = respond(&Method::GET, path, &pages, published);
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_plane_that_does_not_work_makes_the_node_unready_but_not_dead() {
+    let world = world();
+    assert_eq!(get("/readyz", &world.published).await, (StatusCode::OK, "OK".into()));
+    world.plane.send_modify(|status| status.problems = vec![problem("services")]);
+    let (status, body) = get("/readyz", &world.published).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("services: no IPVS in this kernel"), "{body}");
+    assert_eq!(get("/healthz", &world.published).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_broken_object_is_shown_and_does_not_make_the_node_unready() {
+    let world = world();
+    world.plane.send_modify(|status| status.problems = vec![problem("Service default/web")]);
+    assert_eq!(get("/readyz", &world.published).await.0, StatusCode::OK);
+    let text = table::render(&serde_json::to_value(Snapshot::take(&world.published)).unwrap());
+    assert!(text.contains("! services: Service default/web: no IPVS"), "{text}");
+    assert!(text.contains("192.0.2.2") && text.contains("Established"), "{text}");
+}
+
+#[tokio::test]
+async fn readiness_waits_for_the_first_complete_view() {
+    let world = world();
+    world.cluster.send_modify(|status| status.complete = false);
+    let (status, body) = get("/readyz", &world.published).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("folder /x"), "{body}");
+}
+
+#[tokio::test]
+async fn metrics_carry_counts_writes_and_peers() {
+    let world = world();
+    world.plane.send_modify(|status| {
+        status.counts = std::collections::BTreeMap::from([("virtual services", 3)]);
+        status.writes = 7;
+        status.last_duration = Duration::from_millis(2);
+    });
+    let (status, text) = get("/metrics", &world.published).await;
+    assert_eq!(status, StatusCode::OK);
+    for line in [
+        "kube_router_plane_objects{plane=\"services\",kind=\"virtual services\"} 3",
+        "kube_router_plane_kernel_writes_total{plane=\"services\"} 7",
+        "kube_router_bgp_peer_info{address=\"192.0.2.2\",asn=\"64512\",state=\"Established\"} 1",
+        "kube_router_ready 1",
+    ] {
+        assert!(text.contains(line), "{line} not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_pages_and_methods_are_refused() {
+    let world = world();
+    assert_eq!(get("/etc/passwd", &world.published).await.0, StatusCode::NOT_FOUND);
+    let pages = Pages { health: false, metrics: None };
+    let refused = respond(&Method::POST, "/healthz", &pages, &world.published);
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(respond(&Method::GET, "/healthz", &pages, &world.published).status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_socket_answers_status_and_says_what_it_does_not_know() {
+    let world = world();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run/admin.sock");
+    let server = tokio::spawn(serve_socket(path.clone(), world.published.clone()));
+    let mut answer = None;
+    for _ in 0..100 {
+        let path = path.clone();
+        match tokio::task::spawn_blocking(move || client::ask(&path)).await.unwrap() {
+            Ok(status) => {
+                answer = Some(status);
+                break;
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    assert_eq!(answer.unwrap()["node"], "node1");
+    server.abort();
+}
+
+#[test]
+fn a_daemon_that_is_away_is_named_with_what_to_check() {
+    let error = client::ask(std::path::Path::new("/nonexistent/admin.sock")).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/admin.sock") && error.contains("is it running"), "{error}");
+}
