@@ -1,5 +1,6 @@
 //! The daemon of a node: what the cluster wants of this node's network, brought into the kernel and kept there.
 
+pub mod admin;
 pub mod cluster;
 pub mod config;
 pub mod runner;
