@@ -128,7 +128,7 @@ fn defaults_give_the_settings_of_kube_router() {
     assert_eq!(config.bgp.hold_time, Duration::from_secs(90));
     assert_eq!(config.bgp.router_id, RouterId::NodeAddress);
     assert_eq!(config.services.node_ports, (30_000, 32_767));
-    assert_eq!(config.periods.routes, Duration::from_secs(60));
+    assert_eq!(config.periods.routes, Duration::from_mins(1));
     assert_eq!(config.admin.health.unwrap().port(), 20_244);
     assert_eq!(config.admin.metrics, None);
 }

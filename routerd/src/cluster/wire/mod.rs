@@ -77,7 +77,7 @@ impl Problems {
             match text.parse() {
                 Ok(address) => addresses.push(address),
                 Err(_) => {
-                    self.add(format!("{field}[{index}]"), format!("{text:?} is not an IP address; ignored"))
+                    self.add(format!("{field}[{index}]"), format!("{text:?} is not an IP address; ignored"));
                 }
             }
         }

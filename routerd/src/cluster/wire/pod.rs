@@ -36,12 +36,12 @@ struct Spec {
 struct Container {
     restart_policy: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
-    ports: Vec<Port>,
+    ports: Vec<PortEntry>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Port {
+struct PortEntry {
     name: Option<String>,
     container_port: u16,
     #[serde(default = "tcp")]
@@ -100,7 +100,7 @@ fn ports(spec: &Spec, problems: &mut Problems) -> Vec<ContainerPort> {
             match port.protocol.parse() {
                 Ok(protocol) => named.push(ContainerPort { name, protocol, number: port.container_port }),
                 Err(message) => {
-                    problems.add(format!("spec.{list}.ports[{name}]"), format!("{message}; ignored"))
+                    problems.add(format!("spec.{list}.ports[{name}]"), format!("{message}; ignored"));
                 }
             }
         }

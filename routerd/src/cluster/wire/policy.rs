@@ -40,7 +40,7 @@ struct Rule {
     #[serde(default, deserialize_with = "nullable")]
     to: Vec<Peer>,
     #[serde(default, deserialize_with = "nullable")]
-    ports: Vec<Port>,
+    ports: Vec<PortEntry>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -60,7 +60,7 @@ struct Block {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Port {
+struct PortEntry {
     #[serde(default = "tcp")]
     protocol: String,
     port: Option<NumberOrName>,
@@ -191,7 +191,7 @@ fn prefix(field: &str, text: &str, problems: &mut Problems) -> Option<Prefix> {
     }
 }
 
-impl Port {
+impl PortEntry {
     fn convert(&self, field: &str, problems: &mut Problems) -> Option<PolicyPort> {
         let protocol = match self.protocol.parse() {
             Ok(protocol) => protocol,

@@ -36,7 +36,7 @@ struct Spec {
     #[serde(rename = "externalIPs", default, deserialize_with = "nullable")]
     external_ips: Vec<String>,
     #[serde(default, deserialize_with = "nullable")]
-    ports: Vec<Port>,
+    ports: Vec<PortEntry>,
     session_affinity: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     session_affinity_config: AffinityConfig,
@@ -47,7 +47,7 @@ struct Spec {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Port {
+struct PortEntry {
     name: Option<String>,
     #[serde(default = "tcp")]
     protocol: String,
@@ -160,7 +160,7 @@ fn cluster_ips(spec: &Spec, kind: ServiceKind, problems: &mut Problems) -> Vec<I
     problems.addresses(field, texts.iter().filter(|text| !text.is_empty() && *text != "None"))
 }
 
-fn ports(ports: &[Port], problems: &mut Problems) -> Vec<ServicePort> {
+fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<ServicePort> {
     let mut good = Vec::new();
     for (index, port) in ports.iter().enumerate() {
         let field = format!("spec.ports[{index}]");
@@ -176,7 +176,7 @@ fn ports(ports: &[Port], problems: &mut Problems) -> Vec<ServicePort> {
                 node_port: port.node_port.filter(|number| *number != 0),
             }),
             Err(message) => {
-                problems.add(format!("{field}.protocol"), format!("{message}; the port is ignored"))
+                problems.add(format!("{field}.protocol"), format!("{message}; the port is ignored"));
             }
         }
     }

@@ -19,13 +19,13 @@ pub struct WireSlice {
     metadata: ObjectMeta,
     address_type: String,
     #[serde(default, deserialize_with = "nullable")]
-    ports: Vec<Port>,
+    ports: Vec<PortEntry>,
     #[serde(default, deserialize_with = "nullable")]
     endpoints: Vec<WireEndpoint>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Port {
+struct PortEntry {
     name: Option<String>,
     #[serde(default = "tcp")]
     protocol: String,
@@ -102,7 +102,7 @@ fn endpoint(index: usize, wire: &WireEndpoint, family: Family, problems: &mut Pr
     })
 }
 
-fn ports(ports: &[Port], problems: &mut Problems) -> Vec<SlicePort> {
+fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<SlicePort> {
     let mut good = Vec::new();
     for (index, port) in ports.iter().enumerate() {
         match port.protocol.parse() {
@@ -112,7 +112,7 @@ fn ports(ports: &[Port], problems: &mut Problems) -> Vec<SlicePort> {
                 number: port.port.filter(|number| *number != 0),
             }),
             Err(message) => {
-                problems.add(format!("ports[{index}].protocol"), format!("{message}; the port is ignored"))
+                problems.add(format!("ports[{index}].protocol"), format!("{message}; the port is ignored"));
             }
         }
     }
