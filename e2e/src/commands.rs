@@ -74,7 +74,7 @@ fn shell(node: &str, pod: Option<&str>) -> Result<u8> {
     let kept = Kept::require()?;
     let node = kept.node(node)?;
     kept.enter_network()?;
-    let cmd = Cmd::new("bash").arg("-i").env("PS1", format!("{}:\\w# ", pod.unwrap_or(&node.name)));
+    let cmd = Cmd::new("bash").words("--norc -i").env("PS1", format!("{}:\\w# ", pod.unwrap_or(&node.name)));
     let size = terminal::size();
     let raw = terminal::Raw::new()?;
     let code = node.terminal(with_pod(cmd, pod), size);

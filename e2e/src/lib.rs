@@ -5,13 +5,16 @@
 //! kernel takes it away when that process ends, however it ends.
 
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod guest;
+pub mod image;
 pub mod lab;
 pub mod net;
 pub mod paths;
 pub mod process;
 pub mod progress;
 pub mod sandbox;
+pub mod setup;
 pub mod state;
 pub mod tool;

@@ -31,8 +31,11 @@ fn prepare(run: &Run) -> Command {
     let mut prepared = command(&run.program);
     prepared.args(&run.args).env_clear().env("PATH", PATH).env("HOME", "/root");
     prepared.envs(run.env.iter().map(|(name, value)| (name, value)));
-    // A group of its own, so that the whole of it can be ended when the lab loses interest.
-    prepared.process_group(0);
+    if run.tty.is_none() {
+        // A group of its own, so that the whole of it can be ended when the lab loses interest. On a
+        // terminal it will lead a session, which the leader of a group may not.
+        prepared.process_group(0);
+    }
     prepared
 }
 
