@@ -3,6 +3,7 @@
 //! All of it is synchronous: the CNI plugin must not start a runtime, and the daemon's planes have a thread of
 //! their own each. No Kubernetes word is known here.
 
+pub mod conntrack;
 pub mod error;
 pub mod genl;
 pub mod ipvs;
@@ -11,6 +12,7 @@ pub mod netlink;
 pub mod netns;
 pub mod rtnl;
 pub mod sysctl;
+pub mod sysfs;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -56,11 +56,14 @@ fn the_settings_of_a_bridge_port_arrive() {
     let (bridge, port) =
         (rtnl.link_by_name("br0").unwrap().unwrap(), rtnl.link_by_name("a").unwrap().unwrap());
     rtnl.set_master(port.index, Some(bridge.index)).unwrap();
-    rtnl.set_bridge_port(port.index, BridgePort { hairpin: true, isolated: true }).unwrap();
+    let both = Some(BridgePort { hairpin: true, isolated: true });
+    let change = LinkChange { port: both, alias: Some("pod c1 eth0"), ..LinkChange::default() };
+    rtnl.change_link(port.index, &change).unwrap();
     let text = seen(&namespace, "a");
     assert!(text.contains("hairpin on") && text.contains("isolated on"), "{text}");
+    assert!(text.contains("alias pod c1 eth0"), "{text}");
     let read = rtnl.link_by_index(port.index).unwrap().unwrap();
-    assert_eq!(read.port, Some(BridgePort { hairpin: true, isolated: true }));
+    assert_eq!((read.port, read.alias.as_str()), (both, "pod c1 eth0"));
     rtnl.set_master(port.index, None).unwrap();
     assert_eq!(rtnl.link_by_index(port.index).unwrap().unwrap().master, None);
 }

@@ -24,6 +24,10 @@ pub struct LinkChange<'a> {
     pub master: Option<u32>,
     /// A new name.
     pub name: Option<&'a str>,
+    /// A note for people, at most 255 bytes; `ip link` shows it as `alias`.
+    pub alias: Option<&'a str>,
+    /// What its bridge does at it; it must be a port already.
+    pub port: Option<BridgePort>,
 }
 
 impl LinkChange<'_> {
@@ -41,6 +45,8 @@ impl LinkChange<'_> {
         attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
         attributes.extend(self.master.map(LinkAttribute::Controller));
         attributes.extend(self.name.map(|name| LinkAttribute::IfName(name.to_owned())));
+        attributes.extend(self.alias.map(|alias| LinkAttribute::IfAlias(alias.to_owned())));
+        attributes.extend(self.port.map(port_info));
         message
     }
 
@@ -52,8 +58,21 @@ impl LinkChange<'_> {
         words.extend(self.mac.map(|mac| format!("address {mac}")));
         words.extend(self.master.map(|master| format!("master {master}")));
         words.extend(self.name.map(|name| format!("name {name}")));
+        words.extend(self.alias.map(|alias| format!("alias {alias:?}")));
+        let port = self.port;
+        words.extend(port.map(|port| format!("hairpin {} isolated {}", port.hairpin, port.isolated)));
         words.join(" ")
     }
+}
+
+fn port_info(port: BridgePort) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![
+            InfoBridgePort::HairpinMode(port.hairpin),
+            InfoBridgePort::Isolated(port.isolated),
+        ])),
+    ])
 }
 
 impl Rtnl {
@@ -80,22 +99,6 @@ impl Rtnl {
     /// Makes a link a port of the bridge `master`, or of none.
     pub fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<()> {
         self.change_link(index, &LinkChange { master: Some(master.unwrap_or(0)), ..LinkChange::default() })
-    }
-
-    /// Sets what a bridge does at one of its ports.
-    pub fn set_bridge_port(&mut self, index: u32, port: BridgePort) -> Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(vec![
-                InfoBridgePort::HairpinMode(port.hairpin),
-                InfoBridgePort::Isolated(port.isolated),
-            ])),
-        ]));
-        let operation =
-            format!("set bridge port {index} hairpin {} isolated {}", port.hairpin, port.isolated);
-        self.socket.request(&operation, kinds::NEW_LINK, 0, &bytes(&message)).map(drop)
     }
 
     /// Deletes a link; a pair goes with either end.

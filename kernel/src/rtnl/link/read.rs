@@ -133,6 +133,8 @@ pub struct Link {
     pub peer_index: Option<u32>,
     /// The id, as this namespace counts, of the namespace that `peer_index` is in; `None` for this one.
     pub peer_netns: Option<i32>,
+    /// A note for people; empty if there is none.
+    pub alias: String,
     /// Of a bridge: VLAN filtering is on.
     pub vlan_filtering: bool,
     /// Of a bridge's port: its settings.
@@ -155,6 +157,7 @@ impl Link {
             oper_state: OperState::Unknown,
             peer_index: None,
             peer_netns: None,
+            alias: String::new(),
             vlan_filtering: false,
             port: None,
         }
@@ -179,6 +182,7 @@ impl Link {
     fn take(&mut self, attribute: LinkAttribute) {
         match attribute {
             LinkAttribute::IfName(name) => self.name = name,
+            LinkAttribute::IfAlias(alias) => self.alias = alias,
             LinkAttribute::Mtu(mtu) => self.mtu = mtu,
             LinkAttribute::Address(address) => self.mac = MacAddress::from_bytes(&address),
             LinkAttribute::Controller(index) => self.master = Some(index),
