@@ -1,5 +1,238 @@
-//! The real control plane in the lab: etcd, API server, controller-manager, scheduler; kubelet and containerd on nodes.
-//!
-//! NOTE TO THE LAB HELPER (from the lead): a separate "cluster helper" now owns `e2e/src/cluster/`, `e2e/src/image/`
-//! and `e2e/src/setup/go.rs` (item (c) of your order, the Go programs, and `cargo lab image`). Leave those to it; you
-//! give it the guest API (`guest/`), wire its subcommands and its verify step, and go on with (a), (b), (d), (e).
+//! The real control plane in the lab: etcd, API server, controller-manager and scheduler beside the nodes; containerd,
+//! runc and the kubelet on them; and routerd deployed as its users deploy it, from an image and a manifest.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::guest::NodeKind;
+use crate::image::{self, Image};
+use crate::lab::{Lab, Plan};
+use crate::progress::step;
+use crate::sandbox::Inside;
+use crate::setup::go::Programs;
+
+mod checks;
+mod control_plane;
+mod diagnose;
+pub mod http;
+mod manifest;
+mod node;
+mod pods;
+mod policy;
+mod teardown;
+
+use checks::Scene;
+use control_plane::ControlPlane;
+use node::{Member, PAUSE};
+
+/// The test image's name.
+const AGNHOST: &str = "localhost/agnhost:dev";
+
+/// Memory of a node in MiB: images and pods' files lie in memory there.
+const MEMORY: u32 = 3000;
+
+/// Nodes of the cluster.
+const NODES: u8 = 2;
+
+/// What the cluster is made of, all of it made before.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The User Mode Linux kernel.
+    pub kernel: PathBuf,
+    /// The folder of routerd's static programs.
+    pub binaries: PathBuf,
+    /// The Go programs.
+    pub programs: Programs,
+}
+
+/// A measured line: what, and its value.
+pub type Line = (String, String);
+
+/// Brings a cluster up with routerd as its only network, checks it and takes it down again. Prints a line a step and
+/// returns the measured ones. The process must be inside its [`crate::sandbox`].
+pub fn verify(inside: &Inside, parts: &Parts) -> Result<Vec<Line>> {
+    let begin = Instant::now();
+    let folder = inside.folder.join("cluster");
+    std::fs::create_dir_all(&folder)?;
+    let plan = Plan { kind: NodeKind::Uml, kernel: Some(parts.kernel.clone()), memory: MEMORY, count: NODES };
+    let lab = Lab::boot(inside, &plan)?;
+    let mut cluster = Cluster { lab, folder, lines: Vec::new(), plane: None };
+    match cluster.run(parts) {
+        Ok(()) => {
+            let mut lines = std::mem::take(&mut cluster.lines);
+            cluster.end()?;
+            lines.push(("the whole, from boot to nothing left".into(), seconds(begin.elapsed())));
+            Ok(lines)
+        }
+        Err(error) => {
+            let kept = diagnose::keep(&cluster.lab, cluster.plane.as_ref(), &cluster.folder);
+            Err(error.context(kept))
+        }
+    }
+}
+
+struct Cluster {
+    // Before the nodes, so that it ends first.
+    plane: Option<ControlPlane>,
+    lab: Lab,
+    folder: PathBuf,
+    lines: Vec<Line>,
+}
+
+impl Cluster {
+    fn run(&mut self, parts: &Parts) -> Result<()> {
+        let images = self.timed("images of routerd, the test server and pause", |cluster| {
+            images(parts, &cluster.folder)
+        })?;
+        let plane = self.timed("control plane and runtimes up", |cluster| cluster.start(parts, &images))?;
+        self.plane = Some(plane);
+        self.timed("routerd on every node (kubectl apply to all pods ready)", Self::deploy)?;
+        self.timed("nodes Ready", |cluster| cluster.nodes_ready())?;
+        self.timed("a DaemonSet of servers and one of clients ready", |cluster| cluster.workload())?;
+        self.check()?;
+        self.timed("pods deleted, nothing of theirs left on a node", |cluster| {
+            teardown::workload(cluster.plane()?, &cluster.lab)
+        })?;
+        self.timed("routerd deleted", |cluster| teardown::routerd(cluster.plane()?))
+    }
+
+    /// Control plane, containerd and images at the same time; then the kubelets.
+    fn start(&self, parts: &Parts, images: &[PathBuf]) -> Result<ControlPlane> {
+        let members = self.lab.nodes.iter().map(|node| Member {
+            node,
+            programs: &parts.programs,
+            folder: &self.folder,
+        });
+        let members: Vec<Member<'_>> = members.collect();
+        let plane = std::thread::scope(|scope| -> Result<ControlPlane> {
+            let runtimes: Vec<_> =
+                members.iter().map(|member| scope.spawn(|| member.runtime(images))).collect();
+            let plane = ControlPlane::start(&parts.programs, &self.folder)?;
+            for runtime in runtimes {
+                runtime.join().map_err(|_| anyhow::anyhow!("a thread that starts a node ended badly"))??;
+            }
+            Ok(plane)
+        })?;
+        for member in &members {
+            member.kubelet(&plane.kubeconfig)?;
+        }
+        Ok(plane)
+    }
+
+    fn deploy(&mut self) -> Result<()> {
+        let plane = self.plane()?;
+        plane.apply(&manifest::routerd()?)?;
+        pods::wait_for_daemon_set(
+            &plane.api,
+            manifest::NAMESPACE,
+            manifest::DAEMON_SET,
+            self.lab.nodes.len(),
+            Duration::from_secs(90),
+        )
+    }
+
+    fn nodes_ready(&self) -> Result<()> {
+        node::wait_until_ready(&self.plane()?.api, &self.lab)
+    }
+
+    fn workload(&self) -> Result<()> {
+        let plane = self.plane()?;
+        plane.apply(include_str!("workload.yaml"))?;
+        for set in ["web", "client"] {
+            pods::wait_for_daemon_set(
+                &plane.api,
+                "default",
+                set,
+                self.lab.nodes.len(),
+                Duration::from_secs(90),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        let scene = Scene::read(&self.plane()?.api, &self.lab)?;
+        let mut lines = Vec::new();
+        check(&mut lines, "pod to pod", || {
+            let (same, across) = scene.pod_to_pod()?;
+            Ok(format!("{same} pairs on one node, {across} across nodes"))
+        })?;
+        check(&mut lines, "pod to Service, TCP and UDP", || {
+            scene.pod_to_service().map(|()| "every backend answers".into())
+        })?;
+        check(&mut lines, "pod to node port and to the API's Service", || {
+            scene.pod_to_node_port_and_api().map(|()| "answered".into())
+        })?;
+        check(&mut lines, "node to Service and to node ports", || {
+            scene.node_to_service().map(|()| "every backend answers".into())
+        })?;
+        check(&mut lines, "from outside to node ports, TCP and UDP", || {
+            scene.outside_to_node_port().map(|()| "every backend answers".into())
+        })?;
+        check(&mut lines, "NetworkPolicy through the API", || {
+            let times = policy::takes_effect(&scene, self.plane()?)?;
+            Ok(format!(
+                "closes after {}, admits after {}",
+                milliseconds(times.closed),
+                milliseconds(times.opened)
+            ))
+        })?;
+        let memory = self.plane()?.resident_bytes() >> 20;
+        lines.push(("memory of the control plane".into(), format!("{memory} MiB")));
+        self.lines.extend(lines);
+        Ok(())
+    }
+
+    fn timed<T>(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let begin = Instant::now();
+        let value = step(what, |_| Ok((work(self)?, "done".into())))?;
+        if let Some(plane) = &mut self.plane {
+            plane.still_running()?;
+        }
+        self.lines.push((what.into(), seconds(begin.elapsed())));
+        Ok(value)
+    }
+
+    fn plane(&self) -> Result<&ControlPlane> {
+        self.plane.as_ref().context("the control plane is not up yet")
+    }
+
+    /// Ends nodes and control plane and looks that no process of theirs is left.
+    fn end(self) -> Result<()> {
+        drop(self.plane);
+        drop(self.lab);
+        teardown::no_process_left()
+    }
+}
+
+/// One check: its line is printed and remembered.
+fn check(lines: &mut Vec<Line>, what: &str, work: impl FnOnce() -> Result<String>) -> Result<()> {
+    let value = step(what, |_| work().map(|value| (value.clone(), value))).context(what.to_owned())?;
+    lines.push((what.into(), value));
+    Ok(())
+}
+
+fn images(parts: &Parts, folder: &Path) -> Result<Vec<PathBuf>> {
+    let agnhost =
+        Image::new(AGNHOST, &["/agnhost"], &["pause"]).program("agnhost", &parts.programs.path("agnhost"))?;
+    let pause = Image::new(PAUSE, &["/pause"], &[]).program("pause", &parts.programs.path("pause"))?;
+    let mut files = Vec::new();
+    for (name, image) in
+        [("pause", pause), ("routerd", image::routerd(&parts.binaries)?), ("agnhost", agnhost)]
+    {
+        let file = folder.join(format!("{name}.tar"));
+        image.write(&file)?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}

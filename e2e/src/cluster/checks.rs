@@ -1,0 +1,165 @@
+//! What must be true of a cluster whose only network is routerd.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::http::{Api, get};
+use super::pods::{HTTP_PORT, Pod, fetch, with_label};
+use crate::guest::client::Cmd;
+use crate::lab::Lab;
+
+/// The node port of the Service `web`, TCP; UDP is the next.
+const NODE_PORT: u16 = 30080;
+
+/// How often a Service is asked: enough for every backend to be seen.
+const TRIES: u32 = 8;
+
+/// The pods and addresses the checks use.
+pub(super) struct Scene<'a> {
+    /// The nodes.
+    pub(super) lab: &'a Lab,
+    /// The servers behind the Service, one a node.
+    pub(super) web: Vec<Pod>,
+    /// The clients, one a node.
+    pub(super) client: Vec<Pod>,
+    /// The address of the Service `web`.
+    pub(super) service: IpAddr,
+    /// The address of the API server's own Service.
+    pub(super) kubernetes: IpAddr,
+}
+
+impl<'a> Scene<'a> {
+    /// Reads what runs.
+    pub(super) fn read(api: &Api, lab: &'a Lab) -> Result<Self> {
+        let (web, client) = (with_label(api, lab, "web")?, with_label(api, lab, "client")?);
+        ensure!(
+            web.len() == lab.nodes.len() && client.len() == web.len(),
+            "not one server and one client on each node: {web:?} {client:?}"
+        );
+        Ok(Self {
+            lab,
+            web,
+            client,
+            service: cluster_ip(api, "web")?,
+            kubernetes: cluster_ip(api, "kubernetes")?,
+        })
+    }
+
+    /// Every client reaches every server by its pod address. Returns how many pairs share a node and how many do not.
+    pub(super) fn pod_to_pod(&self) -> Result<(usize, usize)> {
+        let (mut same, mut across) = (0, 0);
+        for client in &self.client {
+            for web in &self.web {
+                let answers = client.dial(self.lab, (web.address, HTTP_PORT).into(), "http", 1)?;
+                ensure!(
+                    answers == [web.name.as_str()],
+                    "{} answered as {answers:?}, not as {}",
+                    web.address,
+                    web.name
+                );
+                if client.node == web.node { same += 1 } else { across += 1 }
+            }
+        }
+        Ok((same, across))
+    }
+
+    /// Every client reaches the Service by its address over TCP and UDP, and every server has its part.
+    pub(super) fn pod_to_service(&self) -> Result<()> {
+        for client in &self.client {
+            for (protocol, port) in [("http", 80), ("udp", 81)] {
+                let answers = client.dial(self.lab, (self.service, port).into(), protocol, TRIES)?;
+                self.all_servers(&answers)
+                    .with_context(|| format!("{} to the Service, {protocol}", client.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every client reaches a node port of the other node and the API server's Service.
+    pub(super) fn pod_to_node_port_and_api(&self) -> Result<()> {
+        for (client, other) in self.client.iter().zip(self.lab.nodes.iter().rev()) {
+            let answers = client.dial(self.lab, (other.address, NODE_PORT).into(), "http", TRIES)?;
+            self.all_servers(&answers)
+                .with_context(|| format!("{} to the node port of {}", client.name, other.name))?;
+            // The API server speaks TLS only and says so in plain HTTP, which is an answer.
+            let ask = Cmd::tool("ask --timeout 3000")?.arg(SocketAddr::new(self.kubernetes, 443).to_string());
+            let answer = self.lab.node(client.node)?.run(ask.in_pod(&client.netns(self.lab)?))?;
+            ensure!(
+                answer.contains("400 Bad Request"),
+                "the API server's Service answered {answer:?} to {}",
+                client.name
+            );
+        }
+        Ok(())
+    }
+
+    /// Every node reaches the Service by its address and by the node port of every node.
+    pub(super) fn node_to_service(&self) -> Result<()> {
+        for node in &self.lab.nodes {
+            let ports = self.lab.nodes.iter().map(|other| SocketAddr::new(other.address, NODE_PORT));
+            for to in ports.chain([SocketAddr::new(self.service, 80)]) {
+                let answers: Vec<String> =
+                    (0..TRIES).map(|_| fetch(node, to, "/hostname")).collect::<Result<_>>()?;
+                self.all_servers(&answers).with_context(|| format!("{} to {to}", node.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A machine outside reaches the node ports of every node, TCP and UDP. This process is that machine.
+    pub(super) fn outside_to_node_port(&self) -> Result<()> {
+        for node in &self.lab.nodes {
+            let to = SocketAddr::new(node.address, NODE_PORT);
+            let answers: Vec<String> =
+                (0..TRIES).map(|_| get(to, "/hostname", Duration::from_secs(5))).collect::<Result<_>>()?;
+            self.all_servers(&answers).with_context(|| format!("from outside to {to}"))?;
+            let to = SocketAddr::new(node.address, NODE_PORT + 1);
+            let answers: Vec<String> = (0..TRIES).map(|_| udp(to)).collect::<Result<_>>()?;
+            self.all_servers(&answers).with_context(|| format!("from outside to UDP {to}"))?;
+        }
+        Ok(())
+    }
+
+    /// No node port lets a machine outside through, whichever node it asks.
+    pub(super) fn outside_is_refused(&self) -> Result<()> {
+        for node in &self.lab.nodes {
+            for _ in 0..self.web.len() {
+                let to = SocketAddr::new(node.address, NODE_PORT);
+                if let Ok(answer) = get(to, "/hostname", Duration::from_millis(700)) {
+                    bail!(
+                        "the policy does not admit a machine outside, but through {to} it was answered by {}",
+                        answer.trim()
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn all_servers(&self, answers: &[String]) -> Result<()> {
+        let seen: BTreeSet<&str> = answers.iter().map(|answer| answer.trim()).collect();
+        let all: BTreeSet<&str> = self.web.iter().map(|pod| pod.name.as_str()).collect();
+        ensure!(seen == all, "answered by {seen:?}, not by each of {all:?}");
+        Ok(())
+    }
+}
+
+fn cluster_ip(api: &Api, service: &str) -> Result<IpAddr> {
+    let object = api.get(&format!("/api/v1/namespaces/default/services/{service}"))?;
+    let address = object["spec"]["clusterIP"].as_str().and_then(|text| text.parse().ok());
+    address.with_context(|| format!("the Service {service} has no address"))
+}
+
+/// Asks a server of the test image for its name.
+fn udp(to: SocketAddr) -> Result<String> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(Duration::from_secs(3)))?;
+    socket.send(b"hostname")?;
+    let mut buffer = [0; 512];
+    let length = socket.recv(&mut buffer).with_context(|| format!("no answer from UDP {to}"))?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
