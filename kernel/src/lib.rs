@@ -10,6 +10,7 @@ pub mod ipvs;
 pub mod monitor;
 pub mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod rtnl;
 pub mod sysctl;
 pub mod sysfs;

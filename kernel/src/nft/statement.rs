@@ -1,0 +1,176 @@
+//! The part of a rule that does something.
+
+use std::net::IpAddr;
+
+use prefix::Family;
+
+use super::datum::Datum;
+use super::expression::kinds::{CtKey, MetaKey, NatFlags, NatKind, TimeUnit};
+use super::expression::{Expression, LogTarget, Reject};
+use super::field::{Field, Premise};
+use super::register::Register;
+use super::rule::Rule;
+use super::verdict::Verdict;
+
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+/// A port stands in the second 128-bit register, beside an address of either family.
+const PORT_REGISTER: Register = Register::Word(4);
+
+impl Rule {
+    /// Lets the packet pass this hook.
+    #[must_use]
+    pub fn accept(self) -> Self {
+        self.verdict(Verdict::Accept)
+    }
+
+    /// Throws the packet away.
+    #[must_use]
+    pub fn drop(self) -> Self {
+        self.verdict(Verdict::Drop)
+    }
+
+    /// Goes back to the chain that jumped here.
+    #[must_use]
+    pub fn return_(self) -> Self {
+        self.verdict(Verdict::Return)
+    }
+
+    /// Evaluates another chain and comes back.
+    #[must_use]
+    pub fn jump(self, chain: impl Into<String>) -> Self {
+        self.verdict(Verdict::Jump(chain.into()))
+    }
+
+    /// Evaluates another chain and does not come back.
+    #[must_use]
+    pub fn goto(self, chain: impl Into<String>) -> Self {
+        self.verdict(Verdict::Goto(chain.into()))
+    }
+
+    /// Decides.
+    #[must_use]
+    pub fn verdict(self, verdict: Verdict) -> Self {
+        self.then(Expression::Verdict(verdict))
+    }
+
+    /// Counts packets and bytes.
+    #[must_use]
+    pub fn counter(self) -> Self {
+        self.then(Expression::Counter)
+    }
+
+    /// Goes on only for `rate` packets in a `unit` of time, and for `burst` (at least 1) at once above it.
+    #[must_use]
+    pub fn limit(self, rate: u64, unit: TimeUnit, burst: u32) -> Self {
+        self.then(Expression::Limit { rate, unit, burst: burst.max(1), over: false })
+    }
+
+    /// Copies packets to programs that read the NFLOG `group`. `prefix`, at most 127 bytes, stands before each.
+    #[must_use]
+    pub fn log_group(self, group: u16, prefix: impl Into<String>) -> Self {
+        self.then(Expression::Log { target: LogTarget::Group(group, 0), prefix: prefix.into() })
+    }
+
+    /// Refuses with an answer. A TCP reset asks for a TCP packet first.
+    #[must_use]
+    pub fn reject(self, how: Reject) -> Self {
+        let rule = match how {
+            Reject::TcpReset => self.premise(&Premise::protocol(TCP)),
+            Reject::Unreachable(_) => self,
+        };
+        rule.then(Expression::Reject(how))
+    }
+
+    /// Sets the bits of `mask` in the packet's mark to those of `value`; the other bits stay.
+    #[must_use]
+    pub fn set_mark(self, value: u32, mask: u32) -> Self {
+        self.load_masked(MetaKey::Mark, value, mask)
+            .then(Expression::SetMeta { key: MetaKey::Mark, from: Register::FIRST })
+    }
+
+    fn load_masked(self, key: MetaKey, value: u32, mask: u32) -> Self {
+        let to = Register::FIRST;
+        if mask == u32::MAX {
+            return self.then(Expression::Immediate { to, data: value.to_ne_bytes().to_vec() });
+        }
+        let (mask, xor) = ((!mask).to_ne_bytes().to_vec(), (value & mask).to_ne_bytes().to_vec());
+        self.then(Expression::Meta { key, to }).then(Expression::Bitwise { from: to, to, mask, xor })
+    }
+
+    /// Copies the packet's mark to its connection.
+    #[must_use]
+    pub fn save_mark(self) -> Self {
+        self.then(Expression::Meta { key: MetaKey::Mark, to: Register::FIRST })
+            .then(Expression::SetCt { key: CtKey::Mark, from: Register::FIRST })
+    }
+
+    /// Copies the connection's mark to the packet.
+    #[must_use]
+    pub fn restore_mark(self) -> Self {
+        self.then(Expression::Ct { key: CtKey::Mark, direction: None, to: Register::FIRST })
+            .then(Expression::SetMeta { key: MetaKey::Mark, from: Register::FIRST })
+    }
+
+    /// Translates the source to the address of the device the packet leaves by.
+    #[must_use]
+    pub fn masquerade(self, flags: NatFlags) -> Self {
+        self.then(Expression::Masquerade { flags })
+    }
+
+    /// Translates the source address, and the port if one is given.
+    #[must_use]
+    pub fn snat(self, address: IpAddr, port: Option<u16>, flags: NatFlags) -> Self {
+        self.nat(NatKind::Source, address, port, flags)
+    }
+
+    /// Translates the destination address, and the port if one is given.
+    #[must_use]
+    pub fn dnat(self, address: IpAddr, port: Option<u16>, flags: NatFlags) -> Self {
+        self.nat(NatKind::Destination, address, port, flags)
+    }
+
+    fn nat(self, kind: NatKind, address: IpAddr, port: Option<u16>, flags: NatFlags) -> Self {
+        let family = Family::of(address);
+        let mut rule = self
+            .family(family)
+            .then(Expression::Immediate { to: Register::FIRST, data: Datum::from(address).bytes() });
+        if let Some(port) = port {
+            rule = rule.then(Expression::Immediate { to: PORT_REGISTER, data: Datum::from(port).bytes() });
+        }
+        let port = port.map(|_| PORT_REGISTER);
+        rule.then(Expression::Nat { kind, family, address: Some(Register::FIRST), port, flags })
+    }
+
+    /// Translates the destination to what a map holds for the `fields`: an address of `family` and, with `port`, the
+    /// port that is concatenated to it.
+    #[must_use]
+    pub fn dnat_map(self, fields: &[Field], map: impl Into<String>, family: Family, port: bool) -> Self {
+        let after_address = Register::Word(Field::destination(family).words());
+        self.family(family).load_from_map(fields, map.into()).then(Expression::Nat {
+            kind: NatKind::Destination,
+            family,
+            address: Some(Register::FIRST),
+            port: port.then_some(after_address),
+            flags: NatFlags::default(),
+        })
+    }
+
+    /// Translates the destination to this machine, and the port if one is given.
+    #[must_use]
+    pub fn redirect(self, port: Option<u16>) -> Self {
+        let flags = NatFlags::default();
+        match port {
+            None => self.then(Expression::Redirect { port: None, flags }),
+            Some(port) => self
+                .then(Expression::Immediate { to: Register::FIRST, data: Datum::from(port).bytes() })
+                .then(Expression::Redirect { port: Some(Register::FIRST), flags }),
+        }
+    }
+
+    /// Takes the packet out of connection tracking; raw priority only.
+    #[must_use]
+    pub fn notrack(self) -> Self {
+        self.then(Expression::NoTrack)
+    }
+}
