@@ -18,6 +18,7 @@ pub use worker::{Poker, Settings, Spawned, spawn};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::time::Duration;
 
 use crate::cluster::{Change, Index};
 
@@ -69,6 +70,8 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, u64>,
     /// What could not be done. The rest was.
     pub problems: Vec<Problem>,
+    /// Look at everything again after this time, though nothing is wrong: something is kept until then.
+    pub again: Option<Duration>,
 }
 
 /// The half of a plane that writes to the kernel, on a thread of its own.

@@ -42,6 +42,7 @@ struct Fake {
     seen: Sender<Seen>,
     refuse: Option<&'static str>,
     refusals: u32,
+    again: Option<Duration>,
 }
 
 impl Apply for Fake {
@@ -50,7 +51,7 @@ impl Apply for Fake {
 
     fn apply(&mut self, desired: &BTreeMap<String, usize>, scope: &Scope<String>) -> Report {
         self.seen.send((desired.clone(), scope.clone())).unwrap();
-        let mut report = Report { writes: 1, ..Report::default() };
+        let mut report = Report { writes: 1, again: self.again.take(), ..Report::default() };
         if let Some(item) = self.refuse.filter(|_| self.refusals > 0) {
             self.refusals -= 1;
             report.problems.push(Problem { item: item.into(), message: "refused".into(), retry: true });
@@ -70,7 +71,7 @@ fn settings() -> Settings {
 
 fn start(refuse: Option<&'static str>, refusals: u32) -> (Spawned, Receiver<Seen>) {
     let (seen, receiver) = channel();
-    (spawn(Labels, Fake { seen, refuse, refusals }, settings()).unwrap(), receiver)
+    (spawn(Labels, Fake { seen, refuse, refusals, again: None }, settings()).unwrap(), receiver)
 }
 
 fn upsert(index: &mut Index, name: &str, labels: usize) -> Vec<Change> {
@@ -187,4 +188,16 @@ fn many_pokes_are_one_look_at_the_kernel() {
     }
     assert_eq!(seen.recv_timeout(SOON).unwrap().1, Scope::Everything);
     assert!(seen.recv_timeout(QUIET).is_err());
+}
+
+#[test]
+fn a_plane_that_asks_for_another_look_gets_one() {
+    let (seen, receiver) = channel();
+    let fake = Fake { seen, refuse: None, refusals: 0, again: Some(Duration::from_millis(20)) };
+    let mut plane = spawn(Labels, fake, settings()).unwrap();
+    plane.subscriber.start(&Index::new("node"));
+    for _ in 0..2 {
+        assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    }
+    assert!(receiver.recv_timeout(QUIET).is_err());
 }

@@ -222,7 +222,7 @@ impl<A: Apply> Worker<A> {
             self.next_retry = Some(Instant::now() + self.retry_delay);
             self.retry_delay = (self.retry_delay * 2).min(self.settings.retry_most);
         } else {
-            self.next_retry = None;
+            self.next_retry = report.again.map(|delay| Instant::now() + delay);
             self.retry_delay = self.settings.retry_first;
         }
         self.publish.send_modify(|status| status.record(report, duration, SystemTime::now()));

@@ -1,0 +1,192 @@
+//! From objects to values, the law of plans, and routes in a real kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use kernel::testing::TestNs;
+use prefix::{Family, Prefix};
+use proptest::prelude::*;
+
+use super::*;
+use crate::cluster::objects::{LearntRoute, Node};
+use crate::cluster::{Event, Index, Object};
+use crate::runner::{Apply, Plane, Scope};
+
+fn routing() -> Routing {
+    Routing { families: vec![Family::V4], egress: true }
+}
+
+fn node(name: &str, range: &str, address: &str) -> Event {
+    Event::Upsert(Object::Node(Node {
+        name: name.into(),
+        pod_cidrs: vec![range.parse().unwrap()],
+        internal_addresses: vec![address.parse().unwrap()],
+        ..Node::default()
+    }))
+}
+
+fn learnt(prefix: &str, hops: &[&str]) -> Event {
+    let next_hops = hops.iter().map(|hop| hop.parse().unwrap()).collect();
+    Event::Route(LearntRoute { prefix: prefix.parse().unwrap(), next_hops })
+}
+
+fn index(events: impl IntoIterator<Item = Event>) -> Index {
+    let mut index = Index::new("node1");
+    for event in events {
+        index.apply(event);
+    }
+    index
+}
+
+fn desired(index: &Index) -> BTreeMap<Key, Value> {
+    let plane = routing();
+    plane.keys(index).into_iter().filter_map(|key| Some((key.clone(), plane.desired(index, &key)?))).collect()
+}
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_route_to_our_own_pods_is_never_taken_from_a_peer() {
+    let index = index([
+        node("node1", "10.244.1.0/24", "192.0.2.1"),
+        learnt("10.244.1.0/24", &["192.0.2.9"]),
+        learnt("10.244.1.128/25", &["192.0.2.9"]),
+        learnt("10.244.2.0/24", &["192.0.2.2"]),
+        learnt("fd00::/64", &["fd00::2"]),
+    ]);
+    let routes: Vec<Prefix> = State::of(&desired(&index)).routes.keys().copied().collect();
+    assert_eq!(routes, [prefix("10.244.2.0/24")]);
+}
+
+#[test]
+fn a_new_node_touches_its_range_and_its_address_and_nothing_else() {
+    let mut index =
+        index([node("node1", "10.244.1.0/24", "192.0.2.1"), learnt("10.9.0.0/16", &["192.0.2.9"])]);
+    let change = index.apply(node("node2", "10.244.2.0/24", "192.0.2.2")).unwrap();
+    let expected = BTreeSet::from([
+        Key::PodRange(prefix("10.244.2.0/24")),
+        Key::NodeAddress("192.0.2.2".parse().unwrap()),
+    ]);
+    assert_eq!(routing().touched(&index, &change), expected);
+}
+
+fn states() -> impl Strategy<Value = State> {
+    let hops =
+        proptest::collection::btree_set((1u8..5).prop_map(|last| IpAddr::from([192, 0, 2, last])), 1..3);
+    let prefixes = (0u8..8).prop_map(|third| Prefix::new(IpAddr::from([10, 244, third, 0]), 24).unwrap());
+    proptest::collection::btree_map(prefixes, hops, 0..8).prop_map(|routes| State { routes })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_makes_what_it_was_made_from_into_what_is_wanted(observed in states(), wanted in states()) {
+        let plan = Plan::between(&observed, &wanted);
+        let mut state = observed;
+        plan.applied_to(&mut state);
+        prop_assert_eq!(&state, &wanted);
+        prop_assert!(Plan::between(&state, &wanted).is_empty());
+    }
+}
+
+/// A namespace with a network 192.0.2.0/24 attached.
+fn attached() -> TestNs {
+    let namespace = TestNs::new("routing");
+    namespace.run("ip", &["link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
+    namespace.run("ip", &["addr", "add", "192.0.2.1/24", "dev", "up0"]);
+    namespace.run("ip", &["link", "set", "up0", "up"]);
+    namespace.run("ip", &["link", "set", "up1", "up"]);
+    namespace
+}
+
+fn cluster() -> Index {
+    index([
+        node("node1", "10.244.1.0/24", "192.0.2.1"),
+        node("node2", "10.244.2.0/24", "192.0.2.2"),
+        learnt("10.244.2.0/24", &["192.0.2.2"]),
+        learnt("10.244.3.0/24", &["192.0.2.3", "192.0.2.4"]),
+    ])
+}
+
+fn routes_of(namespace: &TestNs) -> String {
+    namespace.run("ip", &["route", "show", "proto", "190"])
+}
+
+#[test]
+fn routes_are_written_shared_among_equal_paths_and_written_once() {
+    let namespace = attached();
+    namespace.run_in(|| {
+        let mut applier = Applier::new(Duration::ZERO).unwrap();
+        let report = applier.apply(&desired(&cluster()), &Scope::Everything);
+        let unexpected = report.problems.iter().find(|problem| !problem.item.contains("bridge-nf-call"));
+        assert_eq!(unexpected, None);
+        let again = applier.apply(&desired(&cluster()), &Scope::Everything);
+        assert_eq!(again.writes, 0, "an unchanged state writes nothing");
+    });
+    let routes = routes_of(&namespace);
+    assert!(routes.contains("10.244.2.0/24 via 192.0.2.2 dev up0"), "{routes}");
+    assert!(routes.contains("nexthop via 192.0.2.3") && routes.contains("nexthop via 192.0.2.4"), "{routes}");
+    let rules = namespace.run("nft", &["list", "ruleset"]);
+    assert!(rules.contains("10.244.1.0-10.244.2.255") || rules.contains("10.244.1.0/24"), "{rules}");
+    assert!(rules.contains("masquerade"), "{rules}");
+}
+
+#[test]
+fn a_lost_route_goes_and_foreign_routes_stay() {
+    let namespace = attached();
+    namespace.run("ip", &["route", "add", "10.99.0.0/16", "via", "192.0.2.9"]);
+    namespace.run_in(|| {
+        let mut applier = Applier::new(Duration::ZERO).unwrap();
+        applier.apply(&desired(&cluster()), &Scope::Everything);
+        let mut index = cluster();
+        let change = index.apply(learnt("10.244.2.0/24", &[])).unwrap();
+        let keys = routing().touched(&index, &change);
+        assert_eq!(applier.apply(&desired(&index), &Scope::Keys(keys)).writes, 1);
+    });
+    assert!(!routes_of(&namespace).contains("10.244.2.0/24"));
+    assert!(namespace.run("ip", &["route"]).contains("10.99.0.0/16 via 192.0.2.9"));
+}
+
+#[test]
+fn after_a_restart_routes_stay_until_bgp_had_time_to_learn_them_again() {
+    let namespace = attached();
+    let empty = index([node("node1", "10.244.1.0/24", "192.0.2.1")]);
+    namespace.run_in(|| {
+        Applier::new(Duration::ZERO).unwrap().apply(&desired(&cluster()), &Scope::Everything);
+        let mut restarted = Applier::new(Duration::from_millis(200)).unwrap();
+        let report = restarted.apply(&desired(&empty), &Scope::Everything);
+        assert!(report.again.is_some_and(|again| again <= Duration::from_millis(200)));
+    });
+    assert!(routes_of(&namespace).contains("10.244.2.0/24"));
+    namespace.run_in(|| {
+        let mut late = Applier::new(Duration::ZERO).unwrap();
+        late.apply(&desired(&empty), &Scope::Everything);
+    });
+    assert_eq!(routes_of(&namespace), "");
+}
+
+#[test]
+fn a_next_hop_that_is_nowhere_is_said_and_the_other_routes_are_written() {
+    let namespace = attached();
+    let mut index = cluster();
+    index.apply(learnt("10.244.9.0/24", &["203.0.113.9"]));
+    namespace.run_in(|| {
+        let report = Applier::new(Duration::ZERO).unwrap().apply(&desired(&index), &Scope::Everything);
+        let problem = report.problems.iter().find(|problem| problem.item == "route 10.244.9.0/24").unwrap();
+        assert!(problem.message.contains("attached"), "{}", problem.message);
+    });
+    assert!(routes_of(&namespace).contains("10.244.2.0/24"));
+}
+
+#[test]
+fn a_flushed_route_comes_back_with_the_next_full_run() {
+    let namespace = attached();
+    namespace.run_in(|| {
+        let mut applier = Applier::new(Duration::ZERO).unwrap();
+        applier.apply(&desired(&cluster()), &Scope::Everything);
+        namespace.run("ip", &["route", "flush", "proto", "190"]);
+        assert_eq!(applier.apply(&desired(&cluster()), &Scope::Everything).writes, 2);
+    });
+}
