@@ -32,8 +32,10 @@ pub mod env;
 pub mod error;
 pub mod ipam;
 pub mod json;
+pub mod plugin;
 pub mod request;
 pub mod result;
+pub mod socket;
 pub mod undo;
 pub mod version;
 

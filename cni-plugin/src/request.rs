@@ -61,8 +61,8 @@ pub trait Ipam {
     /// A reservation would work.
     fn status(&self, request: &Request) -> Result<(), CniError>;
 
-    /// GC: releases everything of this network that none of `valid` holds, and tells which addresses that were.
-    fn collect(&self, conf: &NetConf, valid: &BTreeSet<Owner>) -> Result<Vec<IpAddr>, CniError>;
+    /// GC: releases everything of this network that none of `valid` holds, and tells whose that were.
+    fn collect(&self, conf: &NetConf, valid: &BTreeSet<Owner>) -> Result<Vec<Owner>, CniError>;
 }
 
 /// What makes devices, addresses and routes. `bridge::Bridge` implements it.

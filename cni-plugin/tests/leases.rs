@@ -1,5 +1,7 @@
 //! The lease folder by itself: what it hands out, what survives a crash, and that cost does not follow size.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -186,10 +188,10 @@ fn run(folder: &Path, model: &mut BTreeMap<IpAddr, Owner>, step: &Step) {
             model.retain(|address, holder| (*address, &*holder) != (ip(a), &owner(o)));
         }
         Step::ForeignAdd(o, a) => {
-            if !model.contains_key(&ip(a)) {
+            model.entry(ip(a)).or_insert_with(|| {
                 fs::write(path(a), format!("c{o}\r\neth0")).unwrap();
-                model.insert(ip(a), owner(o));
-            }
+                owner(o)
+            });
         }
         Step::ForeignRemove(a) => {
             drop(fs::remove_file(path(a)));

@@ -9,7 +9,7 @@ use crate::error::CniError;
 /// Where the daemon listens if the configuration does not say otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/routerd/cni.sock";
 
-/// `"routerd": {"socket": "/run/routerd/cni.sock", "timeoutMs": 10000, "required": true}`.
+/// `"routerd": {"socket": "/run/routerd/cni.sock", "timeoutMs": 10000, "required": true, "inStatus": false}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterdConf {
     /// `socket`: the path of the daemon's socket.
@@ -19,14 +19,21 @@ pub struct RouterdConf {
     /// `required`: without an answer that policy is in force the ADD fails. If `false`, the daemon is told if it can
     /// be reached, and its absence is no failure.
     pub required: bool,
+    /// `inStatus`: STATUS fails when the daemon is away. Off by default, because runtimes take that as "the node is
+    /// not ready", and its pods would be evicted for a restart of the daemon.
+    pub in_status: bool,
 }
 
 impl RouterdConf {
     /// The daemon is told of pods of the role `routerd-cni` always, of the role `bridge` only when the key is there:
     /// `None` means nobody is told.
     pub fn parse(conf: &NetConf, always: bool) -> Result<Option<Self>, CniError> {
-        let default =
-            Self { socket: DEFAULT_SOCKET.into(), timeout: Duration::from_secs(10), required: true };
+        let default = Self {
+            socket: DEFAULT_SOCKET.into(),
+            timeout: Duration::from_secs(10),
+            required: true,
+            in_status: false,
+        };
         let Some(fields) = conf.fields().object("routerd")? else {
             return Ok(always.then_some(default));
         };
@@ -40,7 +47,7 @@ impl RouterdConf {
             return Err(CniError::config("routerd.timeoutMs must be from 1 to 600000, but is 0"));
         }
         let required = if fields.get("required").is_some() { fields.flag("required")? } else { true };
-        Ok(Some(Self { socket, timeout, required }))
+        Ok(Some(Self { socket, timeout, required, in_status: fields.flag("inStatus")? }))
     }
 }
 

@@ -52,6 +52,16 @@ impl HostLocalConf {
         })
     }
 
+    /// True if the configuration says anything of ranges, right or wrong.
+    pub fn has_ranges(conf: &NetConf) -> Result<bool, CniError> {
+        let runtime = match conf.runtime()? {
+            Some(runtime) => !runtime.list("ipRanges")?.is_empty(),
+            None => false,
+        };
+        let Some(ipam) = conf.fields().object("ipam")? else { return Ok(runtime) };
+        Ok(runtime || !ipam.list("ranges")?.is_empty() || !ipam.text_or_empty("subnet")?.is_empty())
+    }
+
     /// The folder of the network's leases. It is read apart from the rest, because a release must work when the rest
     /// cannot be read.
     pub fn folder(conf: &NetConf) -> PathBuf {

@@ -105,7 +105,7 @@ impl Ipam for HostLocal {
         writable(&HostLocalConf::folder(&request.conf))
     }
 
-    fn collect(&self, conf: &NetConf, valid: &BTreeSet<Owner>) -> Result<Vec<IpAddr>, CniError> {
+    fn collect(&self, conf: &NetConf, valid: &BTreeSet<Owner>) -> Result<Vec<Owner>, CniError> {
         let Some(mut store) = Store::open_existing(&HostLocalConf::folder(conf), LOCK_WAIT)? else {
             return Ok(Vec::new());
         };
@@ -115,7 +115,8 @@ impl Ipam for HostLocal {
             // A lease of an old version names no interface: any valid one of its container keeps it.
             let old = owner.ifname.is_empty() && containers.contains(owner.container_id.as_str());
             if !old && !valid.contains(&owner) {
-                freed.extend(store.release(&owner)?);
+                store.release(&owner)?;
+                freed.push(owner);
             }
         }
         Ok(freed)
