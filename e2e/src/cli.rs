@@ -44,6 +44,17 @@ pub enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// A cluster with the real control plane, kubelets and container runtimes, and routerd as its users deploy it.
+    Cluster(Nodes),
+    /// Write the daemon's image as an OCI archive.
+    Image {
+        /// The archive to write.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+        /// A folder with routerd, routerd-cni and routerd-init built before, instead of building them.
+        #[arg(long, value_name = "DIR")]
+        binaries: Option<PathBuf>,
+    },
     /// Programs for the inside of pods.
     #[command(subcommand, hide = true)]
     Tool(Tool),

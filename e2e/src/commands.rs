@@ -22,12 +22,19 @@ pub fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Down => Kept::require()?.end().map(|()| 0),
         Command::Shell { node, pod } => shell(node, pod.as_deref()),
         Command::Run { node, pod, command } => run(node, pod.as_deref(), command),
+        Command::Cluster(nodes) => crate::cluster::command(nodes, &arguments()),
+        Command::Image { output, binaries } => crate::image::command(output, binaries.as_deref()).map(|()| 0),
         Command::Demo(_) | Command::Up(_) => lab_run(cli),
     }
 }
 
 fn place() -> Result<Place> {
     Place::from_environment(NodeKind::Host).context("this is a helper that the lab starts itself")
+}
+
+/// What this program was called with, to call it again inside.
+fn arguments() -> Vec<String> {
+    std::env::args().skip(1).collect()
 }
 
 /// A run with nodes: prepared outside, done inside name spaces of its own.
@@ -37,8 +44,7 @@ fn lab_run(cli: &Cli) -> Result<u8> {
     }
     state::refuse_second()?;
     let folder = PathBuf::from(format!("/tmp/routerd-lab-{}", std::process::id()));
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = sandbox::run(&folder, &arguments)?;
+    let outcome = sandbox::run(&folder, &arguments())?;
     match outcome {
         Outcome::Over(status) => {
             std::fs::remove_dir_all(&folder)?;

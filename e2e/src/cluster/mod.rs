@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::guest::NodeKind;
 use crate::image::{self, Image};
@@ -16,12 +17,15 @@ use crate::setup::go::Programs;
 mod checks;
 mod control_plane;
 mod diagnose;
+mod door;
 pub mod http;
 mod manifest;
 mod node;
 mod pods;
 mod policy;
 mod teardown;
+
+pub use door::{PACKAGES, command, prepare};
 
 use checks::Scene;
 use control_plane::ControlPlane;
@@ -37,7 +41,7 @@ const MEMORY: u32 = 3000;
 const NODES: u8 = 2;
 
 /// What the cluster is made of, all of it made before.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Parts {
     /// The User Mode Linux kernel.
     pub kernel: PathBuf,

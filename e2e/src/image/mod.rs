@@ -22,6 +22,16 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
+/// `cargo lab image`: builds what is missing and writes the daemon's image.
+pub fn command(output: &Path, binaries: Option<&Path>) -> Result<()> {
+    let binaries = crate::setup::binaries::prepare(binaries)?;
+    crate::progress::step(&format!("image {ROUTERD_NAME}"), |_| {
+        let digest = routerd(&binaries)?.write(output)?;
+        let size = std::fs::metadata(output)?.len();
+        Ok(((), format!("{}, {} KiB, {digest}", output.display(), size >> 10)))
+    })
+}
+
 /// An image: programs and what to start of them.
 #[derive(Debug, Clone, Default)]
 pub struct Image {

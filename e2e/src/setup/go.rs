@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::paths::{cache, fingerprint};
 use crate::process::{PATH, capture, command, describe, tail};
@@ -19,7 +20,7 @@ const ASSETS: &str = "KUBEBUILDER_ASSETS";
 const NEEDED: &str = "Go 1.26 (https://go.dev/dl/)";
 
 /// Flags of every build: no paths of this machine, no symbols, and no C compiler.
-const FLAGS: [&str; 3] = ["build", "-trimpath", "-v"];
+const FLAGS: [&str; 4] = ["build", "-trimpath", "-buildvcs=false", "-v"];
 
 macro_rules! source {
     ($module:literal, $($file:literal),+) => {
@@ -52,7 +53,7 @@ const PROGRAMS: [(&str, &Source, &str); 6] = [
 ];
 
 /// The programs, ready to be started.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Programs {
     folder: PathBuf,
     assets: Option<PathBuf>,

@@ -48,6 +48,13 @@ pub enum Tool {
         #[arg(long, default_value_t = 20)]
         timeout: u64,
     },
+    /// Ask an HTTP server for a path and print the body.
+    Fetch {
+        /// Address and port.
+        server: std::net::SocketAddr,
+        /// The path.
+        path: String,
+    },
     /// Hold one TCP connection, send a line every 10 ms and print gaps and the end.
     Stream {
         /// Address and port.
@@ -63,6 +70,23 @@ pub fn run(tool: &Tool) -> Result<()> {
             ask::ask(server, *udp, *count, Duration::from_millis(*timeout))
         }
         Tool::Flood { server, timeout } => flood::flood(server, Duration::from_millis(*timeout)),
+        Tool::Fetch { server, path } => {
+            println!("{}", crate::cluster::http::get(*server, path, Duration::from_secs(30))?);
+            Ok(())
+        }
         Tool::Stream { server } => stream::stream(server),
     }
+}
+
+/// Asks from this process's own network; the microseconds and answers of those that came.
+pub fn ask_here(server: std::net::SocketAddr, count: u32) -> Vec<(u64, String)> {
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        let begin = std::time::Instant::now();
+        if let Ok(answer) = ask::by_tcp(server, Duration::from_secs(1)) {
+            let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+            answers.push((micros, answer.trim().to_owned()));
+        }
+    }
+    answers
 }

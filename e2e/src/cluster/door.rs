@@ -1,0 +1,64 @@
+//! `cargo lab cluster`: everything made that is missing, then the cluster in name spaces of its own.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Line, Parts, verify};
+use crate::cli::Nodes;
+use crate::guest::NodeKind;
+use crate::sandbox::{self, Inside, Outcome};
+use crate::setup::go::{self, Programs};
+use crate::setup::{self, packages};
+
+/// What only this test needs of Debian.
+pub const PACKAGES: &[&str] = &["runc", "openssl", "ca-certificates"];
+
+/// Hands the parts from the process that makes them to the one inside.
+const FILE: &str = "cluster-parts.json";
+
+/// Makes what is missing; `None` on a machine without Go, which must not be so in CI.
+pub fn prepare(nodes: &Nodes) -> Result<Option<Parts>> {
+    if nodes.kernel != NodeKind::Uml {
+        bail!("the kubelet needs nodes with kernels of their own: run it without `--kernel host`");
+    }
+    packages::ensure(&[PACKAGES], &crate::paths::cache()?)?;
+    let Some(programs) = Programs::prepare()? else {
+        if std::env::var("CI").is_ok_and(|value| value == "true") {
+            bail!("{}", go::missing());
+        }
+        return Ok(None);
+    };
+    let ready = setup::nodes(nodes)?;
+    let kernel = ready.kernel.context("no kernel was made")?;
+    Ok(Some(Parts { kernel, binaries: ready.binaries, programs }))
+}
+
+/// The subcommand: both sides of the name spaces. Returns the exit status.
+pub fn command(nodes: &Nodes, arguments: &[String]) -> Result<u8> {
+    if let Some(inside) = Inside::enter()? {
+        let parts = serde_json::from_slice(&std::fs::read(inside.folder.join(FILE))?)?;
+        print_table(&verify(&inside, &parts)?);
+        return Ok(0);
+    }
+    let Some(parts) = prepare(nodes)? else {
+        println!("  cluster with a real control plane: not run. {}", go::missing());
+        return Ok(0);
+    };
+    let folder = PathBuf::from(format!("/tmp/routerd-cluster-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join(FILE), serde_json::to_vec(&parts)?)?;
+    let outcome = sandbox::run(&folder, arguments);
+    std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    match outcome? {
+        Outcome::Over(status) => Ok(status),
+        Outcome::Kept(..) => bail!("the cluster was kept, which it never asks for"),
+    }
+}
+
+fn print_table(lines: &[Line]) {
+    let width = lines.iter().map(|(what, _)| what.len()).max().unwrap_or(0);
+    for (what, value) in lines {
+        println!("  {what:width$}  {value}");
+    }
+}
