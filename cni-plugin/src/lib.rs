@@ -26,6 +26,7 @@
 
 pub mod address;
 pub mod args;
+pub mod bridge;
 pub mod config;
 pub mod convert;
 pub mod env;

@@ -1,0 +1,65 @@
+//! ADD.
+
+use kernel::rtnl::{Link, Rtnl};
+
+use super::plan::Plan;
+use super::pod::PodEnd;
+use super::{gateway, open_pod, pair, segment};
+use crate::address::Mac;
+use crate::config::BridgeConf;
+use crate::error::{CniError, Code};
+use crate::request::{Addresses, Request, Wired};
+use crate::result::{AddResult, Interface};
+use crate::undo::Undo;
+
+pub(super) fn add(
+    request: &Request,
+    conf: &BridgeConf,
+    addresses: &Addresses,
+    undo: &mut Undo,
+) -> Result<Wired, CniError> {
+    let plan = Plan::new(conf, addresses);
+    let pod = open_pod(request)?;
+    let mut host = Rtnl::open()?;
+    let bridge = segment::ensure(&mut host, conf)?;
+    gateway::ensure(&mut host, &bridge, conf, &plan.gateways)?;
+    let near = pair::make(&mut host, request, conf, &bridge, &pod, undo)?;
+    // One visit of the pod's namespace for everything, as each costs a thread.
+    let far = pod.run_in(|| {
+        let mut end = PodEnd::open(&request.env.ifname)?;
+        end.configure(conf, &plan)?;
+        if !conf.disable_container_interface {
+            pair::wait_for_port(&mut host, &near.name)?;
+            end.announce()?;
+        }
+        Ok::<Link, CniError>(end.link)
+    })??;
+    let sandbox = request.env.require_netns()?.to_string_lossy().into_owned();
+    wired(addresses, plan, [&bridge, &near, &far], sandbox)
+}
+
+fn wired(
+    addresses: &Addresses,
+    plan: Plan,
+    [bridge, near, far]: [&Link; 3],
+    sandbox: String,
+) -> Result<Wired, CniError> {
+    let mac = far.mac.ok_or_else(|| {
+        CniError::new(Code::KERNEL, format!("{} in the pod has no Ethernet address", far.name))
+    })?;
+    let interfaces = vec![interface(bridge), interface(near), Interface { sandbox, ..interface(far) }];
+    let mut ips = plan.ips;
+    for ip in &mut ips {
+        ip.interface = Some(2);
+    }
+    let result = AddResult { interfaces, ips, routes: plan.routes, dns: addresses.dns.clone() };
+    Ok(Wired { result, host_interface: near.name.clone(), mac: Mac(mac.0) })
+}
+
+fn interface(link: &Link) -> Interface {
+    Interface {
+        name: link.name.clone(),
+        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        ..Interface::default()
+    }
+}

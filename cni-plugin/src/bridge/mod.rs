@@ -1,0 +1,110 @@
+//! The role `bridge`: a pod is wired to a bridge of the node by a virtual Ethernet pair (reference plugin, v1.9.1).
+//!
+//! ```text
+//!   node                                   pod
+//!   bridge ── host end (port) ═════════ CNI_IFNAME
+//!   gateway address                     addresses, routes
+//! ```
+//!
+//! An ADD is a handful of netlink messages: one makes the pair with its far end born in the pod, under its final name
+//! and address, so nothing is moved or renamed. Nothing waits for duplicate address detection or for timers.
+
+mod add;
+mod check;
+mod del;
+mod gateway;
+mod names;
+mod pair;
+mod plan;
+mod pod;
+mod segment;
+
+use std::net::IpAddr;
+
+use kernel::NetNs;
+use kernel::rtnl::{LinkKind, Rtnl};
+
+use crate::config::BridgeConf;
+use crate::error::{CniError, Code};
+use crate::request::{Addresses, Request, Wired, Wiring};
+use crate::result::AddResult;
+use crate::undo::Undo;
+
+pub use names::host_interface;
+
+/// Wires pods to a bridge.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bridge;
+
+impl Wiring for Bridge {
+    fn add(
+        &self,
+        request: &Request,
+        bridge: &BridgeConf,
+        addresses: &Addresses,
+        undo: &mut Undo,
+    ) -> Result<Wired, CniError> {
+        supported(bridge)?;
+        add::add(request, bridge, addresses, undo)
+    }
+
+    fn del(
+        &self,
+        request: &Request,
+        _bridge: Option<&BridgeConf>,
+        _known: &[IpAddr],
+    ) -> Result<(), CniError> {
+        del::del(request)
+    }
+
+    fn check(&self, request: &Request, bridge: &BridgeConf, prev: &AddResult) -> Result<(), CniError> {
+        check::check(request, bridge, prev)
+    }
+
+    fn status(&self, _request: &Request, bridge: &BridgeConf) -> Result<(), CniError> {
+        supported(bridge).map_err(not_ready)?;
+        let link = Rtnl::open().and_then(|mut host| host.link_by_name(&bridge.bridge));
+        match link.map_err(|error| not_ready(error.into()))? {
+            Some(link) if link.kind != LinkKind::Bridge => {
+                Err(not_ready(not_a_bridge(&bridge.bridge, &link.kind)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Keys that would need what this plugin does not do yet are refused: a pod without the VLAN or the spoof check that
+/// its network asks for would be open without anybody knowing.
+fn supported(conf: &BridgeConf) -> Result<(), CniError> {
+    let refused = [
+        ("vlan", conf.vlan != 0),
+        ("vlanTrunk", !conf.vlan_trunk.is_empty()),
+        ("macspoofchk", conf.mac_spoof_check),
+        ("ipMasq", conf.ip_masq),
+    ];
+    match refused.into_iter().find(|(_, asked)| *asked) {
+        Some((key, _)) => {
+            Err(CniError::new(Code::UNSUPPORTED, format!("{key} is not supported by this plugin yet"))
+                .with_details(format!("remove {key} from the network configuration")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn not_ready(mut error: CniError) -> CniError {
+    error.code = Code::NOT_READY;
+    error
+}
+
+fn not_a_bridge(name: &str, kind: &LinkKind) -> CniError {
+    CniError::new(Code::EXISTS, format!("{name:?} already exists but is not a bridge (it is a {kind})"))
+        .with_details("choose another name in the key `bridge`, or remove that device")
+}
+
+/// Opens the pod's namespace.
+fn open_pod(request: &Request) -> Result<NetNs, CniError> {
+    NetNs::open(request.env.require_netns()?).map_err(|error| {
+        CniError::new(Code::NETNS, error.to_string())
+            .with_details("CNI_NETNS must be the path of a network namespace")
+    })
+}

@@ -1,0 +1,46 @@
+//! What the node's end of a pod's pair is called.
+
+use crate::env::Environment;
+
+/// The host end's name and, for the rare case that another pod's hash is the same, further ones. The name follows
+/// from the attachment, so that DEL finds the device with no namespace to look in.
+pub(super) const ATTEMPTS: u32 = 8;
+
+/// The host end's name for the attachment `ifname` of `container_id`: `veth` and eight hexadecimal digits.
+pub fn host_interface(container_id: &str, ifname: &str, attempt: u32) -> String {
+    let text = format!("{container_id}/{ifname}/{attempt}");
+    // FNV-1a: it must never change, as running pods survive an upgrade of the plugin.
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    format!("veth{:08x}", (hash ^ (hash >> 32)) & 0xffff_ffff)
+}
+
+/// The candidates for an attachment, the usual one first.
+pub(super) fn candidates(env: &Environment) -> impl Iterator<Item = String> {
+    (0..ATTEMPTS).map(|attempt| host_interface(&env.container_id, &env.ifname, attempt))
+}
+
+/// The note on the host end. It tells people whose it is, and DEL that it has the right one.
+pub(super) fn alias(env: &Environment) -> String {
+    let mut alias = format!("pod {} {}", env.container_id, env.ifname);
+    // The kernel takes 255 bytes; an id is ASCII.
+    alias.truncate(255);
+    alias
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_stable_short_and_its_attachments_own() {
+        assert_eq!(host_interface("c1", "eth0", 0), "vethbb8cb9b8");
+        let names: std::collections::BTreeSet<String> =
+            (0..1000).map(|n| host_interface(&format!("container-{n}"), "eth0", 0)).collect();
+        assert_eq!(names.len(), 1000);
+        assert!(names.iter().all(|name| name.len() == 12));
+        assert_ne!(host_interface("c1", "eth0", 0), host_interface("c1", "eth1", 0));
+        assert_ne!(host_interface("c1", "eth0", 0), host_interface("c1", "eth0", 1));
+    }
+}

@@ -1,0 +1,84 @@
+//! The bridge itself: there, up, with an address that stays.
+
+use std::io::Read;
+
+use kernel::rtnl::{BridgeOptions, Link, LinkChange, LinkKind, MacAddress, NewLink, Rtnl};
+use kernel::{sysctl, sysfs};
+
+use super::not_a_bridge;
+use crate::config::BridgeConf;
+use crate::error::{CniError, Code};
+
+/// Finds the bridge or makes it. It is never removed again: other pods may be on it.
+pub(super) fn ensure(host: &mut Rtnl, conf: &BridgeConf) -> Result<Link, CniError> {
+    let name = conf.bridge.as_str();
+    let (mut link, made) = match host.link_by_name(name)? {
+        Some(link) => (link, false),
+        None => (make(host, conf)?, true),
+    };
+    // Before anything of it is touched: a device of another kind is somebody else's.
+    if link.kind != LinkKind::Bridge {
+        return Err(not_a_bridge(name, &link.kind));
+    }
+    let change = LinkChange {
+        up: (!link.up).then_some(true),
+        promiscuous: (conf.promisc_mode && !link.promiscuous).then_some(true),
+        mac: address_to_pin(&link, made, conf)?,
+        ..LinkChange::default()
+    };
+    if change != LinkChange::default() {
+        host.change_link(link.index, &change)?;
+        link.mac = change.mac.or(link.mac);
+    }
+    // Hosts on the bridge are pods; none of them may offer the node a way out.
+    ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", name, "accept_ra"], "0"))?;
+    Ok(link)
+}
+
+fn make(host: &mut Rtnl, conf: &BridgeConf) -> Result<Link, CniError> {
+    let bridge =
+        NewLink { mtu: conf.mtu, up: true, ..NewLink::bridge(&conf.bridge, BridgeOptions::default()) };
+    match host.create_link(&bridge) {
+        // Another ADD was faster.
+        Err(error) if error.is_exists() => {}
+        made => made?,
+    }
+    host.link_by_name(&conf.bridge)?.ok_or_else(|| {
+        CniError::new(
+            Code::TRY_AGAIN,
+            format!("bridge {} was removed by somebody else meanwhile", conf.bridge),
+        )
+    })
+}
+
+/// The Ethernet address to give to the bridge, if it needs one. Unset, it is that of the port with the smallest one
+/// and changes as pods come and go; with no port left it may even be zero, which the kernel would refuse later.
+fn address_to_pin(link: &Link, made: bool, conf: &BridgeConf) -> Result<Option<MacAddress>, CniError> {
+    match link.mac {
+        Some(mac) if !mac.is_zero() => {
+            // Setting an address flushes the bridge's neighbours even if it is the same, so it is done only once.
+            let unset = made || (conf.is_gateway && !sysfs::mac_was_set(&link.name).unwrap_or(true));
+            Ok(unset.then_some(mac))
+        }
+        _ => random_mac().map(Some),
+    }
+}
+
+fn random_mac() -> Result<MacAddress, CniError> {
+    let mut bytes = [0u8; 6];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| CniError::io("read /dev/urandom", &error))?;
+    // Locally administered, not a group.
+    bytes[0] = (bytes[0] & 0xfe) | 0x02;
+    Ok(MacAddress(bytes))
+}
+
+/// A kernel without IPv6 has no such settings and needs none.
+pub(super) fn ignore_ipv6_absent<T>(written: kernel::Result<T>) -> Result<(), CniError> {
+    match written {
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
+    }
+}
