@@ -23,4 +23,11 @@
 //! | [`rib`] | paths, their choice, what is announced to whom; pure |
 //! | [`speaker`] | the task that owns all of it, and its handle |
 
+pub mod clock;
+pub mod config;
+pub mod fsm;
+pub mod net;
 pub mod packet;
+pub mod policy;
+pub mod rib;
+pub mod session;

@@ -1,0 +1,379 @@
+//! The transitions.
+
+use std::time::Duration;
+
+use super::{
+    Action, Agreed, CONNECT_TIMEOUT, Down, Event, OPEN_TIMEOUT, RETRY_FIRST, RETRY_LAST, Settings, Side,
+    State, Timer,
+};
+use crate::packet::notification::{cease, fsm as fsm_error, hold};
+use crate::packet::{Context, Message, Notification, Open};
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slot {
+    state: State,
+    agreed: Option<Agreed>,
+}
+
+impl Slot {
+    const IDLE: Slot = Slot { state: State::Idle, agreed: None };
+
+    /// True if there is a connection.
+    fn is_open(&self) -> bool {
+        self.state >= State::OpenSent
+    }
+}
+
+/// How a connection ends.
+#[derive(Debug)]
+struct End {
+    notification: Option<Notification>,
+    reason: String,
+    /// It was no speaker's decision, so what graceful restart promises holds.
+    unwanted: bool,
+}
+
+impl End {
+    fn with(notification: Notification, reason: impl Into<String>) -> Self {
+        Self { notification: Some(notification), reason: reason.into(), unwanted: false }
+    }
+}
+
+/// The state machine of one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fsm {
+    settings: Settings,
+    started: bool,
+    outgoing: Slot,
+    incoming: Slot,
+    /// Failures since the session was last up.
+    failures: u32,
+    /// The connect timer runs.
+    retry_armed: bool,
+}
+
+impl Fsm {
+    /// A machine in state Idle.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            started: false,
+            outgoing: Slot::IDLE,
+            incoming: Slot::IDLE,
+            failures: 0,
+            retry_armed: false,
+        }
+    }
+
+    /// The peer's state.
+    pub fn state(&self) -> State {
+        self.outgoing.state.max(self.incoming.state)
+    }
+
+    /// How messages on a connection are read and written, as far as that is agreed.
+    pub fn context(&self, side: Side) -> Context {
+        self.slot(side).agreed.as_ref().map(|agreed| agreed.context).unwrap_or_default()
+    }
+
+    /// Takes in an event.
+    pub fn handle(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let out = &mut actions;
+        match event {
+            Event::Start if !self.started => {
+                self.started = true;
+                self.begin(out);
+            }
+            Event::Start => {}
+            Event::Stop(notification) => self.stop(notification.as_ref(), out),
+            Event::Offered => self.offered(out),
+            Event::Connected => self.connected(out),
+            Event::ConnectFailed(reason) => {
+                if self.outgoing.state == State::Connect {
+                    self.outgoing.state = State::Active;
+                    self.disarm_connect(out);
+                    out.push(Action::Report(reason));
+                    self.retry(out);
+                }
+            }
+            Event::Received(side, message) => self.received(side, message, out),
+            Event::Invalid(side, notification) => {
+                if self.slot(side).is_open() {
+                    let reason = format!("the peer sent something malformed: {notification}");
+                    self.end(side, End::with(notification, reason), out);
+                }
+            }
+            Event::Lost(side, reason) => {
+                if self.slot(side).is_open() {
+                    self.end(side, End { notification: None, reason, unwanted: true }, out);
+                }
+            }
+            Event::Expired(timer) => self.expired(timer, out),
+        }
+        actions
+    }
+
+    fn slot(&self, side: Side) -> &Slot {
+        match side {
+            Side::Outgoing => &self.outgoing,
+            Side::Incoming => &self.incoming,
+        }
+    }
+
+    fn slot_mut(&mut self, side: Side) -> &mut Slot {
+        match side {
+            Side::Outgoing => &mut self.outgoing,
+            Side::Incoming => &mut self.incoming,
+        }
+    }
+
+    fn begin(&mut self, out: &mut Vec<Action>) {
+        if self.settings.passive {
+            self.outgoing.state = State::Active;
+        } else {
+            self.outgoing.state = State::Connect;
+            out.push(Action::Connect);
+            self.arm_connect(CONNECT_TIMEOUT, out);
+        }
+    }
+
+    fn arm_connect(&mut self, after: Duration, out: &mut Vec<Action>) {
+        self.retry_armed = true;
+        out.push(Action::Arm(Timer::Connect, after));
+    }
+
+    fn disarm_connect(&mut self, out: &mut Vec<Action>) {
+        if self.retry_armed {
+            self.retry_armed = false;
+            out.push(Action::Disarm(Timer::Connect));
+        }
+    }
+
+    /// Sees to it that there will be another attempt, unless a connection is there that may come up.
+    fn retry(&mut self, out: &mut Vec<Action>) {
+        if !self.started || self.settings.passive || self.retry_armed {
+            return;
+        }
+        if self.outgoing.state == State::Active && !self.incoming.is_open() {
+            let factor = 1_u32 << self.failures.min(8);
+            self.failures = self.failures.saturating_add(1);
+            self.arm_connect(RETRY_FIRST.saturating_mul(factor).min(RETRY_LAST), out);
+        }
+    }
+
+    fn stop(&mut self, notification: Option<&Notification>, out: &mut Vec<Action>) {
+        self.started = false;
+        if self.outgoing.state == State::Connect {
+            out.push(Action::CancelConnect);
+        }
+        self.disarm_connect(out);
+        for side in [Side::Outgoing, Side::Incoming] {
+            if self.slot(side).is_open() {
+                let reason = "stopped".to_owned();
+                let end = End { notification: notification.cloned(), reason, unwanted: false };
+                self.end(side, end, out);
+            }
+        }
+        self.outgoing = Slot::IDLE;
+        self.failures = 0;
+    }
+
+    /// The peer has connected to us.
+    fn offered(&mut self, out: &mut Vec<Action>) {
+        if !self.started {
+            out.push(Action::Refuse);
+            return;
+        }
+        if let Some(side) = self.established() {
+            // RFC 4724 §5: a peer that restarts gracefully has lost the old connection. Any other peer has to wait
+            // until the old one is found dead (RFC 4271 §6.8), or else a stranger could end sessions at will.
+            let graceful =
+                self.slot(side).agreed.as_ref().is_some_and(|agreed| agreed.graceful_restart.is_some());
+            if !graceful {
+                out.push(Action::Refuse);
+                return;
+            }
+            let reason = "the peer restarted and connected anew".to_owned();
+            self.end(side, End { notification: None, reason, unwanted: true }, out);
+        }
+        if self.incoming.is_open() {
+            // It connects again, so it has given the earlier connection up.
+            let notification = Notification::new(cease::CODE, cease::COLLISION);
+            self.end(Side::Incoming, End::with(notification, "the peer connected again"), out);
+        }
+        out.push(Action::Accept);
+        self.greet(Side::Incoming, out);
+    }
+
+    fn connected(&mut self, out: &mut Vec<Action>) {
+        if self.outgoing.state != State::Connect {
+            out.push(Action::Close(Side::Outgoing));
+            return;
+        }
+        self.disarm_connect(out);
+        self.greet(Side::Outgoing, out);
+    }
+
+    fn greet(&mut self, side: Side, out: &mut Vec<Action>) {
+        *self.slot_mut(side) = Slot { state: State::OpenSent, agreed: None };
+        out.push(Action::SendOpen(side, self.settings.open()));
+        out.push(Action::Arm(Timer::Hold(side), OPEN_TIMEOUT));
+    }
+
+    fn established(&self) -> Option<Side> {
+        [Side::Outgoing, Side::Incoming].into_iter().find(|side| self.slot(*side).state == State::Established)
+    }
+
+    fn received(&mut self, side: Side, message: Message, out: &mut Vec<Action>) {
+        let state = self.slot(side).state;
+        if state < State::OpenSent {
+            return;
+        }
+        match (state, message) {
+            (_, Message::Notification(notification)) => {
+                let reason = format!("the peer closed the session: {notification}");
+                self.end(side, End { notification: None, reason, unwanted: false }, out);
+            }
+            (State::OpenSent, Message::Open(open)) => self.opened(side, &open, out),
+            (State::OpenConfirm, Message::Keepalive) => self.confirmed(side, out),
+            (State::Established, Message::Keepalive) => self.heard(side, out),
+            (State::Established, Message::Update(update)) => {
+                self.heard(side, out);
+                out.push(Action::Deliver(update));
+            }
+            (State::Established, Message::RouteRefresh(family)) => {
+                self.heard(side, out);
+                out.extend(family.map(Action::Refresh));
+            }
+            (state, message) => {
+                let subcode = match state {
+                    State::OpenSent => fsm_error::IN_OPEN_SENT,
+                    State::OpenConfirm => fsm_error::IN_OPEN_CONFIRM,
+                    _ => fsm_error::IN_ESTABLISHED,
+                };
+                let reason = format!("the peer sent {} in state {state}", message.name());
+                self.end(side, End::with(Notification::new(fsm_error::CODE, subcode), reason), out);
+            }
+        }
+    }
+
+    /// The peer's OPEN came (RFC 4271 §8.2.2, event 19).
+    fn opened(&mut self, side: Side, open: &Open, out: &mut Vec<Action>) {
+        let agreed = match self.settings.agree(open) {
+            Ok(agreed) => agreed,
+            Err((notification, reason)) => {
+                self.end(side, End::with(notification, reason), out);
+                return;
+            }
+        };
+        let loser = match self.slot(side.other()).state {
+            State::Established => Some(side),
+            State::OpenConfirm => Some(self.settings.surviving_side(open).other()),
+            _ => None,
+        };
+        if let Some(loser) = loser {
+            self.lose_collision(loser, out);
+            if loser == side {
+                return;
+            }
+        }
+        let slot = self.slot_mut(side);
+        *slot = Slot { state: State::OpenConfirm, agreed: Some(agreed) };
+        out.push(Action::SendKeepalive(side));
+        self.heard(side, out);
+        self.arm_keepalive(side, out);
+    }
+
+    fn lose_collision(&mut self, loser: Side, out: &mut Vec<Action>) {
+        let notification = Notification::new(cease::CODE, cease::COLLISION);
+        self.end(loser, End::with(notification, "the other connection is kept"), out);
+    }
+
+    /// The peer has accepted our OPEN.
+    fn confirmed(&mut self, side: Side, out: &mut Vec<Action>) {
+        self.slot_mut(side).state = State::Established;
+        self.failures = 0;
+        if self.slot(side.other()).is_open() {
+            self.lose_collision(side.other(), out);
+        }
+        if self.outgoing.state == State::Connect {
+            out.push(Action::CancelConnect);
+            self.outgoing.state = State::Active;
+        }
+        self.disarm_connect(out);
+        self.heard(side, out);
+        if let Some(agreed) = self.slot(side).agreed.clone() {
+            out.push(Action::Up(side, Box::new(agreed)));
+        }
+    }
+
+    fn hold_time(&self, side: Side) -> u16 {
+        self.slot(side).agreed.as_ref().map_or(0, |agreed| agreed.hold_time)
+    }
+
+    fn heard(&self, side: Side, out: &mut Vec<Action>) {
+        out.push(match self.hold_time(side) {
+            0 => Action::Disarm(Timer::Hold(side)),
+            seconds => Action::Arm(Timer::Hold(side), Duration::from_secs(seconds.into())),
+        });
+    }
+
+    fn arm_keepalive(&self, side: Side, out: &mut Vec<Action>) {
+        let hold_time = self.hold_time(side);
+        if hold_time > 0 {
+            out.push(Action::Arm(Timer::Keepalive(side), Duration::from_secs(hold_time.into()) / 3));
+        }
+    }
+
+    fn expired(&mut self, timer: Timer, out: &mut Vec<Action>) {
+        match timer {
+            Timer::Connect => {
+                self.retry_armed = false;
+                if self.outgoing.state == State::Connect {
+                    out.push(Action::CancelConnect);
+                    out.push(Action::Report(format!("no answer within {CONNECT_TIMEOUT:?}")));
+                    self.outgoing.state = State::Active;
+                    self.retry(out);
+                } else if self.started && self.outgoing.state == State::Active && !self.incoming.is_open() {
+                    self.begin(out);
+                }
+            }
+            Timer::Hold(side) if self.slot(side).is_open() => {
+                let reason = match self.slot(side).state {
+                    State::OpenSent => format!("no OPEN came within {OPEN_TIMEOUT:?}"),
+                    _ => format!("nothing came for {} s (hold time)", self.hold_time(side)),
+                };
+                self.end(side, End::with(Notification::new(hold::CODE, 0), reason), out);
+            }
+            Timer::Keepalive(side) if self.slot(side).is_open() => {
+                out.push(Action::SendKeepalive(side));
+                self.arm_keepalive(side, out);
+            }
+            Timer::Hold(_) | Timer::Keepalive(_) => {}
+        }
+    }
+
+    /// Ends one connection and sees to what comes next.
+    fn end(&mut self, side: Side, end: End, out: &mut Vec<Action>) {
+        let slot = std::mem::replace(self.slot_mut(side), Slot::IDLE);
+        let collision = end.notification.as_ref().is_some_and(Notification::is_collision);
+        if let Some(notification) = end.notification {
+            out.push(Action::SendNotification(side, notification));
+        }
+        out.push(Action::Close(side));
+        out.push(Action::Disarm(Timer::Hold(side)));
+        out.push(Action::Disarm(Timer::Keepalive(side)));
+        if !collision && self.started {
+            out.push(Action::Report(end.reason.clone()));
+        }
+        if slot.state == State::Established {
+            let graceful = slot.agreed.is_some_and(|agreed| agreed.graceful_restart.is_some());
+            out.push(Action::Down(Down { reason: end.reason, retain: end.unwanted && graceful }));
+        }
+        if side == Side::Outgoing && self.started {
+            self.outgoing.state = State::Active;
+        }
+        self.retry(out);
+    }
+}

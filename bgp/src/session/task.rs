@@ -1,0 +1,297 @@
+//! The loop of a session.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+
+use super::jitter::Jitter;
+use super::link::{Link, LinkId, News};
+use super::{Command, Event};
+use crate::clock::Clock;
+use crate::fsm::{self, Action, Fsm, Settings, Side, State, Timer};
+use crate::net::{Network, Stream};
+use crate::packet::Message;
+use crate::packet::open::encode_keepalive;
+
+/// How long the last messages of a stopped session may take.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a session is connected to.
+#[derive(Debug)]
+pub struct Wiring<N: Network, C> {
+    /// Where connections are made.
+    pub network: N,
+    /// The time.
+    pub clock: C,
+    /// Where the peer listens.
+    pub peer: SocketAddr,
+    /// Our address, if it must be a certain one.
+    pub local_address: Option<IpAddr>,
+    /// What the speaker says.
+    pub commands: mpsc::UnboundedReceiver<Command<N::Stream>>,
+    /// Where the speaker hears, with the number it gave this session.
+    pub events: mpsc::Sender<(u64, Event)>,
+    /// That number.
+    pub number: u64,
+}
+
+/// Starts a session. It ends after [`Command::Stop`] or when its speaker is gone.
+pub fn spawn<N: Network, C: Clock>(wiring: Wiring<N, C>, settings: Settings) -> JoinHandle<()> {
+    let hold_time = settings.hold_time;
+    let (news_sender, news) = mpsc::channel(64);
+    let session = Session {
+        wiring,
+        hold_time,
+        fsm: Fsm::new(settings),
+        state: State::Idle,
+        epoch: 0,
+        timers: BTreeMap::new(),
+        jitter: Jitter::default(),
+        links: BTreeMap::new(),
+        offered: None,
+        attempt: None,
+        writers: JoinSet::new(),
+        next_id: 0,
+        news_sender,
+        news,
+    };
+    tokio::spawn(session.run())
+}
+
+/// The result of an attempt to connect, and what happens on connections.
+enum Internal<S> {
+    Link(LinkId, News),
+    Connected(Result<S, String>),
+}
+
+struct Session<N: Network, C> {
+    wiring: Wiring<N, C>,
+    hold_time: u16,
+    fsm: Fsm,
+    state: State,
+    epoch: u64,
+    timers: BTreeMap<Timer, Duration>,
+    jitter: Jitter,
+    links: BTreeMap<Side, Link>,
+    offered: Option<N::Stream>,
+    attempt: Option<Attempt<N::Stream>>,
+    writers: JoinSet<()>,
+    next_id: LinkId,
+    news_sender: mpsc::Sender<(LinkId, News)>,
+    news: mpsc::Receiver<(LinkId, News)>,
+}
+
+/// A connection in the making.
+struct Attempt<S> {
+    result: tokio::sync::oneshot::Receiver<Result<S, String>>,
+    task: AbortHandle,
+}
+
+impl<N: Network, C: Clock> Session<N, C> {
+    async fn run(mut self) {
+        self.handle(fsm::Event::Start).await;
+        loop {
+            let deadline = self.timers.values().min().copied();
+            tokio::select! {
+                command = self.wiring.commands.recv() => match command {
+                    Some(Command::Offer(stream)) => {
+                        self.offered = Some(stream);
+                        self.handle(fsm::Event::Offered).await;
+                        self.offered = None;
+                    }
+                    Some(Command::Send(epoch, batch)) => self.send(epoch, batch),
+                    Some(Command::Stop(notification)) => {
+                        self.handle(fsm::Event::Stop(notification)).await;
+                        break;
+                    }
+                    None => {
+                        self.handle(fsm::Event::Stop(None)).await;
+                        break;
+                    }
+                },
+                internal = next_internal(&mut self.news, &mut self.attempt) => self.internal(internal).await,
+                () = sleep(&self.wiring.clock, deadline) => self.expire().await,
+            }
+        }
+        self.linger().await;
+    }
+
+    /// Waits until what was sent last is with the network.
+    async fn linger(mut self) {
+        self.links.clear();
+        let writers = &mut self.writers;
+        let all = async { while writers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LINGER, all).await;
+    }
+
+    async fn internal(&mut self, internal: Internal<N::Stream>) {
+        match internal {
+            Internal::Connected(Ok(stream)) => {
+                self.open(Side::Outgoing, stream);
+                self.handle(fsm::Event::Connected).await;
+            }
+            Internal::Connected(Err(reason)) => self.handle(fsm::Event::ConnectFailed(reason)).await,
+            Internal::Link(id, news) => {
+                let side = self.links.iter().find(|(_, link)| link.id == id).map(|(side, _)| *side);
+                if let Some(side) = side {
+                    self.news(side, news).await;
+                }
+            }
+        }
+    }
+
+    async fn news(&mut self, side: Side, news: News) {
+        let event = match news {
+            News::Frame(frame) => match Message::decode(&frame, self.fsm.context(side)) {
+                Ok(message) => fsm::Event::Received(side, message),
+                Err(notification) => fsm::Event::Invalid(side, notification),
+            },
+            News::Invalid(notification) => fsm::Event::Invalid(side, notification),
+            News::Lost(reason) => fsm::Event::Lost(side, reason),
+            News::Written => return self.tell(Event::Written).await,
+        };
+        self.handle(event).await;
+    }
+
+    async fn expire(&mut self) {
+        let now = self.wiring.clock.now();
+        let due: Vec<Timer> =
+            self.timers.iter().filter(|(_, deadline)| **deadline <= now).map(|(timer, _)| *timer).collect();
+        for timer in due {
+            // An earlier one of the list may have stopped it.
+            if self.timers.get(&timer).is_some_and(|deadline| *deadline <= now) {
+                self.timers.remove(&timer);
+                self.handle(fsm::Event::Expired(timer)).await;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: fsm::Event) {
+        for action in self.fsm.handle(event) {
+            self.act(action).await;
+        }
+        if self.state != self.fsm.state() {
+            self.state = self.fsm.state();
+            self.tell(Event::State(self.state)).await;
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Connect => self.connect(),
+            Action::CancelConnect => self.cancel(),
+            Action::Accept => {
+                if let Some(stream) = self.offered.take() {
+                    self.open(Side::Incoming, stream);
+                }
+            }
+            Action::Refuse => self.offered = None,
+            Action::SendOpen(side, open) => self.write(side, open.encode()),
+            Action::SendKeepalive(side) => self.write(side, encode_keepalive()),
+            Action::SendNotification(side, notification) => self.write(side, notification.encode()),
+            Action::Close(side) => drop(self.links.remove(&side)),
+            Action::Arm(timer, after) => self.arm(timer, after),
+            Action::Disarm(timer) => drop(self.timers.remove(&timer)),
+            Action::Up(side, agreed) => {
+                let local_address = self.links.get(&side).and_then(|link| link.local_address);
+                self.epoch += 1;
+                self.tell(Event::Up { epoch: self.epoch, agreed, local_address }).await;
+            }
+            Action::Down(down) => self.tell(Event::Down(down)).await,
+            Action::Deliver(update) => self.tell(Event::Update(update)).await,
+            Action::Refresh(family) => self.tell(Event::Refresh(family)).await,
+            Action::Report(reason) => self.tell(Event::Report(reason)).await,
+        }
+    }
+
+    async fn tell(&self, event: Event) {
+        // A speaker that is gone has dropped the commands, which ends the session.
+        let _ = self.wiring.events.send((self.wiring.number, event)).await;
+    }
+
+    fn arm(&mut self, timer: Timer, after: Duration) {
+        let after = match timer {
+            Timer::Hold(_) => after,
+            Timer::Connect | Timer::Keepalive(_) => self.jitter.shorten(after),
+        };
+        self.timers.insert(timer, self.wiring.clock.now() + after);
+    }
+
+    fn connect(&mut self) {
+        let network = self.wiring.network.clone();
+        let (peer, local) = (self.wiring.peer, self.wiring.local_address);
+        let (sender, result) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(async move {
+            let result = network.connect(peer, local).await;
+            let _ = sender.send(result.map_err(|error| format!("cannot connect to {peer}: {error}")));
+        });
+        self.attempt = Some(Attempt { result, task: task.abort_handle() });
+    }
+
+    fn cancel(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            attempt.task.abort();
+        }
+    }
+
+    fn open(&mut self, side: Side, stream: N::Stream) {
+        if let Err(error) = stream.watch(self.hold_time) {
+            tracing::warn!(peer = %self.wiring.peer, %error, "cannot set TCP options; a dead peer shows by the hold time alone");
+        }
+        self.next_id += 1;
+        let clock = self.wiring.clock.clone();
+        let (link, writer) = Link::open(stream, self.next_id, clock, self.news_sender.clone());
+        self.writers.spawn(async move {
+            let _ = writer.await;
+        });
+        // Finished writers of earlier connections.
+        while self.writers.try_join_next().is_some() {}
+        self.links.insert(side, link);
+    }
+
+    fn write(&self, side: Side, bytes: Vec<u8>) {
+        if let Some(link) = self.links.get(&side) {
+            link.send(bytes);
+        }
+    }
+
+    /// Sends routes; only on an established session there are any, and then there is one connection.
+    fn send(&self, epoch: u64, batch: Vec<Vec<u8>>) {
+        if self.state != State::Established || epoch != self.epoch {
+            return;
+        }
+        if let Some(link) = self.links.values().next() {
+            for bytes in batch {
+                link.send(bytes);
+            }
+            link.mark();
+        }
+    }
+}
+
+async fn next_internal<S>(
+    news: &mut mpsc::Receiver<(LinkId, News)>,
+    attempt: &mut Option<Attempt<S>>,
+) -> Internal<S> {
+    tokio::select! {
+        result = connected(attempt) => result,
+        Some((id, news)) = news.recv() => Internal::Link(id, news),
+    }
+}
+
+async fn connected<S>(attempt: &mut Option<Attempt<S>>) -> Internal<S> {
+    let Some(running) = attempt else { return std::future::pending().await };
+    let result = (&mut running.result).await;
+    *attempt = None;
+    Internal::Connected(result.unwrap_or_else(|_| Err("the attempt to connect broke off".to_owned())))
+}
+
+async fn sleep<C: Clock>(clock: &C, deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
