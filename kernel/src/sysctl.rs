@@ -6,6 +6,9 @@
 //! with a name in it that comes from elsewhere goes through [`read`] and [`write`].
 //!
 //! `/proc/sys/net` shows the namespace of the calling thread: use [`crate::NetNs::run_in`].
+//!
+//! A container that is not privileged sees its `/proc/sys` read-only. A write that fails for that reason goes to
+//! [`HOST_ROOT`], where a DaemonSet can mount the host's `/proc/sys/net` without more privilege.
 
 use std::fs;
 use std::io::Write;
@@ -15,6 +18,11 @@ use nix::errno::Errno;
 use sysctl::{Ctl, Sysctl, SysctlError};
 
 use crate::error::{KernelError, Result};
+
+/// Where kernel settings live.
+const ROOT: &str = "/proc/sys";
+/// Where they are writable in a container whose own are read-only.
+pub const HOST_ROOT: &str = "/host/proc/sys";
 
 /// Reads a fixed key in dotted notation, as `net.ipv4.ip_forward`. White space around the value is dropped.
 pub fn get(key: &'static str) -> Result<String> {
@@ -28,10 +36,17 @@ pub fn set(key: &'static str, value: &str) -> Result<bool> {
         return Ok(false);
     }
     let operation = || format!("write {value:?} to sysctl {key}");
-    Ctl::new(key)
+    let written = Ctl::new(key)
         .and_then(|ctl| ctl.set_value_string(value))
         .map(|_| true)
-        .map_err(|error| from_crate(operation(), error))
+        .map_err(|error| from_crate(operation(), error));
+    match written {
+        Err(error) if error.is_read_only() => {
+            let components: Vec<&str> = key.split('.').collect();
+            write_below(HOST_ROOT, &components, value).map(|()| true).map_err(|_| error)
+        }
+        other => other,
+    }
 }
 
 fn from_crate(operation: String, error: SysctlError) -> KernelError {
@@ -48,7 +63,7 @@ fn from_crate(operation: String, error: SysctlError) -> KernelError {
 ///
 /// An absent key (a feature this kernel lacks, an interface that is gone) is an error with `is_not_found()`.
 pub fn read(components: &[&str]) -> Result<String> {
-    let path = path(components)?;
+    let path = path(ROOT, components)?;
     fs::read_to_string(&path)
         .map(|value| value.trim().to_owned())
         .map_err(|error| KernelError::io(format!("read sysctl {}", path.display()), &error))
@@ -68,7 +83,14 @@ pub fn write(components: &[&str], value: &str) -> Result<bool> {
 /// Writes `value` without looking first: for a key that is new for certain, where the look would cost more than
 /// it spares.
 pub fn write_blindly(components: &[&str], value: &str) -> Result<()> {
-    let path = path(components)?;
+    match write_below(ROOT, components, value) {
+        Err(error) if error.is_read_only() => write_below(HOST_ROOT, components, value).map_err(|_| error),
+        other => other,
+    }
+}
+
+fn write_below(root: &str, components: &[&str], value: &str) -> Result<()> {
+    let path = path(root, components)?;
     // One write system call: the kernel takes each call as a whole value.
     fs::OpenOptions::new()
         .write(true)
@@ -77,8 +99,8 @@ pub fn write_blindly(components: &[&str], value: &str) -> Result<()> {
         .map_err(|error| KernelError::io(format!("write {value:?} to sysctl {}", path.display()), &error))
 }
 
-fn path(components: &[&str]) -> Result<PathBuf> {
-    let mut path = PathBuf::from("/proc/sys");
+fn path(root: &str, components: &[&str]) -> Result<PathBuf> {
+    let mut path = PathBuf::from(root);
     for component in components {
         if component.is_empty() || *component == "." || *component == ".." || component.contains(['/', '\0'])
         {
