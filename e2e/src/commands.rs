@@ -1,14 +1,17 @@
 //! What each subcommand does.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Demo, Nodes};
+use crate::demo;
 use crate::guest::client::Cmd;
 use crate::guest::{NodeKind, Place, agent, boot, terminal};
-use crate::lab::{Lab, Plan};
+use crate::paths;
 use crate::sandbox::{self, Inside, Outcome};
+use crate::setup;
 use crate::state::{self, Kept};
 
 /// Does what the command line says; returns the exit status.
@@ -37,36 +40,93 @@ fn arguments() -> Vec<String> {
     std::env::args().skip(1).collect()
 }
 
+/// Hands what was prepared to the process inside.
+const READY: &str = "ready.json";
+
 /// A run with nodes: prepared outside, done inside name spaces of its own.
 fn lab_run(cli: &Cli) -> Result<u8> {
     if let Some(inside) = Inside::enter()? {
         return inner(cli, &inside);
     }
     state::refuse_second()?;
+    println!("What the run needs:");
+    let ready = setup::nodes(nodes(cli)?)?;
+    println!("\nThe run:");
     let folder = PathBuf::from(format!("/tmp/routerd-lab-{}", std::process::id()));
-    let outcome = sandbox::run(&folder, &arguments())?;
-    match outcome {
-        Outcome::Over(status) => {
-            std::fs::remove_dir_all(&folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    fs::write(folder.join(READY), serde_json::to_vec(&ready)?)?;
+    match sandbox::run(&folder, &arguments()) {
+        Ok(Outcome::Kept(pid, status)) => {
+            let nodes = serde_json::from_slice(&fs::read(folder.join("nodes.json"))?)?;
+            Kept { pid, folder, nodes }.save()?;
+            println!("\n{KEPT}");
             Ok(status)
         }
-        Outcome::Kept(pid, status) => {
-            let nodes = serde_json::from_slice(&std::fs::read(folder.join("nodes.json"))?)?;
-            Kept { pid, folder, nodes }.save()?;
+        Ok(Outcome::Over(status)) => {
+            if status != 0 && status != 130 {
+                println!("  logs: {}", keep_logs(&folder)?.display());
+            }
+            fs::remove_dir_all(&folder)?;
             Ok(status)
+        }
+        Err(error) => {
+            fs::remove_dir_all(&folder)?;
+            Err(error)
         }
     }
 }
 
+const KEPT: &str = "It goes on. Look inside with
+  cargo lab shell node1                    a shell on a node (ip, nft, ipvsadm …)
+  cargo lab shell node1 --pod cni-client   a shell in a pod's network
+  cargo lab run node2 -- ip route          one command
+  /run/lab/manifests on a node             the YAML that routerd reads; edit and see
+and end it with
+  cargo lab down";
+
+/// The logs of a run that failed outlive it.
+fn keep_logs(folder: &Path) -> Result<PathBuf> {
+    let to = paths::cache()?.join("last-failure");
+    if to.exists() {
+        fs::remove_dir_all(&to)?;
+    }
+    fs::create_dir_all(&to)?;
+    for entry in fs::read_dir(folder)? {
+        let from = entry?.path();
+        let wanted = from.extension().is_some_and(|end| end == "log" || end == "console");
+        if let (true, Some(name)) = (wanted, from.file_name()) {
+            fs::copy(&from, to.join(name))?;
+        }
+    }
+    Ok(to)
+}
+
+fn nodes(cli: &Cli) -> Result<&Nodes> {
+    match &cli.command {
+        Command::Demo(demo) => Ok(&demo.nodes),
+        Command::Up(nodes) => Ok(nodes),
+        _ => bail!("this command has no nodes"),
+    }
+}
+
 fn inner(cli: &Cli, inside: &Inside) -> Result<u8> {
-    let Command::Up(nodes) = &cli.command else { bail!("not yet") };
-    let kernel = Some(PathBuf::from("/root/.cache/routerd/tmp/linux-uml"));
-    let begin = std::time::Instant::now();
-    let lab = Lab::boot(inside, &Plan { kind: nodes.kernel, kernel, memory: 300, count: 3 })?;
-    println!("3 nodes up after {:.2} s", begin.elapsed().as_secs_f64());
-    std::fs::write(inside.folder.join("nodes.json"), serde_json::to_vec(&lab.nodes)?)?;
-    inside.keep(0)?;
-    Ok(0)
+    let ready = serde_json::from_slice(&fs::read(inside.folder.join(READY))?)?;
+    let (lab, status, keep) = match &cli.command {
+        Command::Up(nodes) => {
+            let (lab, status) = demo::up(inside, nodes, &ready)?;
+            (lab, status, true)
+        }
+        Command::Demo(Demo { nodes, keep }) => {
+            let (lab, status) = demo::run(inside, nodes, &ready, *keep)?;
+            (lab, status, *keep)
+        }
+        _ => bail!("this command has no nodes"),
+    };
+    if keep {
+        fs::write(inside.folder.join("nodes.json"), serde_json::to_vec(&lab.nodes)?)?;
+        inside.keep(status)?;
+    }
+    Ok(status)
 }
 
 fn with_pod(cmd: Cmd, pod: Option<&str>) -> Cmd {

@@ -7,11 +7,16 @@
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod daemon;
+pub mod demo;
 pub mod guest;
 pub mod image;
 pub mod lab;
+pub mod libcni;
+pub mod manifests;
 pub mod net;
 pub mod paths;
+pub mod pods;
 pub mod process;
 pub mod progress;
 pub mod sandbox;

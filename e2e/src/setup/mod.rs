@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::Nodes;
 use crate::guest::NodeKind;
@@ -13,7 +14,7 @@ pub mod kernel;
 pub mod packages;
 
 /// What a run with nodes was given.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ready {
     /// The User Mode Linux kernel, for nodes of that kind.
     pub kernel: Option<PathBuf>,
