@@ -13,6 +13,14 @@ pub trait Clock: Clone + Send + Sync + 'static {
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send;
 }
 
+/// Returns at `deadline`, never if there is none.
+pub(crate) async fn sleep_until<C: Clock>(clock: &C, deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The real clock.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock(Instant);

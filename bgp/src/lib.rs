@@ -31,3 +31,10 @@ pub mod packet;
 pub mod policy;
 pub mod rib;
 pub mod session;
+pub mod speaker;
+
+pub use config::{Announcement, GracefulRestart, PeerConfig, SpeakerConfig};
+pub use policy::Policy;
+pub use speaker::handle::{BlockingHandle, SpeakerGone, SpeakerHandle};
+pub use speaker::status::{ListenerStatus, PeerStatus, RibEntry, RibPath, SpeakerStatus};
+pub use speaker::{ConfigError, RibEvent, Shutdown, Speaker};

@@ -38,7 +38,7 @@ impl Settings {
         if families.is_empty() {
             let reason =
                 format!("no family in common: we speak {:?}, the peer {:?}", ours.families, theirs.families);
-            let data = ours.families.iter().flat_map(multiprotocol).collect();
+            let data = ours.families.iter().copied().flat_map(multiprotocol).collect();
             return Err((Notification::with_data(code::CODE, code::UNSUPPORTED_CAPABILITY, data), reason));
         }
         Ok(Agreed {
@@ -64,7 +64,7 @@ impl Settings {
 }
 
 /// The multiprotocol capability of `family` on the wire, as the data of an "unsupported capability" (RFC 5492 §5).
-fn multiprotocol(family: &Family) -> [u8; 6] {
+fn multiprotocol(family: Family) -> [u8; 6] {
     let afi = match family {
         Family::V4 => 1,
         Family::V6 => 2,

@@ -39,6 +39,7 @@ impl Memory {
     }
 
     /// The same network, seen from another host.
+    #[must_use]
     pub fn host(&self, address: IpAddr) -> Self {
         Self { address, hub: self.hub.clone() }
     }

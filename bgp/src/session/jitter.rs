@@ -17,7 +17,7 @@ impl Jitter {
         // Sixteen bits are more than a timer needs.
         let [high, low, ..] = self.state.hash_one(self.count).to_be_bytes();
         let part = u32::from(u16::from_be_bytes([high, low]));
-        time - time / 4 * part / 65536
+        time.saturating_sub(time / 4 * part / 65536)
     }
 }
 

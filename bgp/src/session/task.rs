@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use super::jitter::Jitter;
 use super::link::{Link, LinkId, News};
 use super::{Command, Event};
-use crate::clock::Clock;
+use crate::clock::{Clock, sleep_until};
 use crate::fsm::{self, Action, Fsm, Settings, Side, State, Timer};
 use crate::net::{Network, Stream};
 use crate::packet::Message;
@@ -113,7 +113,7 @@ impl<N: Network, C: Clock> Session<N, C> {
                     }
                 },
                 internal = next_internal(&mut self.news, &mut self.attempt) => self.internal(internal).await,
-                () = sleep(&self.wiring.clock, deadline) => self.expire().await,
+                () = sleep_until(&self.wiring.clock, deadline) => self.expire().await,
             }
         }
         self.linger().await;
@@ -287,11 +287,4 @@ async fn connected<S>(attempt: &mut Option<Attempt<S>>) -> Internal<S> {
     let result = (&mut running.result).await;
     *attempt = None;
     Internal::Connected(result.unwrap_or_else(|_| Err("the attempt to connect broke off".to_owned())))
-}
-
-async fn sleep<C: Clock>(clock: &C, deadline: Option<Duration>) {
-    match deadline {
-        Some(deadline) => clock.sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,0 +1,106 @@
+//! The speaker: one task that owns peers and routes, and the handle to it.
+
+mod core;
+mod graceful;
+pub mod handle;
+mod listen;
+mod peer;
+mod show;
+pub mod status;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use prefix::Prefix;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Announcement, PeerConfig, SpeakerConfig};
+use crate::net::{Network, tcp::Tcp};
+use handle::SpeakerHandle;
+use status::{RibEntry, SpeakerStatus};
+
+/// What the speaker has chosen for a prefix that others originate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RibEvent {
+    /// The choice has changed. Only the newest choice of a prefix is told.
+    Best {
+        /// The destination.
+        prefix: Prefix,
+        /// The next hops, all equally good, in ascending order; empty if the prefix is lost, or is ours now.
+        next_hops: Vec<IpAddr>,
+        /// The peer the best path came from.
+        peer: Option<IpAddr>,
+    },
+}
+
+/// How a speaker ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Peers are told, and drop our routes at once.
+    Cease,
+    /// Connections are closed without a word: peers that agreed on graceful restart keep our routes until we are back.
+    Quiet,
+}
+
+/// What a speaker cannot be told to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// AS 0 is reserved (RFC 7607).
+    #[error("AS number 0 is reserved; give the speaker one from 1 to 4294967295")]
+    Asn,
+    /// RFC 4271 §4.2.
+    #[error("router ID {0} is no unicast address; give the speaker one that no other speaker has")]
+    RouterId(std::net::Ipv4Addr),
+    /// RFC 4271 §4.2.
+    #[error("hold time {0} s is not allowed; it must be 0 (never) or at least 3 s")]
+    HoldTime(u16),
+}
+
+/// What the handle asks for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    SetPeer(Box<PeerConfig>),
+    RemovePeer(IpAddr),
+    Announce(Prefix, Announcement),
+    Withdraw(Prefix),
+    ViewComplete,
+    Status(oneshot::Sender<SpeakerStatus>),
+    Rib(oneshot::Sender<Vec<RibEntry>>),
+    Shutdown(Shutdown, oneshot::Sender<()>),
+}
+
+/// A BGP speaker.
+#[derive(Debug, Clone, Copy)]
+pub struct Speaker;
+
+impl Speaker {
+    /// Starts a speaker over TCP, in the current tokio runtime. It ends with [`SpeakerHandle::shutdown`] or when all
+    /// handles are gone.
+    pub fn start(config: SpeakerConfig) -> Result<(SpeakerHandle, mpsc::Receiver<RibEvent>), ConfigError> {
+        Self::start_with(config, Tcp, SystemClock::default())
+    }
+
+    /// Starts a speaker over another network or by another clock.
+    pub fn start_with<N: Network, C: Clock>(
+        config: SpeakerConfig,
+        network: N,
+        clock: C,
+    ) -> Result<(SpeakerHandle, mpsc::Receiver<RibEvent>), ConfigError> {
+        if config.asn == 0 {
+            return Err(ConfigError::Asn);
+        }
+        let id = config.router_id;
+        if id.is_unspecified() || id.is_multicast() || id.is_broadcast() {
+            return Err(ConfigError::RouterId(id));
+        }
+        if matches!(config.hold_time, 1 | 2) {
+            return Err(ConfigError::HoldTime(config.hold_time));
+        }
+        let (commands, command_queue) = mpsc::channel(1024);
+        let (events, event_queue) = mpsc::channel(1024);
+        tokio::spawn(core::Core::new(config, network, clock, events).run(command_queue));
+        Ok((SpeakerHandle::new(commands), event_queue))
+    }
+}

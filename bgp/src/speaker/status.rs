@@ -1,0 +1,100 @@
+//! What a speaker shows of itself.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use prefix::Prefix;
+
+use crate::fsm::State;
+use crate::rib::Source;
+
+/// A speaker at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpeakerStatus {
+    /// Our AS.
+    pub asn: u32,
+    /// Our identifier.
+    pub router_id: Ipv4Addr,
+    /// Where it listens.
+    pub listeners: Vec<ListenerStatus>,
+    /// Connections of addresses that are no peers, closed at once.
+    pub refused_connections: u64,
+    /// The last such address.
+    pub last_refused: Option<IpAddr>,
+    /// The peers, by address.
+    pub peers: Vec<PeerStatus>,
+    /// Prefixes we originate.
+    pub originated: usize,
+    /// Prefixes with at least one path.
+    pub prefixes: usize,
+}
+
+/// A listening address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerStatus {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why it does not listen; it is tried again every second.
+    pub error: Option<String>,
+}
+
+/// A peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its AS.
+    pub asn: u32,
+    /// The state of the session.
+    pub state: State,
+    /// For how long it has been in this state, or rather up or not up.
+    pub since: Duration,
+    /// Its identifier, while the session is up.
+    pub router_id: Option<Ipv4Addr>,
+    /// The agreed hold time in seconds, while the session is up.
+    pub hold_time: Option<u16>,
+    /// Prefixes it has told us.
+    pub received: usize,
+    /// Prefixes we have told it.
+    pub sent: usize,
+    /// How often the session came up.
+    pub established: u64,
+    /// UPDATE messages from it.
+    pub updates: u64,
+    /// Its routes are kept although the session is gone (graceful restart).
+    pub stale: bool,
+    /// What failed last.
+    pub last_error: Option<String>,
+}
+
+/// A prefix and all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RibEntry {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Its paths, the best first.
+    pub paths: Vec<RibPath>,
+    /// The next hops in use.
+    pub next_hops: Vec<IpAddr>,
+}
+
+/// A path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RibPath {
+    /// Where it came from.
+    pub source: Source,
+    /// Its next hop.
+    pub next_hop: IpAddr,
+    /// The AS numbers it has passed, sets without order.
+    pub as_path: Vec<u32>,
+    /// LOCAL_PREF.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// Communities.
+    pub communities: Vec<u32>,
+    /// Kept for an absent peer.
+    pub stale: bool,
+    /// It is in use: the best, or as good as the best.
+    pub used: bool,
+}

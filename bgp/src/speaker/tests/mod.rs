@@ -1,0 +1,5 @@
+//! Whole speakers over a network in memory.
+
+mod failures;
+mod kit;
+mod sessions;
