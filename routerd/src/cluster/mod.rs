@@ -1,10 +1,16 @@
 //! What is known of the cluster: the pure index and the sources that feed it.
 
+pub mod api;
 pub mod index;
+#[cfg(test)]
+mod index_tests;
 mod kind;
+pub mod manifests;
 pub mod objects;
 pub mod selector;
+pub mod source;
 pub mod status;
+pub mod task;
 pub mod wire;
 
 pub use index::{Change, Delta, Event, Index, Object, ObjectKey};

@@ -23,6 +23,16 @@ pub struct Selector {
 }
 
 impl Selector {
+    /// The selector of `matchLabels`: each label has exactly this value.
+    pub fn of_labels(labels: &Labels) -> Self {
+        let pairs = labels.iter();
+        Self {
+            requirements: pairs
+                .map(|(key, value)| Requirement::In(key.clone(), vec![value.clone()]))
+                .collect(),
+        }
+    }
+
     /// True if `labels` meet every requirement.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| match requirement {

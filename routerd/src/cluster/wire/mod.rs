@@ -13,6 +13,7 @@ mod slice;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::cluster) use node::namespace;
 pub use node::{WireNamespace, WireNode};
 pub use pod::WirePod;
 pub use policy::WirePolicy;

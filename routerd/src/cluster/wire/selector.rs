@@ -27,9 +27,7 @@ struct Expression {
 impl WireSelector {
     /// The selector. A requirement that is wrong is reported and left out, so that it selects more and not less.
     pub(super) fn convert(&self, field: &str, problems: &mut Problems) -> Selector {
-        let labels = self.match_labels.iter();
-        let mut requirements: Vec<Requirement> =
-            labels.map(|(key, value)| Requirement::In(key.clone(), vec![value.clone()])).collect();
+        let mut requirements = Selector::of_labels(&self.match_labels).requirements;
         for (index, expression) in self.match_expressions.iter().enumerate() {
             match expression.convert() {
                 Ok(requirement) => requirements.push(requirement),

@@ -1,0 +1,71 @@
+//! Which API server, and as whom: kubeconfig, URL, or the pod's service account, as kube-router does it.
+
+use std::path::{Path, PathBuf};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// Where the kubelet puts a pod's service account.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("the kubeconfig {path} cannot be used: {source}")]
+    Kubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
+    #[error("--master={url} is not a URL: {source}")]
+    Master { url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(
+        "the pod's service account cannot be used ({source}); outside a pod --kubeconfig or --master is needed"
+    )]
+    InCluster { source: Box<kube::config::InClusterError> },
+    #[error("the connection cannot be set up: {source}")]
+    Client { source: Box<kube::Error> },
+}
+
+/// A client, and the URL it speaks to.
+pub(super) async fn client(
+    kubeconfig: Option<&Path>,
+    master: Option<&str>,
+) -> Result<(Client, String), ConnectError> {
+    let config = config(kubeconfig, master).await?;
+    let url = config.cluster_url.to_string();
+    let client =
+        Client::try_from(config).map_err(|source| ConnectError::Client { source: Box::new(source) })?;
+    Ok((client, url))
+}
+
+async fn config(kubeconfig: Option<&Path>, master: Option<&str>) -> Result<Config, ConnectError> {
+    let mut config = match (kubeconfig, master) {
+        (Some(path), _) => from_file(path).await?,
+        (None, Some(url)) => {
+            let folder = Path::new(SERVICE_ACCOUNT);
+            let existing = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+            let mut config = Config::new(parse(url)?);
+            config.root_cert_file = existing("ca.crt");
+            config.auth_info.token_file = existing("token").map(|path| path.display().to_string());
+            config
+        }
+        (None, None) => {
+            Config::incluster().map_err(|source| ConnectError::InCluster { source: Box::new(source) })?
+        }
+    };
+    if let Some(url) = master {
+        config.cluster_url = parse(url)?;
+    }
+    Ok(config)
+}
+
+async fn from_file(path: &Path) -> Result<Config, ConnectError> {
+    let wrong = |source| ConnectError::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
+    let file = Kubeconfig::read_from(path).map_err(wrong)?;
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)
+}
+
+fn parse<T>(url: &str) -> Result<T, ConnectError>
+where
+    T: std::str::FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    url.parse().map_err(|source| ConnectError::Master { url: url.to_owned(), source: Box::new(source) })
+}

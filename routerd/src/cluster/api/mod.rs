@@ -1,0 +1,117 @@
+//! The cluster from an API server. It is never given up: while the server is away, what was known stays, and status
+//! says why nothing new comes.
+
+mod connect;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::{Api, Client};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::watch as published;
+
+use self::watch::{watch, with_causes};
+use super::Object;
+use super::objects::ObjectName;
+use super::source::SourceMessage;
+use super::task::{Handle, PodLookup};
+use super::wire::{Wire as _, WireNamespace, WireNode, WirePod, WirePolicy, WireService, WireSlice};
+
+/// The wait before credentials that could not be read are read again.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long the API server may take to tell of one pod. An ADD waits for it.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Which API server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiServer {
+    /// `--kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--master`.
+    pub master: Option<String>,
+}
+
+impl ApiServer {
+    /// What it is called in status.
+    pub fn describe(&self) -> String {
+        match (&self.master, &self.kubeconfig) {
+            (Some(url), _) => format!("API server {url}"),
+            (None, Some(path)) => format!("API server of kubeconfig {}", path.display()),
+            (None, None) => "API server of the pod's service account".to_owned(),
+        }
+    }
+}
+
+/// Starts to watch. Must be called inside a runtime. The lookup is for the task that owns the index.
+pub fn spawn(server: ApiServer, sender: Sender<SourceMessage>, handle: Handle) -> Box<dyn PodLookup> {
+    let (publish, client) = published::channel(None);
+    let runtime = tokio::runtime::Handle::current();
+    tokio::spawn(run(server, sender, publish));
+    Box::new(Lookup { client, handle, runtime })
+}
+
+async fn run(server: ApiServer, sender: Sender<SourceMessage>, publish: published::Sender<Option<Client>>) {
+    let client = connect(&server, &sender).await;
+    publish.send_replace(Some(client.clone()));
+    tokio::join!(
+        watch::<WireNode>(client.clone(), sender.clone()),
+        watch::<WireNamespace>(client.clone(), sender.clone()),
+        watch::<WirePod>(client.clone(), sender.clone()),
+        watch::<WireService>(client.clone(), sender.clone()),
+        watch::<WireSlice>(client.clone(), sender.clone()),
+        watch::<WirePolicy>(client, sender),
+    );
+}
+
+/// Reads credentials until there are some: on a node that boots they may come later.
+async fn connect(server: &ApiServer, sender: &Sender<SourceMessage>) -> Client {
+    let say = async |messages| {
+        let item = "API server".to_owned();
+        // A closed channel is the end of the daemon.
+        let _ = sender.send(SourceMessage::Problems { item, messages }).await;
+    };
+    loop {
+        match connect::client(server.kubeconfig.as_deref(), server.master.as_deref()).await {
+            Ok((client, url)) => {
+                tracing::info!(url, "the cluster is learnt from this API server");
+                say(Vec::new()).await;
+                return client;
+            }
+            Err(error) => say(vec![format!("{}; it is tried again", with_causes(&error))]).await,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Asks the API server for single pods.
+struct Lookup {
+    client: published::Receiver<Option<Client>>,
+    handle: Handle,
+    runtime: tokio::runtime::Handle,
+}
+
+impl PodLookup for Lookup {
+    fn ask(&self, pod: &ObjectName) {
+        // Without a client the watch is all there is; the ADD waits for it.
+        let Some(client) = self.client.borrow().clone() else { return };
+        let (name, handle) = (pod.clone(), self.handle.clone());
+        self.runtime.spawn(async move {
+            let pods = Api::<WirePod>::namespaced(client, &name.namespace);
+            match tokio::time::timeout(LOOKUP_TIMEOUT, pods.get_opt(&name.name)).await {
+                Ok(Ok(Some(wire))) => {
+                    if let Some(Object::Pod(pod)) = wire.convert().object {
+                        handle.looked(name, Some(pod)).await;
+                    }
+                }
+                Ok(Ok(None)) => handle.looked(name, None).await,
+                Ok(Err(error)) => {
+                    tracing::warn!(pod = %name, error = %with_causes(&error), "the API server does not tell of a pod");
+                }
+                Err(_) => tracing::warn!(pod = %name, "the API server takes too long to tell of a pod"),
+            }
+        });
+    }
+}

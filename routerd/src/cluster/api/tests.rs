@@ -1,0 +1,271 @@
+//! The watches against a small API server of our own.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch as published};
+
+use super::*;
+use crate::cluster::objects::Attachment;
+use crate::cluster::task::{Ends, Settings, Task};
+use crate::cluster::{Event, Kind, ObjectKey};
+
+const PODS: &str = "/api/v1/pods";
+
+/// What the server answers: GETs by path, and a log of watch events by path.
+#[derive(Debug, Clone, Default)]
+struct Content {
+    answers: BTreeMap<String, (u16, Value)>,
+    events: Vec<(String, Value)>,
+}
+
+type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+fn whole(code: u16, value: &Value) -> Response<Body> {
+    let frame = Frame::data(Bytes::from(value.to_string()));
+    let mut response = Response::new(StreamBody::new(stream::iter([Ok(frame)]).boxed()));
+    *response.status_mut() = hyper::StatusCode::from_u16(code).unwrap();
+    response
+}
+
+/// The log of `path` from its beginning, then what comes.
+fn follow(path: String, content: published::Receiver<Content>) -> Response<Body> {
+    let frames = stream::unfold((0, content), move |(mut at, mut content)| {
+        let path = path.clone();
+        async move {
+            loop {
+                let next = content.borrow_and_update().events.get(at).cloned();
+                match next {
+                    Some((of, event)) => {
+                        at += 1;
+                        if of == path {
+                            let line = Frame::data(Bytes::from(format!("{event}\n")));
+                            return Some((Ok(line), (at, content)));
+                        }
+                    }
+                    None => content.changed().await.ok()?,
+                }
+            }
+        }
+    });
+    Response::new(StreamBody::new(frames.boxed()))
+}
+
+fn respond(request: &Request<Incoming>, content: &published::Receiver<Content>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    if request.uri().query().unwrap_or_default().contains("watch=true") {
+        return follow(path, content.clone());
+    }
+    match content.borrow().answers.get(&path) {
+        Some((code, value)) => whole(*code, value),
+        None if path.split('/').count() > 5 => whole(404, &failure(404, "not found")),
+        None => whole(200, &list(&[])),
+    }
+}
+
+fn list(items: &[Value]) -> Value {
+    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items})
+}
+
+fn failure(code: u16, message: &str) -> Value {
+    let reason = if code == 404 { "NotFound" } else { "Forbidden" };
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code})
+}
+
+async fn serve(listener: TcpListener, content: published::Receiver<Content>) {
+    loop {
+        let (connection, _) = listener.accept().await.unwrap();
+        let content = content.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let response = respond(&request, &content);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
+        });
+    }
+}
+
+fn pod(name: &str, version: u32, ip: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name, "resourceVersion": version.to_string()},
+        "status": {"podIP": ip},
+    })
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::Pod(ObjectName::new("default", name))
+}
+
+struct World {
+    content: published::Sender<Content>,
+    messages: mpsc::Receiver<SourceMessage>,
+    address: SocketAddr,
+}
+
+/// A source that watches a server; the server listens only once `listen` is called.
+fn world(address: SocketAddr) -> World {
+    let (content, _) = published::channel(Content::default());
+    let (sender, messages) = mpsc::channel(64);
+    let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
+    let (_, ends) = Task::new(settings());
+    drop(spawn(server, sender, ends.handle));
+    World { content, messages, address }
+}
+
+fn settings() -> Settings {
+    Settings { node_name: "n1".into(), source: "API server".into(), patience: Duration::from_secs(20) }
+}
+
+/// An address of the loopback network that nobody listens on yet.
+async fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+impl World {
+    async fn listen(&self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        tokio::spawn(serve(listener, self.content.subscribe()));
+    }
+
+    fn answer(&self, path: &str, code: u16, value: Value) {
+        self.content.send_modify(|content| {
+            content.answers.insert(path.to_owned(), (code, value));
+        });
+    }
+
+    fn event(&self, kind: &str, object: &Value) {
+        let event = json!({"type": kind, "object": object});
+        self.content.send_modify(|content| content.events.push((PODS.to_owned(), event)));
+    }
+
+    async fn until(&mut self, done: impl Fn(&SourceMessage) -> bool) {
+        let wait = async {
+            loop {
+                let message = self.messages.recv().await.unwrap();
+                if done(&message) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+    }
+}
+
+fn says(message: &SourceMessage, about: &str, text: &str) -> bool {
+    matches!(message, SourceMessage::Problems { item, messages }
+        if item == about && messages.iter().any(|message| message.contains(text)))
+}
+
+fn is_complete(message: &SourceMessage, kind: Kind, count: usize) -> bool {
+    matches!(message, SourceMessage::Complete(of, objects) if *of == kind && objects.len() == count)
+}
+
+#[tokio::test]
+async fn lists_are_complete_and_what_changes_follows() {
+    let mut world = world(free_address().await);
+    world.answer(PODS, 200, list(&[pod("a", 1, "10.244.1.2"), pod("b", 1, "no address")]));
+    world.listen().await;
+    // The kinds are listed at the same time, in no order.
+    let mut missing: Vec<Kind> = Kind::ALL.to_vec();
+    let mut named = false;
+    while !missing.is_empty() || !named {
+        let message = world.messages.recv().await.unwrap();
+        named |= says(&message, "Pod default/b", "status.podIP[0]: \"no address\" is not an IP address");
+        missing.retain(|kind| !is_complete(&message, *kind, if *kind == Kind::Pod { 2 } else { 0 }));
+    }
+    world.event("ADDED", &pod("c", 2, "10.244.1.3"));
+    world
+        .until(|message| {
+            matches!(message, SourceMessage::Events(events)
+        if matches!(&events[..], [Event::Upsert(object)] if object.key() == key("c")))
+        })
+        .await;
+    world.event("DELETED", &pod("a", 3, ""));
+    world.until(|message| matches!(message, SourceMessage::Events(events) if events == &[Event::Delete(key("a"))])).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_named_and_waited_for() {
+    let mut world = world(free_address().await);
+    let item = "API server, watch of Pod";
+    world
+        .until(|message| says(message, item, "Connection refused") && says(message, item, "tried again"))
+        .await;
+    world.listen().await;
+    world.until(|message| is_complete(message, Kind::Pod, 0)).await;
+}
+
+#[tokio::test]
+async fn a_kind_that_may_not_be_read_is_named_with_the_remedy_and_the_others_go_on() {
+    let mut world = world(free_address().await);
+    let path = "/apis/networking.k8s.io/v1/networkpolicies";
+    world.answer(path, 403, failure(403, "networkpolicies is forbidden"));
+    world.listen().await;
+    let item = "API server, watch of NetworkPolicy";
+    world.until(|message| says(message, item, "get, list and watch of NetworkPolicy")).await;
+    world.answer(path, 200, list(&[]));
+    world.until(|message| is_complete(message, Kind::NetworkPolicy, 0)).await;
+}
+
+#[tokio::test]
+async fn a_watch_that_is_too_old_lists_again() {
+    let mut world = world(free_address().await);
+    world.answer(PODS, 200, list(&[pod("a", 1, "10.244.1.2")]));
+    world.listen().await;
+    world.until(|message| is_complete(message, Kind::Pod, 1)).await;
+    world.answer(PODS, 200, list(&[]));
+    let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410});
+    world.event("ERROR", &gone);
+    world.until(|message| is_complete(message, Kind::Pod, 0)).await;
+}
+
+#[tokio::test]
+async fn an_add_asks_for_a_pod_that_the_watch_has_not_shown() {
+    let address = free_address().await;
+    let (content, _) = published::channel(Content::default());
+    let (task, Ends { handle, source, mut status }) = Task::new(settings());
+    let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
+    tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
+    let lookup = spawn(server, source, handle.clone());
+    tokio::spawn(task.with_lookup(lookup).run());
+    status.wait_for(|status| status.complete).await.unwrap();
+    content.send_modify(|content| {
+        let path = "/api/v1/namespaces/default/pods/a".to_owned();
+        content.answers.insert(path, (200, pod("a", 1, "")));
+    });
+    let attachment = |name: &str| Attachment {
+        container: name.into(),
+        interface: "eth0".into(),
+        pod: ObjectName::new("default", name),
+        uid: Some(name.into()),
+        netns: String::new(),
+        host_device: String::new(),
+        addresses: Vec::new(),
+    };
+    assert_eq!(handle.attach(attachment("a")).await, Ok(()));
+    let error = handle.attach(attachment("b")).await.unwrap_err().to_string();
+    assert!(error.contains("default/b is not known"), "{error}");
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_read_are_named_by_file() {
+    let (sender, mut messages) = mpsc::channel(64);
+    let (_, ends) = Task::new(settings());
+    let server = ApiServer { kubeconfig: Some("/nonexistent/kubeconfig".into()), master: None };
+    drop(spawn(server, sender, ends.handle));
+    let message = messages.recv().await.unwrap();
+    assert!(says(&message, "API server", "/nonexistent/kubeconfig"), "{message:?}");
+}

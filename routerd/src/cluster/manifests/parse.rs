@@ -1,0 +1,213 @@
+//! From the text of a file to objects: documents, lists, kinds, fields.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::super::objects::{Labels, NetworkPolicy, ObjectName};
+use super::super::selector::Selector;
+use super::super::wire::{
+    Converted, FieldProblem, Wire, WireNamespace, WireNode, WirePod, WirePolicy, WireService, WireSlice,
+};
+use super::super::{Kind, Object, ObjectKey};
+
+/// What a file holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Parsed {
+    /// The objects that can be used.
+    pub(super) objects: Vec<Object>,
+    /// Objects that are named and cannot be read; what was known of them before stays.
+    pub(super) unreadable: Vec<ObjectKey>,
+    /// True if a document could not be read as YAML, so that any object of the file may be in it.
+    pub(super) broken: bool,
+    /// What is wrong: where (document, object) and what (field, reason).
+    pub(super) problems: Vec<(String, String)>,
+}
+
+/// Reads the text of a file.
+pub(super) fn parse(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    for (number, (first_line, document)) in documents(text).into_iter().enumerate() {
+        let place = format!("document {}", number + 1);
+        match serde_saphyr::from_str::<Value>(&document) {
+            Ok(value) => parsed.take(&place, value),
+            Err(error) => {
+                parsed.broken = true;
+                parsed.problems.push((place, yaml_message(&error, first_line)));
+            }
+        }
+    }
+    parsed
+}
+
+/// The documents of a file with the line each begins at, without those that hold nothing. They are told apart by the
+/// lines that begin with `---`, as kubectl does, so that one broken document does not hide the next.
+fn documents(text: &str) -> Vec<(usize, String)> {
+    let mut documents = vec![(1, String::new())];
+    for (index, line) in text.lines().enumerate() {
+        let marker =
+            line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r']));
+        if let Some(rest) = marker {
+            documents.push((index + 1, format!("{}\n", rest.trim())));
+        } else if let Some((_, document)) = documents.last_mut() {
+            document.push_str(line);
+            document.push('\n');
+        }
+    }
+    let something = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    documents.retain(|(_, document)| document.lines().any(something));
+    documents
+}
+
+/// The error in one line, with the line of the file instead of that of the document.
+fn yaml_message(error: &serde_saphyr::Error, first_line: usize) -> String {
+    let error = error.without_snippet();
+    let text = error.to_string().lines().next().unwrap_or_default().to_owned();
+    match error.location() {
+        Some(location) => {
+            let line = usize::try_from(location.line()).unwrap_or(1) + first_line - 1;
+            format!("line {line}: not valid YAML: {text}")
+        }
+        None => format!("not valid YAML: {text}"),
+    }
+}
+
+impl Parsed {
+    fn take(&mut self, place: &str, value: Value) {
+        if value.is_null() {
+            return;
+        }
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let Some(kind) = text(&value, "kind") else {
+            return self.problem(place, "kind: it is missing; every object names its kind");
+        };
+        if kind.ends_with("List") {
+            return self.take_list(place, value);
+        }
+        let place = match name_of(&value) {
+            Some((namespace, name)) => match (namespace, Kind::of_name(&kind)) {
+                (Some(namespace), _) => format!("{place}, {kind} {namespace}/{name}"),
+                (None, Some(known)) if known.is_namespaced() => format!("{place}, {kind} default/{name}"),
+                (None, _) => format!("{place}, {kind} {name}"),
+            },
+            None => format!("{place}, {kind}"),
+        };
+        // Other kinds belong to other programs; a folder of ordinary manifests has them.
+        let Some(kind) = Kind::of_name(&kind) else { return };
+        match text(&value, "apiVersion") {
+            Some(version) if version == kind.api_version() => {}
+            Some(version) => {
+                return self.problem(
+                    &place,
+                    format!("apiVersion: {version:?} is not read; write {}", kind.api_version()),
+                );
+            }
+            None => {
+                return self
+                    .problem(&place, format!("apiVersion: it is missing; write {}", kind.api_version()));
+            }
+        }
+        if name_of(&value).is_none() {
+            return self.problem(
+                &place,
+                match value.pointer("/metadata/name") {
+                    // Kubernetes reads YAML 1.1, where `y` and `no` are true and false.
+                    Some(other) if !other.is_string() => {
+                        format!("metadata.name: {other} is not text; put it in quotes")
+                    }
+                    _ => "metadata.name: it is missing".to_owned(),
+                },
+            );
+        }
+        self.take_object(&place, kind, value);
+    }
+
+    fn take_list(&mut self, place: &str, mut value: Value) {
+        match value.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => {
+                for (index, item) in items.into_iter().enumerate() {
+                    self.take(&format!("{place} item {}", index + 1), item);
+                }
+            }
+            Some(Value::Null) | None => {}
+            Some(_) => self.problem(place, "items: it is not a list"),
+        }
+    }
+
+    fn take_object(&mut self, place: &str, kind: Kind, value: Value) {
+        let key = key_of(kind, &value);
+        let closed = (kind == Kind::NetworkPolicy).then(|| isolating(&value)).flatten();
+        let converted = match kind {
+            Kind::Node => read::<WireNode>(value),
+            Kind::Namespace => read::<WireNamespace>(value),
+            Kind::Pod => read::<WirePod>(value),
+            Kind::Service => read::<WireService>(value),
+            Kind::EndpointSlice => read::<WireSlice>(value),
+            Kind::NetworkPolicy => read::<WirePolicy>(value),
+        };
+        match converted {
+            Ok(converted) => {
+                if converted.object.is_none() {
+                    self.unreadable.extend(key);
+                }
+                self.objects.extend(converted.object);
+                self.problems
+                    .extend(converted.problems.iter().map(|problem| (place.to_owned(), problem.to_string())));
+            }
+            Err(problem) => {
+                self.problem(place, format!("{problem}; the object stays as it was before"));
+                self.unreadable.extend(key);
+                // Used only if there is no earlier version: an unread policy must not leave its pods open.
+                self.objects.extend(closed.map(|policy| {
+                    Object::NetworkPolicy(NetworkPolicy { invalid: Some(problem.to_string()), ..policy })
+                }));
+            }
+        }
+    }
+
+    fn problem(&mut self, place: &str, message: impl Into<String>) {
+        self.problems.push((place.to_owned(), message.into()));
+    }
+}
+
+fn read<T: Wire + DeserializeOwned>(value: Value) -> Result<Converted, FieldProblem> {
+    let wire: T = serde_path_to_error::deserialize(value).map_err(|error| FieldProblem {
+        field: error.path().to_string(),
+        message: error.inner().to_string(),
+    })?;
+    Ok(wire.convert())
+}
+
+fn name_of(value: &Value) -> Option<(Option<&str>, &str)> {
+    let metadata = value.get("metadata")?;
+    let name = metadata.get("name")?.as_str().filter(|name| !name.is_empty())?;
+    Some((metadata.get("namespace").and_then(Value::as_str), name))
+}
+
+fn key_of(kind: Kind, value: &Value) -> Option<ObjectKey> {
+    let (namespace, name) = name_of(value)?;
+    let namespaced = || ObjectName::new(namespace.unwrap_or("default"), name);
+    Some(match kind {
+        Kind::Node => ObjectKey::Node(name.to_owned()),
+        Kind::Namespace => ObjectKey::Namespace(name.to_owned()),
+        Kind::Pod => ObjectKey::Pod(namespaced()),
+        Kind::Service => ObjectKey::Service(namespaced()),
+        Kind::EndpointSlice => ObjectKey::EndpointSlice(namespaced()),
+        Kind::NetworkPolicy => ObjectKey::NetworkPolicy(namespaced()),
+    })
+}
+
+/// The policy that isolates, in both directions, the pods a policy selects by `matchLabels`. Whatever else it says is
+/// not looked at, so that it selects rather more pods than fewer.
+fn isolating(value: &Value) -> Option<NetworkPolicy> {
+    let (namespace, name) = name_of(value)?;
+    let labels = value.pointer("/spec/podSelector/matchLabels");
+    let labels: Labels =
+        labels.and_then(|labels| serde_json::from_value(labels.clone()).ok()).unwrap_or_default();
+    Some(NetworkPolicy {
+        name: ObjectName::new(namespace.unwrap_or("default"), name),
+        pods: Selector::of_labels(&labels),
+        ingress: Some(Vec::new()),
+        egress: Some(Vec::new()),
+        invalid: None,
+    })
+}

@@ -1,0 +1,237 @@
+//! A folder of YAML: what is taken from it, what is said of broken files, what stays when a file breaks.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::folder::Folder;
+use super::spawn;
+use crate::cluster::objects::ObjectName;
+use crate::cluster::source::SourceMessage;
+use crate::cluster::{Event, Kind, Object, ObjectKey};
+
+const NODE: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDR: 10.244.1.0/24}\n";
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web-0, labels: {app: web}}\n";
+const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {matchLabels: {app: web}}, ingress: [{}]}\n";
+
+fn loaded(files: &[(&str, &str)]) -> Folder {
+    let mut folder = Folder::default();
+    for (name, text) in files {
+        folder.load(name, Ok((*text).to_owned()));
+    }
+    folder.changes();
+    folder
+}
+
+fn count(folder: &Folder, kind: Kind) -> usize {
+    folder.objects(kind).len()
+}
+
+/// The one problem of the folder as one text.
+fn problem(folder: &Folder) -> String {
+    match folder.problems().as_slice() {
+        [(item, message)] => format!("{item}: {message}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn documents_lists_json_and_foreign_kinds_are_read() {
+    let list = r#"{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}]}"#;
+    let foreign = "# a comment\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n---\n---\n";
+    let folder = loaded(&[
+        ("a.yaml", &format!("---\n{NODE}---\n{POD}--- # again\n{POLICY}")),
+        ("b.json", list),
+        ("c.yml", foreign),
+        ("empty.yaml", ""),
+    ]);
+    assert_eq!(folder.problems(), []);
+    assert_eq!(
+        (count(&folder, Kind::Node), count(&folder, Kind::Pod), count(&folder, Kind::NetworkPolicy)),
+        (1, 1, 1)
+    );
+    let names: Vec<ObjectKey> = folder.objects(Kind::Namespace).iter().map(Object::key).collect();
+    let expected = ["a", "default"].map(|name| ObjectKey::Namespace(name.to_owned()));
+    assert_eq!(names, expected, "the namespace of the pod exists although nobody wrote it down");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_file_document_object_and_field() {
+    for (text, expected) in [
+        (format!("{POD}---\na: [1\n---\n{NODE}"), "x.yaml document 2: line "),
+        ("kind: Pod\nmetadata: {name: a}\n".into(), "x.yaml document 1, Pod default/a: apiVersion: it is missing"),
+        ("apiVersion: v2\nkind: Pod\nmetadata: {name: a}\n".into(), "apiVersion: \"v2\" is not read; write v1"),
+        ("metadata: {name: a}\n".into(), "x.yaml document 1: kind: it is missing"),
+        ("apiVersion: v1\nkind: Pod\n".into(), "x.yaml document 1, Pod: metadata.name: it is missing"),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns}\nspec: {clusterIP: None, ports: [{port: 80}, {port: x}]}\n".into(),
+            "x.yaml document 1, Service ns/s: spec.ports[1].port: invalid type",
+        ),
+        (
+            "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [10.0.0.0/33]}\n".into(),
+            "x.yaml document 1, Node n1: spec.podCIDRs: \"10.0.0.0/33\" is not a prefix",
+        ),
+        (
+            "kind: List\nitems: [{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {v: 1}}}]\n".into(),
+            "x.yaml document 1 item 1, Pod default/a: metadata.labels",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: y}\n".into(),
+            "x.yaml document 1, Pod: metadata.name: true is not text; put it in quotes",
+        ),
+        ("kind: List\nitems: 3\n".into(), "x.yaml document 1: items: it is not a list"),
+    ] {
+        let folder = loaded(&[("x.yaml", &text)]);
+        let (item, message) = folder.problems().remove(0);
+        let said = format!("{item}: {message}");
+        assert!(said.contains(expected), "{said:?} lacks {expected:?}");
+    }
+}
+
+#[test]
+fn a_broken_document_hides_neither_its_neighbours_nor_what_was_known_of_it() {
+    let mut folder = loaded(&[("x.yaml", &format!("{NODE}---\n{POD}"))]);
+    folder.load("x.yaml", Ok(format!("{NODE}---\n{POD}  broken: [\n---\n{POLICY}")));
+    let events = folder.changes();
+    assert!(matches!(events.as_slice(), [Event::Upsert(Object::NetworkPolicy(_))]), "{events:?}");
+    assert_eq!(count(&folder, Kind::Pod), 1);
+    assert!(folder.problems().iter().any(|(item, _)| item == "x.yaml document 2"), "{:?}", folder.problems());
+
+    folder.load("x.yaml", Ok(NODE.to_owned()));
+    assert_eq!(folder.changes().len(), 3, "pod, policy and namespace go when the file is whole again");
+    assert_eq!(folder.problems(), []);
+}
+
+#[test]
+fn an_object_with_a_field_of_the_wrong_type_stays_as_it_was() {
+    let mut folder = loaded(&[("x.yaml", POLICY)]);
+    folder.load("x.yaml", Ok(POLICY.replace("ingress: [{}]", "ingress: 5")));
+    assert_eq!(folder.changes(), []);
+    assert!(problem(&folder).contains("spec.ingress: invalid type"), "{}", problem(&folder));
+}
+
+#[test]
+fn a_policy_that_was_never_readable_isolates_its_pods() {
+    let folder = loaded(&[("x.yaml", &POLICY.replace("ingress: [{}]", "ingress: 5"))]);
+    match folder.objects(Kind::NetworkPolicy).as_slice() {
+        [Object::NetworkPolicy(policy)] => {
+            assert_eq!((policy.ingress.as_deref(), policy.egress.as_deref()), (Some(&[][..]), Some(&[][..])));
+            assert_eq!(policy.pods.requirements.len(), 1);
+            assert!(policy.invalid.is_some());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_object_in_two_files_is_taken_from_the_first_and_reported() {
+    let mut folder = loaded(&[("a.yaml", POD), ("b.yaml", &POD.replace("app: web", "app: other"))]);
+    assert!(problem(&folder).starts_with("b.yaml Pod default/web-0: the object is in a.yaml too"));
+    folder.remove("a.yaml");
+    assert!(
+        matches!(folder.changes().as_slice(), [Event::Upsert(Object::Pod(pod))] if pod.labels["app"] == "other")
+    );
+}
+
+/// Everything the thread says until `done`, or a failure after some seconds.
+fn until(receiver: &mut mpsc::Receiver<SourceMessage>, mut done: impl FnMut(&SourceMessage) -> bool) {
+    let end = Instant::now() + Duration::from_secs(8);
+    loop {
+        match receiver.try_recv() {
+            Ok(message) if done(&message) => return,
+            Ok(_) => {}
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn has_pod(message: &SourceMessage, name: &str) -> bool {
+    let key = ObjectKey::Pod(ObjectName::new("default", name));
+    matches!(message, SourceMessage::Events(events) if events.iter().any(|event| match event {
+        Event::Upsert(object) => object.key() == key,
+        _ => false,
+    }))
+}
+
+fn lost_pod(message: &SourceMessage, name: &str) -> bool {
+    let gone = Event::Delete(ObjectKey::Pod(ObjectName::new("default", name)));
+    matches!(message, SourceMessage::Events(events) if events.contains(&gone))
+}
+
+fn pod(name: &str) -> String {
+    POD.replace("web-0", name)
+}
+
+fn watched(path: &Path) -> mpsc::Receiver<SourceMessage> {
+    let (sender, receiver) = mpsc::channel(64);
+    spawn(path.to_owned(), sender).unwrap();
+    receiver
+}
+
+#[test]
+fn files_that_are_written_renamed_linked_and_removed_are_followed_within_milliseconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("first.yaml"), pod("first")).unwrap();
+    let mut receiver = watched(folder.path());
+    for kind in Kind::ALL {
+        until(&mut receiver, |message| matches!(message, SourceMessage::Complete(one, _) if *one == kind));
+    }
+    let started = Instant::now();
+    fs::write(path("second.yaml"), pod("second")).unwrap();
+    until(&mut receiver, |message| has_pod(message, "second"));
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+
+    fs::write(path(".third.tmp"), pod("third")).unwrap();
+    fs::rename(path(".third.tmp"), path("third.yaml")).unwrap();
+    until(&mut receiver, |message| has_pod(message, "third"));
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("target"), pod("fourth")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("target"), path("fourth.yaml")).unwrap();
+    until(&mut receiver, |message| has_pod(message, "fourth"));
+
+    fs::remove_file(path("second.yaml")).unwrap();
+    until(&mut receiver, |message| lost_pod(message, "second"));
+}
+
+#[test]
+fn a_folder_that_comes_later_is_waited_for_and_one_that_goes_keeps_its_objects() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("manifests");
+    let mut receiver = watched(&path);
+    let complains = |message: &SourceMessage, text: &str| matches!(message, SourceMessage::AllProblems(all) if all.iter().any(|(_, one)| one.contains(text)));
+    until(&mut receiver, |message| complains(message, "cannot be watched"));
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("a.yaml"), pod("a")).unwrap();
+    until(&mut receiver, |message| {
+        has_pod(message, "a")
+            || matches!(message, SourceMessage::Complete(Kind::Pod, pods) if pods.len() == 1)
+    });
+    fs::rename(&path, parent.path().join("away")).unwrap();
+    until(&mut receiver, |message| {
+        assert!(!lost_pod(message, "a"));
+        complains(message, "cannot be watched")
+    });
+    fs::create_dir(&path).unwrap();
+    until(&mut receiver, |message| lost_pod(message, "a"));
+}
+
+#[test]
+fn a_file_that_is_no_text_or_a_folder_is_reported_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("binary.yaml"), [0xff, 0xfe, 0x00]).unwrap();
+    fs::create_dir(folder.path().join("folder.yaml")).unwrap();
+    let mut receiver = watched(folder.path());
+    until(&mut receiver, |message| match message {
+        SourceMessage::AllProblems(all) => {
+            let said =
+                |name: &str, text: &str| all.iter().any(|(item, one)| item == name && one.contains(text));
+            said("binary.yaml", "not UTF-8") && said("folder.yaml", "cannot be read")
+        }
+        _ => false,
+    });
+}

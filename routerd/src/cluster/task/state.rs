@@ -1,0 +1,280 @@
+//! What the task does with what it is told; without channels to wait on, so that a test can drive it step by step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::super::objects::ObjectName;
+use super::super::source::SourceMessage;
+use super::super::status::{ClusterStatus, SourceProblem};
+use super::super::{Change, Event, Index, Kind, Object, ObjectKey};
+use super::handle::{Attach, AttachError, Input};
+use super::{Planes, Settings};
+use crate::runner::{Subscriber, Waiter};
+
+/// Asks for a pod that the watch has not shown yet.
+pub trait PodLookup: Send {
+    /// Starts to ask, without blocking; the answer comes by [`super::Handle`].
+    fn ask(&self, pod: &ObjectName);
+}
+
+/// An ADD whose pod is not known yet.
+struct Waiting {
+    attach: Attach,
+    until: Instant,
+}
+
+pub(super) struct State {
+    index: Index,
+    pub(super) planes: Planes,
+    patience: Duration,
+    pub(super) lookup: Option<Box<dyn PodLookup>>,
+    missing: BTreeSet<Kind>,
+    started: bool,
+    waiting: BTreeMap<ObjectName, Vec<Waiting>>,
+    ready: Vec<Attach>,
+    changes: Vec<Change>,
+    item_problems: BTreeMap<String, Vec<String>>,
+    source_problems: Vec<(String, String)>,
+    status: watch::Sender<ClusterStatus>,
+    source: String,
+    events: u64,
+}
+
+impl State {
+    pub(super) fn new(settings: Settings) -> (Self, watch::Receiver<ClusterStatus>) {
+        let status = ClusterStatus { source: settings.source.clone(), ..ClusterStatus::default() };
+        let (status, receiver) = watch::channel(status);
+        let state = Self {
+            index: Index::new(settings.node_name),
+            planes: Planes::default(),
+            patience: settings.patience,
+            lookup: None,
+            missing: Kind::ALL.into_iter().collect(),
+            started: false,
+            waiting: BTreeMap::new(),
+            ready: Vec::new(),
+            changes: Vec::new(),
+            item_problems: BTreeMap::new(),
+            source_problems: Vec::new(),
+            status,
+            source: settings.source,
+            events: 0,
+        };
+        (state, receiver)
+    }
+
+    /// When the first of those that wait loses its patience.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.values().flatten().map(|waiting| waiting.until).min()
+    }
+
+    /// Takes in one message. The planes hear of it at [`State::settle`].
+    pub(super) fn take(&mut self, input: Input) {
+        match input {
+            Input::Source(message) => self.take_source(message),
+            Input::Attach(attach) => self.take_attach(attach),
+            Input::Restore(attachments) => {
+                for attachment in attachments {
+                    self.apply(Event::Attach(attachment));
+                }
+            }
+            Input::Detach(container, interface) => self.apply(Event::Detach(container, interface)),
+            Input::Routes(routes) => routes.into_iter().for_each(|route| self.apply(Event::Route(route))),
+            Input::Looked(name, pod) if self.waiting.contains_key(&name) => match pod {
+                Some(pod) => self.apply(Event::Upsert(Object::Pod(*pod))),
+                None => self.refuse(&name, |pod, view| AttachError::UnknownPod { pod, view }),
+            },
+            // Nobody waits any more, and the watch knows better by now.
+            Input::Looked(..) => {}
+        }
+    }
+
+    fn take_source(&mut self, message: SourceMessage) {
+        match message {
+            SourceMessage::Complete(kind, objects) => {
+                self.events += objects.len() as u64;
+                self.changes.extend(self.index.replace(kind, objects));
+                self.missing.remove(&kind);
+            }
+            SourceMessage::Events(events) => events.into_iter().for_each(|event| {
+                if let Event::Delete(ObjectKey::Pod(name)) = &event {
+                    self.refuse(name, |pod, _| AttachError::Deleted { pod });
+                }
+                self.apply(event);
+            }),
+            SourceMessage::Problems { item, messages } if messages.is_empty() => {
+                self.item_problems.remove(&item);
+            }
+            SourceMessage::Problems { item, messages } => {
+                if self.item_problems.get(&item) != Some(&messages) {
+                    for message in &messages {
+                        tracing::warn!(item, "{message}");
+                    }
+                    self.item_problems.insert(item, messages);
+                }
+            }
+            SourceMessage::AllProblems(problems) => {
+                let new = problems.iter().filter(|problem| !self.source_problems.contains(problem));
+                new.for_each(|(item, message)| tracing::warn!(item, "{message}"));
+                self.source_problems = problems;
+            }
+        }
+    }
+
+    fn take_attach(&mut self, attach: Attach) {
+        let name = attach.attachment.pod.clone();
+        if self.missing.is_empty()
+            && !self.knows(&attach)
+            && let Some(lookup) = &self.lookup
+        {
+            lookup.ask(&name);
+        }
+        let until = Instant::now() + self.patience;
+        self.waiting.entry(name).or_default().push(Waiting { attach, until });
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.events += 1;
+        self.changes.extend(self.index.apply(event));
+    }
+
+    /// True if the pod an attachment names is in the index, and not only an earlier one of the same name.
+    fn knows(&self, attach: &Attach) -> bool {
+        let uid = attach.attachment.uid.as_deref().unwrap_or_default();
+        self.index
+            .pods()
+            .get(&attach.attachment.pod)
+            .is_some_and(|pod| uid.is_empty() || pod.uid.is_empty() || pod.uid == uid)
+    }
+
+    fn refuse(&mut self, pod: &ObjectName, error: impl Fn(ObjectName, String) -> AttachError) {
+        for waiting in self.waiting.remove(pod).into_iter().flatten() {
+            // One that no longer waits has given up itself.
+            let _ = waiting.attach.reply.send(Err(error(pod.clone(), self.source.clone())));
+        }
+    }
+
+    /// Tells the planes what changed, answers those who wait too long, and publishes the status.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if self.missing.is_empty() {
+            self.admit();
+        }
+        self.expire(now);
+        let attaches = std::mem::take(&mut self.ready);
+        let changes = std::mem::take(&mut self.changes);
+        let index = &self.index;
+        if !self.missing.is_empty() {
+            // Nothing is told before the first complete view; what changed until then is part of it.
+        } else if self.started {
+            for plane in &mut self.planes.others {
+                guarded(plane, |plane| plane.changed(index, &changes, Vec::new()));
+            }
+            match &mut self.planes.gate {
+                Some(gate) => {
+                    let waiters = attaches.into_iter().map(waiter).collect();
+                    guarded(gate, |gate| gate.changed(index, &changes, waiters));
+                }
+                None => attaches.into_iter().for_each(|attach| drop(attach.reply.send(Ok(())))),
+            }
+        } else {
+            tracing::info!(source = self.source, "the first complete view of the cluster is there");
+            self.started = true;
+            if let Some(lookup) = &self.lookup {
+                self.waiting.keys().for_each(|pod| lookup.ask(pod));
+            }
+            for plane in self.planes.gate.iter_mut().chain(&mut self.planes.others) {
+                guarded(plane, |plane| plane.start(index));
+            }
+            self.ready = attaches;
+            if !self.ready.is_empty() {
+                return self.settle(now);
+            }
+        }
+        self.publish();
+    }
+
+    /// Takes in the attachments whose pods are known by now.
+    fn admit(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (name, list) in waiting {
+            let (known, unknown): (Vec<_>, Vec<_>) =
+                list.into_iter().partition(|one| self.knows(&one.attach));
+            for one in known {
+                self.apply(Event::Attach(one.attach.attachment.clone()));
+                self.ready.push(one.attach);
+            }
+            if !unknown.is_empty() {
+                self.waiting.insert(name, unknown);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let view = &self.source;
+        let complete = self.missing.is_empty();
+        self.waiting.retain(|pod, list| {
+            for late in list.extract_if(.., |waiting| waiting.until <= now) {
+                let (pod, view) = (pod.clone(), view.clone());
+                let error = if complete {
+                    AttachError::UnknownPod { pod, view }
+                } else {
+                    AttachError::NoView { view }
+                };
+                let _ = late.attach.reply.send(Err(error));
+            }
+            !list.is_empty()
+        });
+    }
+
+    fn publish(&self) {
+        let kinds = Kind::ALL.into_iter().map(|kind| (kind.name(), self.index.count(kind) as u64));
+        let mut objects: BTreeMap<&'static str, u64> = kinds.collect();
+        objects.insert("attachment", self.index.attachments().len() as u64);
+        objects.insert("learnt route", self.index.routes().len() as u64);
+        let single = |(item, message): (&String, &String)| SourceProblem {
+            item: item.clone(),
+            message: message.clone(),
+        };
+        let items = self.item_problems.iter();
+        let items = items.flat_map(|(item, messages)| messages.iter().map(move |message| (item, message)));
+        let all = self.source_problems.iter().map(|(item, message)| (item, message));
+        let status = ClusterStatus {
+            source: self.source.clone(),
+            complete: self.missing.is_empty(),
+            objects,
+            events: self.events,
+            problems: items.chain(all).map(single).collect(),
+        };
+        self.status.send_if_modified(|old| {
+            let changed = *old != status;
+            *old = status;
+            changed
+        });
+    }
+}
+
+fn waiter(attach: Attach) -> Waiter {
+    let pod = attach.attachment.pod;
+    let item = format!("Pod {pod}");
+    let (reply, committed) = oneshot::channel::<Result<(), String>>();
+    tokio::spawn(async move {
+        let outcome = match committed.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(AttachError::NotCommitted { pod, reason }),
+            Err(_) => Err(AttachError::NotCommitted { pod, reason: "the policy plane has ended".to_owned() }),
+        };
+        let _ = attach.reply.send(outcome);
+    });
+    Waiter { item, reply }
+}
+
+/// A mistake in one plane must not end the task that all depend on.
+fn guarded(plane: &mut Box<dyn Subscriber>, call: impl FnOnce(&mut dyn Subscriber)) {
+    let name = plane.name();
+    if catch_unwind(AssertUnwindSafe(|| call(plane.as_mut()))).is_err() {
+        tracing::error!(plane = name, "the plane failed to compute what should be; this is a bug of routerd");
+    }
+}

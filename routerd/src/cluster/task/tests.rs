@@ -1,0 +1,303 @@
+//! The task with planes that write down what they are told.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::cluster::objects::{Attachment, LearntRoute, ObjectName, Pod};
+use crate::cluster::{Change, Event, Index, Kind, Object, ObjectKey};
+use crate::runner::Waiter;
+
+/// What a fake plane was told: the start, or changes and who waits.
+enum Told {
+    Start(usize),
+    Changed(Vec<Change>, Vec<Waiter>),
+}
+
+struct Fake(Sender<Told>);
+
+impl Subscriber for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn start(&mut self, index: &Index) {
+        self.0.send(Told::Start(index.pods().len())).unwrap();
+    }
+
+    fn changed(&mut self, _: &Index, changes: &[Change], waiters: Vec<Waiter>) {
+        self.0.send(Told::Changed(changes.to_vec(), waiters)).unwrap();
+    }
+}
+
+struct Broken;
+
+impl Subscriber for Broken {
+    fn name(&self) -> &'static str {
+        "broken"
+    }
+
+    fn start(&mut self, _: &Index) {
+        panic!("a mistake");
+    }
+
+    fn changed(&mut self, _: &Index, _: &[Change], _: Vec<Waiter>) {
+        panic!("a mistake");
+    }
+}
+
+struct World {
+    ends: Ends,
+    gate: Receiver<Told>,
+    other: Receiver<Told>,
+}
+
+fn world(patience: Duration) -> World {
+    let (gate, gate_told) = channel();
+    let (other, other_told) = channel();
+    let settings = Settings { node_name: "n1".into(), source: "folder /x".into(), patience };
+    let (task, ends) = Task::new(settings);
+    let planes =
+        Planes { gate: Some(Box::new(Fake(gate))), others: vec![Box::new(Broken), Box::new(Fake(other))] };
+    tokio::spawn(task.with_planes(planes).run());
+    World { ends, gate: gate_told, other: other_told }
+}
+
+fn told(receiver: &Receiver<Told>) -> Told {
+    receiver.recv_timeout(Duration::from_secs(5)).unwrap()
+}
+
+fn pod(name: &str, uid: &str) -> Object {
+    Object::Pod(Pod {
+        name: ObjectName::new("default", name),
+        uid: uid.into(),
+        labels: std::collections::BTreeMap::new(),
+        node: None,
+        host_network: false,
+        finished: false,
+        addresses: Vec::new(),
+        ports: Vec::new(),
+    })
+}
+
+fn attachment(pod: &str, uid: Option<&str>) -> Attachment {
+    Attachment {
+        container: format!("container-of-{pod}"),
+        interface: "eth0".into(),
+        pod: ObjectName::new("default", pod),
+        uid: uid.map(str::to_owned),
+        netns: String::new(),
+        host_device: "veth0".into(),
+        addresses: vec!["10.244.1.2".parse().unwrap()],
+    }
+}
+
+impl World {
+    async fn send(&self, message: SourceMessage) {
+        self.ends.source.send(message).await.unwrap();
+    }
+
+    async fn complete(&self, pods: Vec<Object>) {
+        for kind in Kind::ALL {
+            let objects = if kind == Kind::Pod { pods.clone() } else { Vec::new() };
+            self.send(SourceMessage::Complete(kind, objects)).await;
+        }
+    }
+
+    fn attach(&self, attachment: Attachment) -> oneshot::Receiver<Result<(), AttachError>> {
+        let (sender, receiver) = oneshot::channel();
+        let handle = self.ends.handle.clone();
+        tokio::spawn(async move { sender.send(handle.attach(attachment).await) });
+        receiver
+    }
+}
+
+fn is_attachment(change: &Change) -> bool {
+    matches!(change, Change::Attachment(_))
+}
+
+/// The waiter of the next message that has one.
+fn next_waiter(receiver: &Receiver<Told>) -> (Vec<Change>, Waiter) {
+    loop {
+        if let Told::Changed(changes, mut waiters) = told(receiver)
+            && let Some(waiter) = waiters.pop()
+        {
+            return (changes, waiter);
+        }
+    }
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planes_hear_nothing_before_every_kind_was_listed() {
+    let mut world = world(LONG);
+    for kind in Kind::ALL.into_iter().skip(1) {
+        world.send(SourceMessage::Complete(kind, Vec::new())).await;
+    }
+    world.send(SourceMessage::Events(vec![Event::Upsert(pod("a", ""))])).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(world.gate.try_recv().is_err() && world.other.try_recv().is_err());
+    assert!(!world.ends.status.borrow().complete);
+    world.send(SourceMessage::Complete(Kind::Node, Vec::new())).await;
+    assert!(matches!(told(&world.gate), Told::Start(1)));
+    assert!(matches!(told(&world.other), Told::Start(1)), "also behind a plane that panicked");
+    world.ends.status.wait_for(|status| status.complete).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_is_answered_when_the_policy_is_committed_and_not_before() {
+    let world = world(LONG);
+    world.complete(vec![pod("a", "u1")]).await;
+    let mut answer = world.attach(attachment("a", Some("u1")));
+    let (changes, waiter) = next_waiter(&world.gate);
+    assert!(changes.iter().any(is_attachment));
+    assert_eq!(waiter.item, "Pod default/a");
+    assert!(answer.try_recv().is_err());
+    waiter.reply.send(Ok(())).unwrap();
+    assert_eq!(answer.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_whose_policy_is_refused_fails_and_its_attachment_is_forgotten() {
+    let world = world(LONG);
+    world.complete(vec![pod("a", "")]).await;
+    let answer = world.attach(attachment("a", Some("u1")));
+    let (_, waiter) = next_waiter(&world.gate);
+    waiter.reply.send(Err("no space".into())).unwrap();
+    let error = answer.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("default/a") && error.to_string().contains("no space"), "{error}");
+    loop {
+        if let Told::Changed(changes, _) = told(&world.gate)
+            && let Some(Change::Attachment(delta)) = changes.into_iter().find(is_attachment)
+        {
+            assert!(delta.new.is_none());
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_waits_for_its_pod_and_is_not_content_with_an_earlier_one_of_that_name() {
+    let world = world(LONG);
+    world.complete(vec![pod("a", "old")]).await;
+    let mut answer = world.attach(attachment("a", Some("new")));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(answer.try_recv().is_err());
+    world.send(SourceMessage::Events(vec![Event::Upsert(pod("a", "new"))])).await;
+    let (changes, waiter) = next_waiter(&world.gate);
+    assert!(
+        changes.iter().any(is_attachment) && changes.iter().any(|change| matches!(change, Change::Pod(_)))
+    );
+    waiter.reply.send(Ok(())).unwrap();
+    assert_eq!(answer.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_for_a_pod_that_nobody_knows_fails_after_a_bounded_time() {
+    let world = world(Duration::from_millis(50));
+    let before = world.attach(attachment("a", None)).await.unwrap();
+    assert_eq!(before, Err(AttachError::NoView { view: "folder /x".into() }));
+    world.complete(Vec::new()).await;
+    let error = world.attach(attachment("a", None)).await.unwrap().unwrap_err();
+    assert!(matches!(&error, AttachError::UnknownPod { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_whose_pod_is_deleted_fails_at_once() {
+    let world = world(LONG);
+    world.complete(vec![pod("a", "old")]).await;
+    let answer = world.attach(attachment("a", Some("new")));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let name = ObjectName::new("default", "a");
+    world.send(SourceMessage::Events(vec![Event::Delete(ObjectKey::Pod(name.clone()))])).await;
+    assert_eq!(answer.await.unwrap(), Err(AttachError::Deleted { pod: name }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_that_came_before_the_first_view_is_served_with_it() {
+    let world = world(LONG);
+    let answer = world.attach(attachment("a", None));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    world.complete(vec![pod("a", "")]).await;
+    assert!(matches!(told(&world.gate), Told::Start(_)));
+    let (_, waiter) = next_waiter(&world.gate);
+    waiter.reply.send(Ok(())).unwrap();
+    assert_eq!(answer.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_policy_an_add_waits_for_nothing() {
+    let (task, ends) = Task::new(Settings { node_name: "n1".into(), source: String::new(), patience: LONG });
+    tokio::spawn(task.run());
+    for kind in Kind::ALL {
+        let objects = if kind == Kind::Pod { vec![pod("a", "")] } else { Vec::new() };
+        ends.source.send(SourceMessage::Complete(kind, objects)).await.unwrap();
+    }
+    assert_eq!(ends.handle.attach(attachment("a", None)).await, Ok(()));
+    let mut status = ends.status;
+    status.wait_for(|status| status.objects.get("attachment") == Some(&1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_adds_at_once_are_few_batches_and_all_are_answered() {
+    let world = world(LONG);
+    let names: Vec<String> = (0..50).map(|number| format!("p{number}")).collect();
+    world.complete(names.iter().map(|name| pod(name, "")).collect()).await;
+    let answers: Vec<_> = names.iter().map(|name| world.attach(attachment(name, None))).collect();
+    let mut answered = 0;
+    while answered < names.len() {
+        if let Told::Changed(_, waiters) = told(&world.gate) {
+            answered += waiters.len();
+            for waiter in waiters {
+                waiter.reply.send(Ok(())).unwrap();
+            }
+        }
+    }
+    for answer in answers {
+        assert_eq!(answer.await.unwrap(), Ok(()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_complete_list_takes_away_what_is_not_in_it() {
+    let world = world(LONG);
+    world.complete(vec![pod("a", ""), pod("b", "")]).await;
+    assert!(matches!(told(&world.gate), Told::Start(2)));
+    world.send(SourceMessage::Complete(Kind::Pod, vec![pod("b", "")])).await;
+    loop {
+        if let Told::Changed(changes, _) = told(&world.gate)
+            && !changes.is_empty()
+        {
+            assert!(matches!(&changes[..], [Change::Pod(delta)] if delta.new.is_none()), "{changes:?}");
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn learnt_routes_and_problems_reach_planes_and_status() {
+    let mut world = world(LONG);
+    world.complete(Vec::new()).await;
+    assert!(matches!(told(&world.gate), Told::Start(0)));
+    let prefix = "10.244.2.0/24".parse().unwrap();
+    world
+        .ends
+        .handle
+        .routes(vec![LearntRoute { prefix, next_hops: vec!["192.0.2.2".parse().unwrap()] }])
+        .await;
+    while !matches!(told(&world.other), Told::Changed(changes, _) if matches!(&changes[..], [Change::Route(_)]))
+    {
+    }
+    let problem = |messages: &[&str]| SourceMessage::Problems {
+        item: "Service default/web".into(),
+        messages: messages.iter().map(|text| (*text).to_owned()).collect(),
+    };
+    world.send(problem(&["spec.type: x"])).await;
+    world.ends.status.wait_for(|status| status.problems.len() == 1).await.unwrap();
+    world.send(problem(&[])).await;
+    world.ends.status.wait_for(|status| status.problems.is_empty()).await.unwrap();
+    world.ends.status.wait_for(|status| status.objects.get("learnt route") == Some(&1)).await.unwrap();
+}
