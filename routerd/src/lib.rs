@@ -6,6 +6,7 @@ pub mod config;
 pub mod routing;
 pub mod ruleset;
 pub mod runner;
+pub mod services;
 
 use std::process::ExitCode;
 

@@ -28,6 +28,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// The virtual service it is about.
+    pub fn service(&self) -> Option<ServiceKey> {
+        match self {
+            Command::AddService(service) | Command::SetService(service) => Some(service.key),
+            Command::DeleteService(key)
+            | Command::AddDestination(key, _)
+            | Command::SetDestination(key, _)
+            | Command::DeleteDestination(key, _) => Some(*key),
+            Command::SetTimeouts(_) => None,
+        }
+    }
+
     /// The error of this command, with what to do where the kernel's number alone does not say it.
     pub(super) fn failed(&self, errno: Errno, words: Option<String>) -> KernelError {
         let mut error = KernelError::new(self.to_string(), errno);

@@ -1,0 +1,88 @@
+//! What a plan makes of a state when every write of it succeeds.
+
+use std::collections::BTreeMap;
+
+use kernel::ipvs::Command;
+
+use super::plan::{PacketChange, Plan, VipStep};
+use super::state::{Balanced, Packets, State, Tuple, Vip};
+
+impl Plan {
+    /// Does to `state` what the kernel does when the plan is written to it.
+    pub fn apply_to(&self, state: &mut State) {
+        apply_packets(&self.announce, &mut state.packets);
+        for command in self.balance.iter().chain(&self.unbalance) {
+            apply_command(command, &mut state.services);
+        }
+        for step in &self.vips {
+            apply_step(*step, &mut state.vips);
+        }
+        apply_packets(&self.withdraw, &mut state.packets);
+    }
+}
+
+/// A change of our part of the nft table.
+pub(super) fn apply_packets(change: &PacketChange, packets: &mut Packets) {
+    if change.program.is_some() {
+        packets.program.clone_from(&change.program);
+    }
+    packets.refused.retain(|tuple, _| !change.unrefuse.contains(tuple));
+    packets.refused.extend(&change.refuse);
+    packets.tuples.retain(|tuple| !change.remove_tuples.contains(tuple));
+    packets.tuples.extend(&change.add_tuples);
+    packets.hairpin.retain(|address| !change.remove_hairpin.contains(address));
+    packets.hairpin.extend(&change.add_hairpin);
+}
+
+fn apply_command(command: &Command, services: &mut BTreeMap<Tuple, Balanced>) {
+    let Some(tuple) = command.service().and_then(|key| Tuple::of(&key)) else { return };
+    match command {
+        Command::AddService(service) => {
+            services.insert(tuple, Balanced { service: service.clone(), destinations: BTreeMap::new() });
+        }
+        Command::DeleteService(_) => _ = services.remove(&tuple),
+        _ => {
+            if let Some(balanced) = services.get_mut(&tuple) {
+                apply_change(command, balanced);
+            }
+        }
+    }
+}
+
+fn apply_change(command: &Command, balanced: &mut Balanced) {
+    match command {
+        Command::SetService(service) => balanced.service = service.clone(),
+        Command::AddDestination(_, destination) | Command::SetDestination(_, destination) => {
+            balanced.destinations.insert(destination.socket(), *destination);
+        }
+        Command::DeleteDestination(_, socket) => _ = balanced.destinations.remove(socket),
+        Command::AddService(_) | Command::DeleteService(_) | Command::SetTimeouts(_) => {}
+    }
+}
+
+/// A change of the dummy device or the `local` table, as traced on kernel 6.12.
+pub(super) fn apply_step(step: VipStep, vips: &mut BTreeMap<std::net::IpAddr, Vip>) {
+    let address = step.address();
+    let vip = vips.entry(address).or_default();
+    match step {
+        VipStep::AddAddress(_) => {
+            vip.on_device = true;
+            vip.kernel_route = true;
+        }
+        VipStep::DeleteAddress(_) => {
+            vip.on_device = false;
+            vip.kernel_route = false;
+        }
+        VipStep::SetRoute(_, source) => {
+            if address.is_ipv4() && vip.source.is_none() {
+                vip.kernel_route = false;
+            }
+            vip.source = Some(source);
+        }
+        VipStep::DeleteRoute(_) => vip.source = None,
+        VipStep::DeleteKernelRoute(_) => vip.kernel_route = false,
+    }
+    if *vip == Vip::default() {
+        vips.remove(&address);
+    }
+}

@@ -1,0 +1,115 @@
+//! The real kernel: IPVS, the dummy device, nf_tables, conntrack.
+
+mod flows;
+mod packets;
+mod settings;
+mod vips;
+
+use kernel::KernelError;
+use kernel::conntrack::Conntrack;
+use kernel::ipvs::{Command, Ipvs};
+use kernel::nft::Nft;
+use kernel::rtnl::Rtnl;
+
+use super::Settings;
+use super::apply::{Hindrance, Kernel};
+use super::plan::{PacketChange, StaleFlows, VipStep};
+use super::state::{Balanced, State, Tuple};
+use super::wanted::LocalAddresses;
+
+type Result<T> = std::result::Result<T, KernelError>;
+
+/// The kernel of the namespace that the plane's thread runs in. Sockets are opened when they are first needed, and anew
+/// after an error, so that a module that is loaded later is found.
+#[derive(Debug, Default)]
+pub struct Linux {
+    open: Option<Sockets>,
+}
+
+#[derive(Debug)]
+struct Sockets {
+    ipvs: Ipvs,
+    rtnl: Rtnl,
+    nft: Nft,
+    conntrack: Conntrack,
+    /// The dummy device's index.
+    dummy: u32,
+}
+
+impl Linux {
+    /// A kernel not yet looked at.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn sockets(&mut self) -> Result<&mut Sockets> {
+        match &mut self.open {
+            Some(sockets) => Ok(sockets),
+            None => Err(KernelError::new("use IPVS", nix::errno::Errno::ENOTCONN)),
+        }
+    }
+}
+
+impl Kernel for Linux {
+    fn prepare(&mut self, settings: &Settings) -> Result<(u64, Vec<Hindrance>)> {
+        self.open = None;
+        let mut ipvs = Ipvs::open()?;
+        let mut rtnl = Rtnl::open()?;
+        let (dummy, made) = vips::device(&mut rtnl)?;
+        let (set, mut hindrances) = settings::apply();
+        let timed = match settings::timeouts(&mut ipvs, &settings.timeouts) {
+            Ok(written) => u64::from(written),
+            Err(error) => {
+                hindrances.push(Hindrance { message: error.to_string(), retry: true });
+                0
+            }
+        };
+        let (nft, conntrack) = (Nft::open()?, Conntrack::open()?);
+        self.open = Some(Sockets { ipvs, rtnl, nft, conntrack, dummy });
+        Ok((made + set + timed, hindrances))
+    }
+
+    fn observe(&mut self) -> Result<State> {
+        let sockets = self.sockets()?;
+        let mut state = State {
+            vips: vips::observe(&mut sockets.rtnl, sockets.dummy)?,
+            packets: packets::observe(&mut sockets.nft)?,
+            ..State::default()
+        };
+        for entry in sockets.ipvs.services()? {
+            let key = entry.service.key;
+            let Some(tuple) = Tuple::of(&key) else { continue };
+            let destinations = sockets.ipvs.destinations(&key)?;
+            let destinations =
+                destinations.iter().map(|found| (found.destination.socket(), found.destination));
+            let balanced = Balanced { service: entry.service, destinations: destinations.collect() };
+            state.services.insert(tuple, balanced);
+        }
+        Ok(state)
+    }
+
+    fn local_addresses(&mut self) -> Result<LocalAddresses> {
+        let sockets = self.sockets()?;
+        vips::local_addresses(&mut sockets.rtnl, sockets.dummy)
+    }
+
+    fn balance(&mut self, commands: &[Command]) -> Vec<Result<()>> {
+        match self.sockets() {
+            Ok(sockets) => sockets.ipvs.change_all(commands),
+            Err(error) => vec![Err(error); commands.len()],
+        }
+    }
+
+    fn vip(&mut self, step: &VipStep) -> Result<()> {
+        let sockets = self.sockets()?;
+        vips::step(&mut sockets.rtnl, sockets.dummy, step)
+    }
+
+    fn packets(&mut self, change: &PacketChange) -> Result<()> {
+        packets::change(&mut self.sockets()?.nft, change)
+    }
+
+    fn forget(&mut self, flows: &[StaleFlows]) -> Result<u64> {
+        flows::forget(&mut self.sockets()?.conntrack, flows)
+    }
+}

@@ -1,0 +1,310 @@
+//! From what is to what should be: the writes and their order, pure.
+//!
+//! What is added goes in by the order nft, IPVS, addresses; what is taken away goes by addresses, IPVS, nft. So packets
+//! come to an address only when all behind it stands, and the tuple, by which a later run knows a virtual service as
+//! ours, is there as long as the service is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use kernel::ipvs::Command;
+
+use super::program::Program;
+use super::state::{Balanced, Packets, Refusal, State, Tuple, Vip};
+use super::wanted::Touched;
+
+/// The IP protocol number of UDP, whose clients conntrack holds to a backend that is gone.
+const UDP: u8 = 17;
+
+/// Which parts of the states are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extent {
+    /// All of them.
+    Everything,
+    /// These; the rest is as it was left.
+    Only(Touched),
+}
+
+/// A change of our part of the nft table: one transaction.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PacketChange {
+    /// Chains, rules and sets, if they are not as they should be.
+    pub program: Option<Program>,
+    /// Tuples to add.
+    pub add_tuples: BTreeSet<Tuple>,
+    /// Tuples to remove.
+    pub remove_tuples: BTreeSet<Tuple>,
+    /// Refusals to add. One that is there with another answer is in `unrefuse` too, which comes first.
+    pub refuse: BTreeMap<Tuple, Refusal>,
+    /// Refusals to remove.
+    pub unrefuse: BTreeSet<Tuple>,
+    /// Backends to add to the hairpin set.
+    pub add_hairpin: BTreeSet<IpAddr>,
+    /// Backends to remove from it.
+    pub remove_hairpin: BTreeSet<IpAddr>,
+}
+
+impl PacketChange {
+    /// Number of writes.
+    pub fn writes(&self) -> usize {
+        usize::from(self.program.is_some())
+            + self.add_tuples.len()
+            + self.remove_tuples.len()
+            + self.refuse.len()
+            + self.unrefuse.len()
+            + self.add_hairpin.len()
+            + self.remove_hairpin.len()
+    }
+}
+
+/// A change of the dummy device or the `local` table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VipStep {
+    /// Gives the device the address; the kernel makes a route of its own with it.
+    AddAddress(IpAddr),
+    /// Takes it away.
+    DeleteAddress(IpAddr),
+    /// Writes our route of an address with this source. For IPv4 it takes the place of the kernel's.
+    SetRoute(IpAddr, IpAddr),
+    /// Deletes our route.
+    DeleteRoute(IpAddr),
+    /// Deletes the kernel's route.
+    DeleteKernelRoute(IpAddr),
+}
+
+impl VipStep {
+    /// The virtual address.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            VipStep::AddAddress(address)
+            | VipStep::DeleteAddress(address)
+            | VipStep::SetRoute(address, _)
+            | VipStep::DeleteRoute(address)
+            | VipStep::DeleteKernelRoute(address) => *address,
+        }
+    }
+}
+
+/// Tracked flows to a virtual service that none of its backends answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleFlows {
+    /// The virtual service.
+    pub tuple: Tuple,
+    /// The backends whose flows stay.
+    pub keep: BTreeSet<SocketAddr>,
+}
+
+/// What is to be written, in the order of the fields.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// nft: what is added.
+    pub announce: PacketChange,
+    /// IPVS: services added and changed, destinations added, changed and deleted.
+    pub balance: Vec<Command>,
+    /// Addresses and their routes.
+    pub vips: Vec<VipStep>,
+    /// IPVS: services deleted.
+    pub unbalance: Vec<Command>,
+    /// nft: what is removed.
+    pub withdraw: PacketChange,
+    /// UDP flows that would go on to backends that are gone.
+    pub flows: Vec<StaleFlows>,
+}
+
+impl Plan {
+    /// What makes `desired` of `observed`, as far as `extent` says and of what is ours.
+    ///
+    /// Ours is what is at an address that is or should be on the dummy device, and what an earlier run noted in the set of tuples. Of that,
+    /// what is no longer desired is deleted, unless `excluded` says that its address belongs to somebody else.
+    pub fn between(
+        observed: &State,
+        desired: &State,
+        extent: &Extent,
+        excluded: impl Fn(IpAddr) -> bool,
+    ) -> Self {
+        let mut plan = Plan::default();
+        let (tuples, addresses) = match extent {
+            Extent::Everything => {
+                (all_tuples(observed, desired), keys_of(&observed.vips, &desired.vips).collect())
+            }
+            Extent::Only(touched) => {
+                let addresses: BTreeSet<IpAddr> = touched.tuples.iter().map(|tuple| tuple.address).collect();
+                (touched.tuples.clone(), addresses)
+            }
+        };
+        for tuple in tuples {
+            match (observed.services.get(&tuple), desired.services.get(&tuple)) {
+                (Some(_), None) if excluded(tuple.address) => continue,
+                (old, new) => plan.service(tuple, old, new),
+            }
+            plan.packets(tuple, &observed.packets, &desired.packets);
+        }
+        for address in addresses {
+            match (observed.vips.get(&address), desired.vips.get(&address)) {
+                (Some(_), None) if excluded(address) => {}
+                (old, new) => plan.vip(address, old.copied().unwrap_or_default(), new.copied()),
+            }
+        }
+        plan.hairpin(&observed.packets, &desired.packets, extent);
+        if observed.packets.program != desired.packets.program {
+            plan.announce.program.clone_from(&desired.packets.program);
+        }
+        plan
+    }
+
+    /// Number of writes.
+    pub fn writes(&self) -> usize {
+        self.announce.writes()
+            + self.withdraw.writes()
+            + self.balance.len()
+            + self.vips.len()
+            + self.unbalance.len()
+    }
+
+    /// True if there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.writes() == 0 && self.flows.is_empty()
+    }
+
+    fn service(&mut self, tuple: Tuple, old: Option<&Balanced>, new: Option<&Balanced>) {
+        let key = tuple.key();
+        let Some(new) = new else {
+            if old.is_some() {
+                self.unbalance.push(Command::DeleteService(key));
+                self.forget(tuple, BTreeSet::new());
+            }
+            return;
+        };
+        match old {
+            None => self.balance.push(Command::AddService(new.service.clone())),
+            Some(old) if old.service != new.service => {
+                self.balance.push(Command::SetService(new.service.clone()));
+            }
+            Some(_) => {}
+        }
+        let before = old.map(|old| &old.destinations);
+        let known = |socket: &SocketAddr| before.and_then(|before| before.get(socket));
+        // New ones come before old ones go, so that there is always one that takes connections.
+        for (socket, destination) in &new.destinations {
+            match known(socket) {
+                None => self.balance.push(Command::AddDestination(key, *destination)),
+                Some(found) if found != destination => {
+                    self.balance.push(Command::SetDestination(key, *destination));
+                }
+                Some(_) => {}
+            }
+        }
+        let gone: Vec<SocketAddr> = before
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .filter(|socket| !new.destinations.contains_key(socket))
+            .copied()
+            .collect();
+        if old.is_none() || !gone.is_empty() {
+            self.forget(tuple, new.destinations.keys().copied().collect());
+        }
+        self.balance.extend(gone.into_iter().map(|socket| Command::DeleteDestination(key, socket)));
+    }
+
+    fn forget(&mut self, tuple: Tuple, keep: BTreeSet<SocketAddr>) {
+        if tuple.protocol == UDP {
+            self.flows.push(StaleFlows { tuple, keep });
+        }
+    }
+
+    fn packets(&mut self, tuple: Tuple, old: &Packets, new: &Packets) {
+        match (old.tuples.contains(&tuple), new.tuples.contains(&tuple)) {
+            (false, true) => _ = self.announce.add_tuples.insert(tuple),
+            (true, false) => _ = self.withdraw.remove_tuples.insert(tuple),
+            _ => {}
+        }
+        match (old.refused.get(&tuple), new.refused.get(&tuple)) {
+            (Some(_), None) => _ = self.withdraw.unrefuse.insert(tuple),
+            (old, Some(new)) if old != Some(new) => {
+                if old.is_some() {
+                    self.announce.unrefuse.insert(tuple);
+                }
+                self.announce.refuse.insert(tuple, *new);
+            }
+            _ => {}
+        }
+    }
+
+    fn hairpin(&mut self, old: &Packets, new: &Packets, extent: &Extent) {
+        let within = |address: &&IpAddr| match extent {
+            Extent::Everything => true,
+            Extent::Only(touched) => touched.hairpin.contains(*address),
+        };
+        self.announce.add_hairpin = new.hairpin.difference(&old.hairpin).filter(within).copied().collect();
+        self.withdraw.remove_hairpin = old.hairpin.difference(&new.hairpin).filter(within).copied().collect();
+    }
+
+    fn vip(&mut self, address: IpAddr, old: Vip, new: Option<Vip>) {
+        let Some(new) = new else {
+            if old.source.is_some() {
+                self.vips.push(VipStep::DeleteRoute(address));
+            }
+            if old.on_device {
+                self.vips.push(VipStep::DeleteAddress(address));
+            } else if old.kernel_route {
+                // Left behind by a kube-router that ended before it had deleted it.
+                self.vips.push(VipStep::DeleteKernelRoute(address));
+            }
+            return;
+        };
+        let mut kernel_route = old.kernel_route;
+        if !old.on_device {
+            self.vips.push(VipStep::AddAddress(address));
+            kernel_route = true;
+        }
+        match new.source {
+            Some(source) => self.route(address, old, source, kernel_route),
+            None => self.kernel_route(address, old, kernel_route),
+        }
+    }
+
+    /// Our route is to be the only one.
+    fn route(&mut self, address: IpAddr, old: Vip, source: IpAddr, kernel_route: bool) {
+        let replaces = address.is_ipv4() && old.source.is_none();
+        if kernel_route && address.is_ipv4() && !replaces {
+            // Else it is open which of the two the new one replaces.
+            self.vips.push(VipStep::DeleteKernelRoute(address));
+        }
+        if old.source != Some(source) {
+            self.vips.push(VipStep::SetRoute(address, source));
+        }
+        if kernel_route && address.is_ipv6() {
+            self.vips.push(VipStep::DeleteKernelRoute(address));
+        }
+    }
+
+    /// The node has no address that could be the source: the kernel's route is to be the only one.
+    fn kernel_route(&mut self, address: IpAddr, old: Vip, kernel_route: bool) {
+        if old.source.is_some() {
+            self.vips.push(VipStep::DeleteRoute(address));
+        }
+        if !kernel_route {
+            // The kernel makes it with the address only.
+            self.vips.extend([VipStep::DeleteAddress(address), VipStep::AddAddress(address)]);
+        }
+    }
+}
+
+fn keys_of<'a, K: Ord + Copy, V>(
+    a: &'a BTreeMap<K, V>,
+    b: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = K> + 'a {
+    let all: BTreeSet<K> = a.keys().chain(b.keys()).copied().collect();
+    all.into_iter()
+}
+
+/// The tuples of all virtual services that are ours.
+fn all_tuples(observed: &State, desired: &State) -> BTreeSet<Tuple> {
+    let on_device = |tuple: &&Tuple| {
+        let vip = observed.vips.get(&tuple.address);
+        vip.is_some_and(|vip| vip.on_device) || desired.vips.contains_key(&tuple.address)
+    };
+    let stale = observed.services.keys().filter(on_device);
+    let noted = observed.packets.tuples.iter().chain(observed.packets.refused.keys());
+    stale.chain(noted).chain(desired.services.keys()).copied().collect()
+}

@@ -1,0 +1,229 @@
+//! Our part of the nft table `inet routerd`: chains, rules and sets, pure.
+//!
+//! ```text
+//!  prerouting (mangle)   in services-tuples?            -> mark 0x4000
+//!  output (mangle)       in services-refused?           -> reject or drop; in services-tuples? -> mark 0x4000
+//!  input (before filter) in services-refused?           -> reject or drop
+//!  postrouting (srcnat)  mark 0x4000?                   -> services-masquerade:
+//!      a backend to itself                              -> source becomes the node's address
+//!      from or to a pod of this node                    -> source stays (that is what policies judge)
+//!      else                                             -> source becomes the node's address, so that replies come back here
+//! ```
+//!
+//! nf_tables cannot ask whether IPVS has rewritten a packet, but the mark that the tuple got on arrival is still there
+//! when the packet leaves with the backend as its destination.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use kernel::nft::{
+    Chain, ChainType, DataType, Element, Field, Hook, NatFlags, Reject, Rule, Set, Table, Transaction,
+    Unreachable, Verdict, priority,
+};
+use prefix::Family;
+
+use super::desired::NodeFacts;
+use super::plan::PacketChange;
+use super::state::{Refusal, Tuple};
+use crate::ruleset::table;
+
+/// The mark that asks for masquerading, and its mask.
+const MARK: u32 = 0x4000;
+const PREROUTING: &str = "services-prerouting";
+const INPUT: &str = "services-input";
+const OUTPUT: &str = "services-output";
+const POSTROUTING: &str = "services-postrouting";
+const MASQUERADE: &str = "services-masquerade";
+const REJECT: &str = "services-reject";
+/// What begins so is ours.
+pub const PREFIX: &str = "services-";
+/// Chains with their rules, and the definitions of sets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    /// The chains, by name.
+    pub chains: BTreeMap<String, (Chain, Vec<Rule>)>,
+    /// The sets, by name.
+    pub sets: BTreeMap<String, Set>,
+}
+
+/// The tuples of all our virtual services of `family`. The policy plane looks them up too and makes the set by the same
+/// definition if it comes first.
+pub fn tuple_set(family: Family) -> Set {
+    let name = match family {
+        Family::V4 => "services-tuples",
+        Family::V6 => "services-tuples6",
+    };
+    Set::new(table().set(name), [DataType::address(family), DataType::Protocol, DataType::Port])
+}
+
+/// What becomes of packets to virtual services of `family` without backends.
+pub fn refused_map(family: Family) -> Set {
+    let name = match family {
+        Family::V4 => "services-refused",
+        Family::V6 => "services-refused6",
+    };
+    let key = [DataType::address(family), DataType::Protocol, DataType::Port];
+    Set::new(table().set(name), key).verdicts()
+}
+
+/// Pairs of a local backend with itself.
+pub fn hairpin_set(family: Family) -> Set {
+    let name = match family {
+        Family::V4 => "services-hairpin",
+        Family::V6 => "services-hairpin6",
+    };
+    Set::new(table().set(name), [DataType::address(family), DataType::address(family)])
+}
+
+fn tuple_fields(family: Family) -> [Field; 3] {
+    [Field::destination(family), Field::L4Proto, Field::DestinationPort]
+}
+
+impl Program {
+    /// The program of a node.
+    pub fn new(node: &NodeFacts, masquerade_all: bool) -> Self {
+        let mut program = Self { chains: BTreeMap::new(), sets: BTreeMap::new() };
+        for family in Family::BOTH {
+            for set in [tuple_set(family), refused_map(family), hairpin_set(family)] {
+                program.sets.insert(set.name.name.clone(), set);
+            }
+        }
+        let mark = Family::BOTH.map(mark_rule);
+        let refuse = Family::BOTH.map(refuse_rule);
+        let base = |name, kind, hook, priority| Chain::base(table().chain(name), kind, hook, priority);
+        program.chain(base(PREROUTING, ChainType::Filter, Hook::Prerouting, priority::MANGLE), mark.to_vec());
+        program.chain(
+            base(OUTPUT, ChainType::Filter, Hook::Output, priority::MANGLE),
+            refuse.iter().chain(&mark).cloned().collect(),
+        );
+        // Before policies judge: that nobody answers is so for everyone.
+        program.chain(base(INPUT, ChainType::Filter, Hook::Input, priority::FILTER - 10), refuse.to_vec());
+        program.chain(
+            base(POSTROUTING, ChainType::Nat, Hook::Postrouting, priority::SRCNAT),
+            vec![Rule::new().masked(Field::Mark, MARK, MARK).goto(MASQUERADE)],
+        );
+        program.chain(Chain::new(table().chain(MASQUERADE)), masquerade_rules(node, masquerade_all));
+        program.chain(Chain::new(table().chain(REJECT)), reject_rules());
+        program
+    }
+
+    fn chain(&mut self, chain: Chain, rules: Vec<Rule>) {
+        self.chains.insert(chain.name.name.clone(), (chain, rules));
+    }
+}
+
+fn mark_rule(family: Family) -> Rule {
+    Rule::new().in_set(&tuple_fields(family), tuple_set(family).name.name).set_mark(MARK, MARK)
+}
+
+fn refuse_rule(family: Family) -> Rule {
+    Rule::new().verdict_map(&tuple_fields(family), refused_map(family).name.name)
+}
+
+fn reject_rules() -> Vec<Rule> {
+    vec![Rule::new().reject(Reject::TcpReset), Rule::new().reject(Reject::Unreachable(Unreachable::Port))]
+}
+
+fn masquerade_rules(node: &NodeFacts, masquerade_all: bool) -> Vec<Rule> {
+    // The mark has done its work; on the outer packet of a tunnel it would do it again.
+    let mut rules = vec![Rule::new().set_mark(0, MARK)];
+    for family in Family::BOTH {
+        let pair = [Field::source(family), Field::destination(family)];
+        let rule = Rule::new().in_set(&pair, hairpin_set(family).name.name);
+        rules.push(rewrite(rule, node, family));
+    }
+    if !masquerade_all {
+        for prefix in &node.pod_cidrs {
+            rules.push(Rule::new().source(prefix).return_());
+            rules.push(Rule::new().destination(prefix).return_());
+        }
+    }
+    rules.extend(Family::BOTH.map(|family| rewrite(Rule::new().family(family), node, family)));
+    rules
+}
+
+/// The node's own address as the source and not the one of the device the packet leaves by: a tunnel has none.
+fn rewrite(rule: Rule, node: &NodeFacts, family: Family) -> Rule {
+    match node.address(family) {
+        Some(address) => rule.snat(address, None, NatFlags::FULLY_RANDOM),
+        None => rule.masquerade(NatFlags::FULLY_RANDOM),
+    }
+}
+
+fn key(tuple: &Tuple) -> (IpAddr, u8, u16) {
+    (tuple.address, tuple.protocol, tuple.port)
+}
+
+fn refusal(tuple: &Tuple, refusal: Refusal) -> Element {
+    Element::new(key(tuple)).verdict(match refusal {
+        Refusal::Reject => Verdict::Goto(REJECT.to_owned()),
+        Refusal::Drop => Verdict::Drop,
+    })
+}
+
+/// The refusal that a verdict of the map stands for.
+pub fn refusal_of(verdict: &Verdict) -> Option<Refusal> {
+    match verdict {
+        Verdict::Drop => Some(Refusal::Drop),
+        Verdict::Goto(chain) if chain == REJECT => Some(Refusal::Reject),
+        _ => None,
+    }
+}
+
+/// The transaction of a change. `present` are the chains of ours that are there.
+pub fn transaction(change: &PacketChange, present: &[Chain]) -> Transaction {
+    let mut out = Transaction::new();
+    if change.writes() == 0 {
+        return out;
+    }
+    let name = table();
+    out.add_table(Table::new(name.family, name.name));
+    if let Some(program) = &change.program {
+        lay(&mut out, program, present);
+    }
+    for family in Family::BOTH {
+        let of_family = |address: IpAddr| Family::of(address) == family;
+        let tuples = |tuples: &std::collections::BTreeSet<Tuple>| -> Vec<Element> {
+            tuples
+                .iter()
+                .filter(|tuple| of_family(tuple.address))
+                .map(|tuple| Element::new(key(tuple)))
+                .collect()
+        };
+        let pairs = |addresses: &std::collections::BTreeSet<IpAddr>| -> Vec<Element> {
+            addresses.iter().filter(|ip| of_family(**ip)).map(|ip| Element::new((*ip, *ip))).collect()
+        };
+        let refused = change.refuse.iter().filter(|(tuple, _)| of_family(tuple.address));
+        let refused = refused.map(|(tuple, how)| refusal(tuple, *how)).collect();
+        out.delete_elements(&refused_map(family), tuples(&change.unrefuse))
+            .add_elements(&refused_map(family), refused)
+            .delete_elements(&tuple_set(family), tuples(&change.remove_tuples))
+            .add_elements(&tuple_set(family), tuples(&change.add_tuples))
+            .delete_elements(&hairpin_set(family), pairs(&change.remove_hairpin))
+            .add_elements(&hairpin_set(family), pairs(&change.add_hairpin));
+    }
+    out
+}
+
+/// Puts the program in the place of what is there; the elements of sets stay.
+fn lay(out: &mut Transaction, program: &Program, present: &[Chain]) {
+    for chain in present {
+        out.flush_chain(chain.name.clone());
+    }
+    let stays =
+        |chain: &Chain| program.chains.get(&chain.name.name).is_some_and(|(wanted, _)| wanted == chain);
+    for chain in present.iter().filter(|chain| !stays(chain)) {
+        out.delete_chain(chain.name.clone());
+    }
+    for set in program.sets.values() {
+        out.add_set(set.clone());
+    }
+    for (chain, _) in program.chains.values() {
+        out.add_chain(chain.clone());
+    }
+    for (chain, rules) in program.chains.values() {
+        for rule in rules {
+            out.add_rule(&chain.name, rule.clone());
+        }
+    }
+}

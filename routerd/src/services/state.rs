@@ -1,0 +1,107 @@
+//! The state of the kernel that the plane keeps, as it is and as it should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use kernel::ipvs::{Destination, Service, ServiceKey};
+
+use super::program::Program;
+
+/// What a virtual service is reached by. They sort by address first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tuple {
+    /// The virtual address.
+    pub address: IpAddr,
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// The virtual port.
+    pub port: u16,
+}
+
+impl Tuple {
+    /// The tuple of an IPVS service; none of one that is found by mark.
+    pub fn of(key: &ServiceKey) -> Option<Self> {
+        match *key {
+            ServiceKey::Address { protocol, address, port } => Some(Self { address, protocol, port }),
+            ServiceKey::Mark { .. } => None,
+        }
+    }
+
+    /// The same as IPVS knows it.
+    pub fn key(&self) -> ServiceKey {
+        ServiceKey::Address { protocol: self.protocol, address: self.address, port: self.port }
+    }
+
+    /// Address and port.
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    /// The first and the last tuple that `address` can have.
+    pub(super) fn bounds(address: IpAddr) -> (Self, Self) {
+        let first = Self { address, protocol: 0, port: 0 };
+        (first, Self { address, protocol: u8::MAX, port: u16::MAX })
+    }
+}
+
+impl fmt::Display for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key().fmt(f)
+    }
+}
+
+/// What becomes of a packet to a virtual service without backends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// It is answered, so that the client need not wait.
+    #[default]
+    Reject,
+    /// It is thrown away.
+    Drop,
+}
+
+/// An IPVS service with its destinations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balanced {
+    /// The service.
+    pub service: Service,
+    /// By address and port.
+    pub destinations: BTreeMap<SocketAddr, Destination>,
+}
+
+/// A virtual address on the dummy device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Vip {
+    /// The device has the address.
+    pub on_device: bool,
+    /// The source in our route of it in the `local` table, if there is one.
+    pub source: Option<IpAddr>,
+    /// The kernel's own route of it is there. It makes the virtual address itself the source of what this node sends to
+    /// it, and replies to that never come back from another node.
+    pub kernel_route: bool,
+}
+
+/// Our part of the nft table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Packets {
+    /// Chains, rules and definitions of sets; `None` if they are not there as a whole.
+    pub program: Option<Program>,
+    /// The tuples of all our virtual services.
+    pub tuples: BTreeSet<Tuple>,
+    /// Those without backends.
+    pub refused: BTreeMap<Tuple, Refusal>,
+    /// Backends of this node: what goes from one of them to itself needs another source.
+    pub hairpin: BTreeSet<IpAddr>,
+}
+
+/// All of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    /// IPVS services that are found by a tuple, as observed also those of others.
+    pub services: BTreeMap<Tuple, Balanced>,
+    /// Addresses of the dummy device.
+    pub vips: BTreeMap<IpAddr, Vip>,
+    /// The nft part.
+    pub packets: Packets,
+}

@@ -1,0 +1,50 @@
+//! What the plane counts and how its problems are told.
+
+use std::collections::BTreeMap;
+
+use super::NAME;
+use super::desired::Wish;
+use super::wanted::Wanted;
+use crate::cluster::objects::ObjectName;
+use crate::runner::Problem;
+
+/// How many objects the plane holds, by kind.
+pub(super) fn counts(wanted: &Wanted) -> BTreeMap<&'static str, u64> {
+    let state = wanted.state();
+    let destinations: usize = state.services.values().map(|service| service.destinations.len()).sum();
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    BTreeMap::from([
+        ("services", count(wanted.services())),
+        ("virtual services", count(state.services.len())),
+        ("backends", count(destinations)),
+        ("virtual addresses", count(state.vips.len())),
+        ("without backends", count(state.packets.refused.len())),
+    ])
+}
+
+/// The item that problems of a Service are told under.
+pub(super) fn item(name: &ObjectName) -> String {
+    format!("Service {name}")
+}
+
+/// A problem of the plane as a whole.
+pub(super) fn of_plane(message: impl Into<String>, retry: bool) -> Problem {
+    Problem { item: NAME.to_owned(), message: message.into(), retry }
+}
+
+/// A problem of what all Services share that does not stop the plane.
+pub(super) fn of_part(message: impl Into<String>, retry: bool) -> Problem {
+    Problem { item: format!("{NAME} on this node"), message: message.into(), retry }
+}
+
+/// What is wrong with the object of a Service; trying again does not help.
+pub(super) fn of_object(name: &ObjectName, wish: &Wish, wanted: &Wanted) -> Vec<Problem> {
+    let problem = |message| Problem { item: item(name), message, retry: false };
+    let lost = wanted.lost(name).map(|(tuple, owner)| {
+        problem(format!(
+            "{tuple} is not programmed: Service {owner} has the same address and port and comes first by name; \
+             give one of them another"
+        ))
+    });
+    wish.problems.iter().cloned().map(problem).chain(lost).collect()
+}

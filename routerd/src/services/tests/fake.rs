@@ -1,0 +1,153 @@
+//! A kernel in memory that refuses what the real one refuses (traced on kernel 6.12 and read in its source).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use kernel::KernelError;
+use kernel::ipvs::{Command, Destination};
+use nix::errno::Errno;
+
+use super::super::Settings;
+use super::super::apply::{Hindrance, Kernel};
+use super::super::effect::{apply_packets, apply_step};
+use super::super::plan::{PacketChange, StaleFlows, VipStep};
+use super::super::state::{Balanced, State, Tuple};
+use super::super::wanted::LocalAddresses;
+
+#[derive(Debug, Default)]
+pub(super) struct Fake {
+    pub(super) state: State,
+    pub(super) local: LocalAddresses,
+    /// UDP flows: to which virtual service, answered by which backend.
+    pub(super) flows: Vec<(Tuple, SocketAddr)>,
+    /// Schedulers the kernel lacks.
+    pub(super) missing_scheduler: Option<&'static str>,
+    pub(super) without_ipvs: bool,
+    /// Reads of everything.
+    pub(super) observed: usize,
+    /// The first write that was refused though the plan should have known better.
+    pub(super) refused: Option<String>,
+}
+
+impl Fake {
+    fn refuse(&mut self, what: String, errno: Errno) -> KernelError {
+        let error = KernelError::new(what, errno);
+        self.refused.get_or_insert_with(|| error.to_string());
+        error
+    }
+
+    fn command(&mut self, command: &Command) -> Result<(), KernelError> {
+        let what = command.to_string();
+        let Some(tuple) = command.service().and_then(|key| Tuple::of(&key)) else { return Ok(()) };
+        if let Command::AddService(service) | Command::SetService(service) = command
+            && self.missing_scheduler.is_some_and(|missing| missing == service.scheduler)
+        {
+            return Err(KernelError::new(what, Errno::ENOENT));
+        }
+        let there = self.state.services.contains_key(&tuple);
+        match (command, there) {
+            (Command::AddService(_), true) => return Err(self.refuse(what, Errno::EEXIST)),
+            (Command::AddService(service), false) => {
+                let balanced = Balanced { service: service.clone(), destinations: BTreeMap::new() };
+                self.state.services.insert(tuple, balanced);
+            }
+            (_, false) => return Err(self.refuse(what, Errno::ESRCH)),
+            (Command::DeleteService(_), true) => _ = self.state.services.remove(&tuple),
+            (Command::SetService(service), true) => {
+                self.state.services.get_mut(&tuple).unwrap().service = service.clone();
+            }
+            _ => {
+                let destinations = &mut self.state.services.get_mut(&tuple).unwrap().destinations;
+                if let Err(errno) = destination(command, destinations) {
+                    return Err(self.refuse(what, errno));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn destination(command: &Command, destinations: &mut BTreeMap<SocketAddr, Destination>) -> Result<(), Errno> {
+    match command {
+        Command::AddDestination(_, new) => match destinations.insert(new.socket(), *new) {
+            Some(_) => Err(Errno::EEXIST),
+            None => Ok(()),
+        },
+        Command::SetDestination(_, new) => match destinations.insert(new.socket(), *new) {
+            Some(_) => Ok(()),
+            None => Err(Errno::ENOENT),
+        },
+        Command::DeleteDestination(_, socket) => destinations.remove(socket).map(drop).ok_or(Errno::ENOENT),
+        _ => Ok(()),
+    }
+}
+
+impl Kernel for Fake {
+    fn prepare(&mut self, _: &Settings) -> Result<(u64, Vec<Hindrance>), KernelError> {
+        if self.without_ipvs {
+            return Err(KernelError::new("use IPVS", Errno::ENOENT).with_detail("modprobe ip_vs"));
+        }
+        Ok((0, Vec::new()))
+    }
+
+    fn observe(&mut self) -> Result<State, KernelError> {
+        self.observed += 1;
+        Ok(self.state.clone())
+    }
+
+    fn local_addresses(&mut self) -> Result<LocalAddresses, KernelError> {
+        Ok(self.local.clone())
+    }
+
+    fn balance(&mut self, commands: &[Command]) -> Vec<Result<(), KernelError>> {
+        commands.iter().map(|command| self.command(command)).collect()
+    }
+
+    fn vip(&mut self, step: &VipStep) -> Result<(), KernelError> {
+        let vip = self.state.vips.get(&step.address()).copied().unwrap_or_default();
+        let errno = match step {
+            VipStep::AddAddress(_) if vip.on_device => Some(Errno::EEXIST),
+            VipStep::DeleteAddress(_) if !vip.on_device => Some(Errno::EADDRNOTAVAIL),
+            VipStep::DeleteRoute(_) if vip.source.is_none() => Some(Errno::ESRCH),
+            VipStep::DeleteKernelRoute(_) if !vip.kernel_route => Some(Errno::ESRCH),
+            // The kernel takes a source only if it is an address of this node.
+            VipStep::SetRoute(_, source) if *source == IpAddr::from([0; 4]) => Some(Errno::EINVAL),
+            _ => None,
+        };
+        if let Some(errno) = errno {
+            return Err(self.refuse(format!("{step:?}"), errno));
+        }
+        apply_step(*step, &mut self.state.vips);
+        Ok(())
+    }
+
+    fn packets(&mut self, change: &PacketChange) -> Result<(), KernelError> {
+        let packets = &self.state.packets;
+        let missing_tuple = change.remove_tuples.iter().find(|tuple| !packets.tuples.contains(tuple));
+        let missing_refusal = change.unrefuse.iter().find(|tuple| !packets.refused.contains_key(tuple));
+        let missing_pair = change.remove_hairpin.iter().find(|address| !packets.hairpin.contains(address));
+        if missing_tuple.is_some() || missing_refusal.is_some() || missing_pair.is_some() {
+            return Err(self.refuse(format!("{change:?}"), Errno::ENOENT));
+        }
+        let other_verdict = change.refuse.iter().find(|(tuple, refusal)| {
+            let found = packets.refused.get(tuple).filter(|_| !change.unrefuse.contains(tuple));
+            found.is_some_and(|found| found != *refusal)
+        });
+        if other_verdict.is_some() {
+            return Err(self.refuse(format!("{change:?}"), Errno::EEXIST));
+        }
+        if change.program.is_none() && packets.program.is_none() {
+            return Err(self.refuse("elements without sets".into(), Errno::ENOENT));
+        }
+        apply_packets(change, &mut self.state.packets);
+        Ok(())
+    }
+
+    fn forget(&mut self, flows: &[StaleFlows]) -> Result<u64, KernelError> {
+        let before = self.flows.len();
+        self.flows.retain(|(tuple, backend)| {
+            !flows.iter().any(|stale| stale.tuple == *tuple && !stale.keep.contains(backend))
+        });
+        Ok(u64::try_from(before - self.flows.len()).unwrap())
+    }
+}

@@ -1,0 +1,209 @@
+//! What all Services together want, kept up to date Service by Service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use kernel::ipvs;
+use prefix::Family;
+
+use super::desired::{At, NodeFacts, VirtualService, Wish};
+use super::program::Program;
+use super::state::{Balanced, Refusal, State, Tuple, Vip};
+use crate::cluster::objects::ObjectName;
+
+/// What a Service wants of one tuple.
+#[derive(Debug, Clone, PartialEq)]
+struct Claim {
+    on_device: bool,
+    balanced: Balanced,
+    refusal: Refusal,
+    /// Backends of this node.
+    local: BTreeSet<IpAddr>,
+}
+
+/// The parts of the state that a change has touched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Virtual services, and with them their addresses.
+    pub tuples: BTreeSet<Tuple>,
+    /// Backends of this node.
+    pub hairpin: BTreeSet<IpAddr>,
+}
+
+/// The addresses that the node's devices have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocalAddresses {
+    /// Of all devices but the dummy device.
+    pub all: BTreeSet<IpAddr>,
+    /// Those that node ports are reached at with `--nodeport-bindon-all-ip`.
+    pub for_node_ports: BTreeSet<IpAddr>,
+}
+
+/// The desired state of all Services.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    node: NodeFacts,
+    local_addresses: LocalAddresses,
+    /// Who wants a tuple. If several do, the first by name gets it: every node decides so, and a restart does not change it.
+    claims: BTreeMap<Tuple, BTreeMap<ObjectName, Claim>>,
+    tuples_of: BTreeMap<ObjectName, BTreeSet<Tuple>>,
+    /// How many virtual services a local backend serves.
+    hairpin_users: BTreeMap<IpAddr, usize>,
+    state: State,
+}
+
+impl Wanted {
+    /// Nothing wanted yet, on a node that is so.
+    pub fn new(node: NodeFacts, local_addresses: LocalAddresses, masquerade_all: bool) -> Self {
+        let mut wanted = Self { node, local_addresses, ..Self::default() };
+        wanted.state.packets.program = Some(Program::new(&wanted.node, masquerade_all));
+        wanted
+    }
+
+    /// The desired state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The Service that gets a tuple.
+    pub fn owner(&self, tuple: &Tuple) -> Option<&ObjectName> {
+        self.claims.get(tuple)?.keys().next()
+    }
+
+    /// Number of Services that want something.
+    pub fn services(&self) -> usize {
+        self.tuples_of.len()
+    }
+
+    /// The tuples that `name` wants but another Service gets.
+    pub fn lost<'a>(&'a self, name: &'a ObjectName) -> impl Iterator<Item = (&'a Tuple, &'a ObjectName)> {
+        self.tuples_of
+            .get(name)
+            .into_iter()
+            .flatten()
+            .filter_map(|tuple| Some((tuple, self.owner(tuple)?)))
+            .filter(move |(_, owner)| *owner != name)
+    }
+
+    /// Replaces what a Service wants; what of the state that touches.
+    pub fn set(&mut self, name: &ObjectName, wish: Option<&Wish>) -> Touched {
+        let mut new = BTreeMap::new();
+        for virtual_service in wish.into_iter().flat_map(|wish| &wish.virtuals) {
+            for (tuple, claim) in self.claims_of(virtual_service) {
+                // A Service cannot be in conflict with itself but by a load balancer address that is a cluster IP too.
+                new.entry(tuple).or_insert(claim);
+            }
+        }
+        let mut touched = Touched::default();
+        let old = self.tuples_of.remove(name).unwrap_or_default();
+        for tuple in old.difference(&new.keys().copied().collect()) {
+            self.put(*tuple, name, None, &mut touched);
+        }
+        if !new.is_empty() {
+            self.tuples_of.insert(name.clone(), new.keys().copied().collect());
+        }
+        for (tuple, claim) in new {
+            self.put(tuple, name, Some(claim), &mut touched);
+        }
+        touched
+    }
+
+    fn claims_of(&self, wanted: &VirtualService) -> Vec<(Tuple, Claim)> {
+        let (on_device, addresses) = match wanted.at {
+            // An address that another device has must not be given to the dummy device: its route would go with ours.
+            At::Virtual(address) => (!self.local_addresses.all.contains(&address), vec![address]),
+            At::Node(address) => (false, vec![address]),
+            At::EveryAddress(family) => (false, self.addresses_of(family)),
+        };
+        let tuple = |address| Tuple { address, protocol: wanted.protocol.number(), port: wanted.port };
+        addresses
+            .into_iter()
+            .map(tuple)
+            .map(|tuple| (tuple, Claim { on_device, ..claim(tuple, wanted) }))
+            .collect()
+    }
+
+    fn addresses_of(&self, family: Family) -> Vec<IpAddr> {
+        let addresses = self.local_addresses.for_node_ports.iter().copied();
+        addresses.filter(|address| Family::of(*address) == family).collect()
+    }
+
+    fn put(&mut self, tuple: Tuple, name: &ObjectName, claim: Option<Claim>, touched: &mut Touched) {
+        let before = self.claims.get(&tuple).and_then(|claims| claims.first_key_value());
+        let before = before.map(|(_, claim)| claim.clone());
+        let claims = self.claims.entry(tuple).or_default();
+        match claim {
+            Some(claim) => claims.insert(name.clone(), claim),
+            None => claims.remove(name),
+        };
+        let after = claims.first_key_value().map(|(_, claim)| claim.clone());
+        if claims.is_empty() {
+            self.claims.remove(&tuple);
+        }
+        if before == after {
+            return;
+        }
+        touched.tuples.insert(tuple);
+        self.count_hairpin(before.as_ref(), after.as_ref(), touched);
+        self.renew(tuple, after);
+    }
+
+    /// Writes what the winner of a tuple wants into the state.
+    fn renew(&mut self, tuple: Tuple, winner: Option<Claim>) {
+        let state = &mut self.state;
+        state.services.remove(&tuple);
+        state.packets.tuples.remove(&tuple);
+        state.packets.refused.remove(&tuple);
+        if let Some(claim) = winner {
+            if claim.balanced.destinations.is_empty() {
+                state.packets.refused.insert(tuple, claim.refusal);
+            }
+            state.packets.tuples.insert(tuple);
+            state.services.insert(tuple, claim.balanced);
+        }
+        let (first, last) = Tuple::bounds(tuple.address);
+        let claims = self.claims.range(first..=last).filter_map(|(_, claims)| claims.values().next());
+        if claims.into_iter().any(|claim| claim.on_device) {
+            let source = self.node.address(Family::of(tuple.address));
+            let vip = Vip { on_device: true, source, kernel_route: source.is_none() };
+            self.state.vips.insert(tuple.address, vip);
+        } else {
+            self.state.vips.remove(&tuple.address);
+        }
+    }
+
+    fn count_hairpin(&mut self, before: Option<&Claim>, after: Option<&Claim>, touched: &mut Touched) {
+        for address in after.into_iter().flat_map(|claim| &claim.local) {
+            *self.hairpin_users.entry(*address).or_insert(0) += 1;
+            if self.state.packets.hairpin.insert(*address) {
+                touched.hairpin.insert(*address);
+            }
+        }
+        for address in before.into_iter().flat_map(|claim| &claim.local) {
+            let Some(users) = self.hairpin_users.get_mut(address) else { continue };
+            *users -= 1;
+            if *users == 0 {
+                self.hairpin_users.remove(address);
+                self.state.packets.hairpin.remove(address);
+                touched.hairpin.insert(*address);
+            }
+        }
+    }
+}
+
+fn claim(tuple: Tuple, wanted: &VirtualService) -> Claim {
+    let mut service = ipvs::Service::new(tuple.key(), wanted.scheduling.scheduler);
+    service.flags = wanted.scheduling.flags;
+    service.persistence_seconds = wanted.scheduling.affinity_seconds;
+    let destination = |socket: &SocketAddr, weight| {
+        (*socket, ipvs::Destination::masquerade(socket.ip(), socket.port(), weight))
+    };
+    let backends = &wanted.backends.by_socket;
+    let destinations = backends.iter().map(|(socket, backend)| destination(socket, backend.weight)).collect();
+    Claim {
+        on_device: false,
+        balanced: Balanced { service, destinations },
+        refusal: wanted.backends.refusal,
+        local: backends.iter().filter(|(_, backend)| backend.local).map(|(socket, _)| socket.ip()).collect(),
+    }
+}
