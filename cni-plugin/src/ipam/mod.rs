@@ -15,7 +15,7 @@ pub use store::{Store, StoreError};
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
@@ -123,16 +123,12 @@ impl Ipam for HostLocal {
     }
 }
 
-/// Leases could be written to `folder`. Takes no lock, so that STATUS never waits for an ADD.
+/// Leases could be written to `folder`, which is made if it is not there: nothing else tells for sure that it can be.
+/// Takes no lock, so that STATUS never waits for an ADD.
 fn writable(folder: &Path) -> Result<(), CniError> {
-    let existing =
-        folder.ancestors().find(|path| path.exists()).map_or_else(|| PathBuf::from("/"), Into::into);
     let refused = |reason: String| {
         CniError::new(Code::NOT_READY, format!("leases cannot be written to {}: {reason}", folder.display()))
     };
-    if !existing.is_dir() {
-        return Err(refused(format!("{} is not a folder", existing.display())));
-    }
-    access(&existing, AccessFlags::W_OK | AccessFlags::X_OK)
-        .map_err(|errno| refused(format!("{}: {}", existing.display(), errno.desc())))
+    std::fs::create_dir_all(folder).map_err(|error| refused(error.to_string()))?;
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| refused(errno.desc().to_owned()))
 }

@@ -51,7 +51,9 @@ impl Wiring for Notes {
         });
         let interface = Interface { name: request.env.ifname.clone(), ..Interface::default() };
         let mut ips = addresses.ips.clone();
-        ips.iter_mut().for_each(|ip| ip.interface = Some(0));
+        for ip in &mut ips {
+            ip.interface = Some(0);
+        }
         let result = AddResult { interfaces: vec![interface], ips, ..AddResult::default() };
         Ok(Wired { result, host_interface: "veth1".into(), mac: Mac([2, 0, 0, 0, 0, 1]) })
     }
