@@ -21,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Three nodes show the main job, each line with a measured value.
     Demo(Demo),
+    /// Every proof there is, with a summary and `N passed, N failed` at the end.
+    Verify(Verify),
     /// Boot the nodes with routerd on them and leave them running.
     Up(Nodes),
     /// End what `up` or `demo --keep` left running.
@@ -54,6 +56,12 @@ pub enum Command {
         /// A folder with routerd, routerd-cni and routerd-init built before, instead of building them.
         #[arg(long, value_name = "DIR")]
         binaries: Option<PathBuf>,
+    },
+    /// Run test programs' ignored tests in a guest.
+    #[command(hide = true)]
+    InGuest {
+        /// The test programs.
+        programs: Vec<PathBuf>,
     },
     /// Programs for the inside of pods.
     #[command(subcommand, hide = true)]
@@ -98,6 +106,23 @@ pub struct Demo {
     /// Leave everything running at the end.
     #[arg(long)]
     pub keep: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Run these steps only.
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave these steps out.
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Name the steps and what they prove.
+    #[arg(long)]
+    pub list: bool,
+    /// A folder with routerd, routerd-cni and routerd-init built before, instead of building them.
+    #[arg(long, value_name = "DIR")]
+    pub binaries: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -50,7 +50,9 @@ impl Programs {
 
     /// Runs the installer on a node.
     pub fn install(&self, node: &Node) -> Result<String> {
-        node.run(Cmd::new(self.path("routerd-init")))
+        node.run(
+            Cmd::new(self.path("routerd-init")).arg("--local-bin-path").arg(self.folder.to_string_lossy()),
+        )
     }
 }
 

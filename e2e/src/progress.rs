@@ -47,6 +47,16 @@ impl Step {
         }
     }
 
+    /// Shows that it goes on, and its last word.
+    pub fn tick(&mut self, last: &str) {
+        if !self.terminal || self.shown.unwrap_or(self.begin).elapsed() < Duration::from_millis(300) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        print!("\r  {} {} s  {last}\x1b[K", self.text, self.begin.elapsed().as_secs());
+        let _shown = std::io::stdout().flush();
+    }
+
     /// Ends the step with what came of it.
     pub fn finish(self, result: &str) {
         let start = if self.terminal { "\r" } else { "" };

@@ -36,18 +36,20 @@ fn ask_pod(world: &World, name: &str, options: &str) -> Result<Shown> {
 /// A ClusterIP and a NodePort over three pods.
 pub(super) fn service(world: &World, report: &mut Report) {
     let address = SocketAddr::new(world.web.address, world.web.port);
-    let from_pod = |options: &str| world.ask("client", &address.to_string(), options);
+    let from_pod = |count: u32, options: &str| {
+        world.ask("client", &address.to_string(), &format!("--timeout 300 --count {count} {options}"))
+    };
     report.check("a ClusterIP over three pods by IPVS (TCP)", || {
-        needs_ipvs(world, || spread(|| from_pod("--count 30")))
+        needs_ipvs(world, || spread(|count| from_pod(count, "")))
     });
     report.check("a ClusterIP over three pods by IPVS (UDP)", || {
-        needs_ipvs(world, || spread(|| from_pod("--count 30 --udp")))
+        needs_ipvs(world, || spread(|count| from_pod(count, "--udp")))
     });
     report.check("a NodePort from outside the cluster", || {
         needs_ipvs(world, || {
             let outside =
                 SocketAddr::new(world.lab.node(2)?.address, world.web.node_port.unwrap_or_default());
-            spread(|| Ok(tool::ask_here(outside, 30)))
+            spread(|count| Ok(tool::ask_here(outside, count)))
         })
     });
 }
@@ -60,9 +62,10 @@ fn needs_ipvs(world: &World, check: impl FnOnce() -> Result<Shown>) -> Result<Sh
 }
 
 /// Waits for the first answer, then wants all of a round and every backend in it.
-fn spread(mut ask: impl FnMut() -> Result<Vec<(u64, String)>>) -> Result<Shown> {
+fn spread(mut ask: impl FnMut(u32) -> Result<Vec<(u64, String)>>) -> Result<Shown> {
+    wait_for("a first answer", Duration::from_secs(5), || Ok((ask(1)?.len() == 1).then_some(())))?;
     let answers = wait_for("answers of all three pods", Duration::from_secs(5), || {
-        let answers = ask()?;
+        let answers = ask(30)?;
         if answers.len() == 30 && count(&answers).len() == 3 {
             return Ok(Some(answers));
         }

@@ -9,6 +9,7 @@ use crate::cli::Nodes;
 use crate::guest::NodeKind;
 
 pub mod binaries;
+pub mod deny;
 pub mod go;
 pub mod kernel;
 pub mod packages;

@@ -83,7 +83,7 @@ pub fn ask_here(server: std::net::SocketAddr, count: u32) -> Vec<(u64, String)> 
     let mut answers = Vec::new();
     for _ in 0..count {
         let begin = std::time::Instant::now();
-        if let Ok(answer) = ask::by_tcp(server, Duration::from_secs(1)) {
+        if let Ok(answer) = ask::by_tcp(server, Duration::from_millis(300)) {
             let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
             answers.push((micros, answer.trim().to_owned()));
         }

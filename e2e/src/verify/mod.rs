@@ -1,0 +1,109 @@
+//! `cargo verify`: every proof there is, one after the other, with a summary.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::Verify;
+use crate::paths::cache;
+use crate::setup::packages;
+
+mod cargo;
+mod count;
+mod steps;
+mod table;
+
+use table::{Outcome, Row};
+
+/// What a step works with.
+#[derive(Debug)]
+struct Scene {
+    /// Each step's output, in a file of its name.
+    logs: PathBuf,
+    /// Built before, instead of building; handed on to the steps with nodes.
+    binaries: Option<PathBuf>,
+}
+
+impl Scene {
+    fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+}
+
+/// A step: its name, what it proves, and how.
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Scene) -> Result<Outcome>,
+}
+
+const STEPS: [Step; 8] = [
+    Step { name: "fmt", about: "sources are formatted", run: steps::fmt },
+    Step { name: "clippy", about: "lints, warnings denied", run: steps::clippy },
+    Step { name: "doc", about: "documentation builds, warnings denied", run: steps::doc },
+    Step { name: "deny", about: "dependencies: bans, licences, sources, advisories", run: steps::deny },
+    Step { name: "test", about: "unit tests, and namespace tests on this kernel", run: steps::test },
+    Step { name: "lab", about: "tests that need the nodes' kernel, in a guest", run: steps::lab },
+    Step { name: "demo", about: "three nodes carry pods, Services and policy", run: steps::demo },
+    Step { name: "cluster", about: "a real control plane, kubelets and containers", run: steps::cluster },
+];
+
+/// Runs the wanted steps; returns the exit status.
+pub fn run(options: &Verify) -> Result<u8> {
+    if options.list {
+        for step in &STEPS {
+            println!("{:8} {}", step.name, step.about);
+        }
+        return Ok(0);
+    }
+    let wanted = choose(&options.only, &options.skip)?;
+    let logs = cache()?.join("verify");
+    fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
+    packages::ensure(&[packages::RUN, packages::BUILD, packages::TESTS], &logs)?;
+    let scene = Scene { logs, binaries: options.binaries.clone() };
+    let rows: Vec<Row> = wanted.iter().map(|step| one(step, &scene)).collect();
+    println!("\n{}", table::table(&rows));
+    let (passed, failed) = table::total(&rows);
+    println!("{passed} passed, {failed} failed");
+    Ok(u8::from(failed > 0))
+}
+
+fn one(step: &Step, scene: &Scene) -> Row {
+    println!("{}: {}", step.name, step.about);
+    let begin = std::time::Instant::now();
+    let outcome = (step.run)(scene).unwrap_or_else(|error| Outcome::failure(format!("{error:#}")));
+    if outcome.failed > 0 {
+        println!("  FAILED: {}", outcome.note);
+    }
+    Row { name: step.name, outcome, took: begin.elapsed() }
+}
+
+fn choose(only: &[String], skip: &[String]) -> Result<Vec<&'static Step>> {
+    for name in only.iter().chain(skip) {
+        if !STEPS.iter().any(|step| step.name == name) {
+            let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+            bail!("there is no step {name:?}; the steps are {}", known.join(", "));
+        }
+    }
+    let has = |list: &[String], step: &Step| list.iter().any(|name| name == step.name);
+    let wanted = STEPS.iter().filter(|step| (only.is_empty() || has(only, step)) && !has(skip, step));
+    Ok(wanted.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(only: &[&str], skip: &[&str]) -> Result<Vec<&'static str>> {
+        let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        Ok(choose(&owned(only), &owned(skip))?.iter().map(|step| step.name).collect())
+    }
+
+    #[test]
+    fn steps_are_chosen_by_name_and_a_wrong_name_is_refused() {
+        assert_eq!(names(&["doc", "fmt"], &[]).unwrap(), ["fmt", "doc"]);
+        assert_eq!(names(&[], &["cluster"]).unwrap().len(), STEPS.len() - 1);
+        assert!(names(&["frob"], &[]).unwrap_err().to_string().contains("cluster"));
+    }
+}
