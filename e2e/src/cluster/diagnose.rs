@@ -84,7 +84,10 @@ fn cluster_words(plane: &ControlPlane, to: &Path, summary: &mut Vec<String>) -> 
             plane,
             &["logs", "--namespace", manifest::NAMESPACE, "--all-containers", "--prefix", "--previous", name],
         );
-        text += &said(plane, &["exec", "--namespace", manifest::NAMESPACE, name, "--", "/routerd", "status"]);
+        text += &said(
+            plane,
+            &["exec", "--namespace", manifest::NAMESPACE, name, "--", "/usr/bin/routerd", "status"],
+        );
         fs::write(to.join(format!("{name}.txt")), text)?;
     }
     Ok(())

@@ -1,6 +1,9 @@
 //! The manifest users apply, with the values it marks at its top set for this cluster.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+
+use super::control_plane::{API_PORT, SERVICE_RANGE};
+use crate::net::GATEWAY;
 
 /// Where the manifest puts routerd.
 pub(super) const NAMESPACE: &str = "kube-system";
@@ -11,5 +14,45 @@ pub(super) const DAEMON_SET: &str = "routerd";
 /// The manifest of `daemonset/` for the lab's cluster.
 pub(super) fn routerd() -> Result<String> {
     let path = crate::paths::workspace().join("daemonset/routerd-all-features.yaml");
-    std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let values = [
+        ("api-server-host", GATEWAY.to_string()),
+        ("api-server-port", API_PORT.to_string()),
+        ("service-cluster-ip-range", SERVICE_RANGE.to_owned()),
+    ];
+    values.iter().try_fold(text, |text, (key, value)| set(&text, key, value))
+}
+
+/// Sets a value that the manifest marks as the user's: the one line `KEY: "…"`.
+fn set(text: &str, key: &str, value: &str) -> Result<String> {
+    let start = format!("{key}: \"");
+    let ours = |line: &&str| line.trim_start().starts_with(&start);
+    ensure!(
+        text.lines().filter(ours).count() == 1,
+        "the manifest has not exactly one line {start}…\" to set"
+    );
+    let lines = text.lines().map(|line| match line.split_once(&start) {
+        Some((indent, _)) if ours(&line) => format!("{indent}{start}{value}\""),
+        _ => line.to_owned(),
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n") + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_of_the_users_takes_the_labs_values() {
+        let text = routerd().unwrap();
+        assert!(text.contains("  api-server-host: \"192.0.2.1\"\n"), "{text}");
+        assert!(text.contains("  service-cluster-ip-range: \"10.96.0.0/16\"\n"), "{text}");
+    }
+
+    #[test]
+    fn a_value_that_is_not_there_or_there_twice_is_an_error() {
+        assert_eq!(set("a\n  key: \"1\"\nb\n", "key", "2").unwrap(), "a\n  key: \"2\"\nb\n");
+        assert!(set("other: \"1\"\n", "key", "2").is_err());
+        assert!(set("key: \"1\"\nkey: \"1\"\n", "key", "2").is_err());
+    }
 }

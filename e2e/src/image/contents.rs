@@ -9,11 +9,16 @@ use super::Image;
 /// The name under which `daemonset/` asks for the daemon's image.
 pub const ROUTERD_NAME: &str = "localhost/routerd:dev";
 
+/// Where `daemonset/` and the installer's defaults look for each program.
+const PLACES: [(&str, &str); 3] = [
+    ("routerd", "usr/bin/routerd"),
+    ("routerd-init", "usr/bin/routerd-init"),
+    ("routerd-cni", "usr/libexec/cni/routerd-cni"),
+];
+
 /// The daemon's image from the folder of its static programs: the daemon, the plugin, the installer and nothing else.
 pub fn routerd(programs: &Path) -> Result<Image> {
-    let mut image = Image::new(ROUTERD_NAME, &["/routerd"], &[]);
-    for program in ["routerd", "routerd-cni", "routerd-init"] {
-        image = image.program(program, &programs.join(program))?;
-    }
-    Ok(image)
+    PLACES.iter().try_fold(Image::new(ROUTERD_NAME, &["/usr/bin/routerd"], &[]), |image, (program, place)| {
+        image.program(place, &programs.join(program))
+    })
 }

@@ -89,16 +89,16 @@ impl Image {
     }
 
     fn archive(&self, to: impl Write) -> Result<String> {
-        let layer = self.layer()?;
-        let config = self.config(&layer).to_string().into_bytes();
+        let layer = Blob::new(LAYER, self.layer()?);
+        let config = Blob::new(CONFIG, self.config(&layer).to_string().into_bytes());
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": descriptor(CONFIG, &config),
-            "layers": [descriptor(LAYER, &layer)],
+            "config": config.descriptor(),
+            "layers": [layer.descriptor()],
         });
-        let manifest = manifest.to_string().into_bytes();
-        let mut entry = descriptor(MANIFEST, &manifest);
+        let manifest = Blob::new(MANIFEST, manifest.to_string().into_bytes());
+        let mut entry = manifest.descriptor();
         entry["annotations"] = json!({
             "io.containerd.image.name": self.name,
             "org.opencontainers.image.ref.name": self.name,
@@ -108,10 +108,10 @@ impl Image {
         archive.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         archive.file("index.json", 0o644, index.to_string().as_bytes())?;
         for blob in [&config, &manifest, &layer] {
-            archive.file(&format!("blobs/sha256/{}", sha256(blob)), 0o644, blob)?;
+            archive.file(&format!("blobs/sha256/{}", blob.sha256), 0o644, &blob.content)?;
         }
         archive.finish()?;
-        Ok(format!("sha256:{}", sha256(&manifest)))
+        Ok(manifest.digest())
     }
 
     fn layer(&self) -> Result<Vec<u8>> {
@@ -130,22 +130,36 @@ impl Image {
         self.files.keys().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect()
     }
 
-    fn config(&self, layer: &[u8]) -> Value {
+    fn config(&self, layer: &Blob) -> Value {
         json!({
             "architecture": architecture(),
             "os": "linux",
             "config": { "Entrypoint": self.entrypoint, "Cmd": self.arguments, "Env": ["PATH=/"] },
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sha256(layer))] },
+            "rootfs": { "type": "layers", "diff_ids": [layer.digest()] },
         })
     }
 }
 
-fn descriptor(media_type: &str, content: &[u8]) -> Value {
-    json!({ "mediaType": media_type, "digest": format!("sha256:{}", sha256(content)), "size": content.len() })
+/// Content that is found by its digest, which is reckoned once: layers are large.
+struct Blob {
+    media_type: &'static str,
+    content: Vec<u8>,
+    sha256: String,
 }
 
-fn sha256(content: &[u8]) -> String {
-    hex(&Sha256::digest(content))
+impl Blob {
+    fn new(media_type: &'static str, content: Vec<u8>) -> Self {
+        let sha256 = hex(&Sha256::digest(&content));
+        Self { media_type, content, sha256 }
+    }
+
+    fn digest(&self) -> String {
+        format!("sha256:{}", self.sha256)
+    }
+
+    fn descriptor(&self) -> Value {
+        json!({ "mediaType": self.media_type, "digest": self.digest(), "size": self.content.len() })
+    }
 }
 
 /// This machine's architecture in the words of the specification (Go's).
