@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::guest::NodeKind;
 use crate::image::{self, Image};
 use crate::lab::{Lab, Plan};
+use crate::process::wait_for;
 use crate::progress::step;
 use crate::sandbox::Inside;
 use crate::setup::go::Programs;
@@ -18,6 +19,7 @@ mod checks;
 mod control_plane;
 mod diagnose;
 mod door;
+mod health;
 pub mod http;
 mod manifest;
 mod node;
@@ -36,6 +38,9 @@ const AGNHOST: &str = "localhost/agnhost:dev";
 
 /// Memory of a node in MiB: images and pods' files lie in memory there.
 const MEMORY: u32 = 3000;
+
+/// How long routes and Services may take after the pods are ready.
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// Nodes of the cluster.
 const NODES: u8 = 2;
@@ -160,20 +165,16 @@ impl Cluster {
         let scene = Scene::read(&self.plane()?.api, &self.lab)?;
         let mut lines = Vec::new();
         check(&mut lines, "pod to pod", || {
-            let (same, across) = scene.pod_to_pod()?;
+            let (same, across) = settled(|| scene.pod_to_pod())?;
             Ok(format!("{same} pairs on one node, {across} across nodes"))
         })?;
-        check(&mut lines, "pod to Service, TCP and UDP", || {
-            scene.pod_to_service().map(|()| "every backend answers".into())
-        })?;
+        check(&mut lines, "pod to Service, TCP and UDP", || answered(settled(|| scene.pod_to_service())))?;
         check(&mut lines, "pod to node port and to the API's Service", || {
-            scene.pod_to_node_port_and_api().map(|()| "answered".into())
+            answered(scene.pod_to_node_port_and_api())
         })?;
-        check(&mut lines, "node to Service and to node ports", || {
-            scene.node_to_service().map(|()| "every backend answers".into())
-        })?;
+        check(&mut lines, "node to Service and to node ports", || answered(scene.node_to_service()))?;
         check(&mut lines, "from outside to node ports, TCP and UDP", || {
-            scene.outside_to_node_port().map(|()| "every backend answers".into())
+            answered(scene.outside_to_node_port())
         })?;
         check(&mut lines, "NetworkPolicy through the API", || {
             let times = policy::takes_effect(&scene, self.plane()?)?;
@@ -183,10 +184,21 @@ impl Cluster {
                 milliseconds(times.opened)
             ))
         })?;
-        let memory = self.plane()?.resident_bytes() >> 20;
-        lines.push(("memory of the control plane".into(), format!("{memory} MiB")));
+        check(&mut lines, "routerd status by kubectl exec", || health::all_is_well(self.plane()?))?;
+        check(&mut lines, "memory", || self.memory())?;
         self.lines.extend(lines);
         Ok(())
+    }
+
+    fn memory(&self) -> Result<String> {
+        let routerd: Vec<String> = self
+            .lab
+            .nodes
+            .iter()
+            .map(|node| Ok(health::resident_kib(node)?.to_string()))
+            .collect::<Result<_>>()?;
+        let control_plane = self.plane()?.resident_bytes() >> 20;
+        Ok(format!("routerd {} KiB a node, control plane {control_plane} MiB", routerd.join(" and ")))
     }
 
     fn timed<T>(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
@@ -209,6 +221,15 @@ impl Cluster {
         drop(self.lab);
         teardown::no_process_left()
     }
+}
+
+/// What is programmed after the pods are ready may take a moment; the step's time says how long.
+fn settled<T>(mut question: impl FnMut() -> Result<T>) -> Result<T> {
+    wait_for("the network to settle", SETTLE, || question().map(Some))
+}
+
+fn answered(result: Result<()>) -> Result<String> {
+    result.map(|()| "every backend answers".into())
 }
 
 /// One check: its line is printed and remembered.
