@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod cluster;
 pub mod config;
+pub mod conflist;
+pub mod pods;
 pub mod routing;
 pub mod ruleset;
 pub mod runner;

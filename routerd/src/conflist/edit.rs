@@ -1,0 +1,201 @@
+//! What routerd writes into a network configuration: a pure function of its text.
+
+use prefix::Prefix;
+use serde_json::{Map, Value, json};
+
+/// Plugins whose addresses are the node's pod ranges: ours, and what kube-router's configurations name.
+const WITH_RANGES: [&str; 2] = ["routerd-cni", "bridge"];
+/// The IPAM plugin whose ranges are ours to write.
+const IPAM: &str = "host-local";
+
+/// Why a configuration cannot take the node's ranges.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// The text is no JSON.
+    #[error("it is no JSON: {0}")]
+    Json(String),
+    /// The JSON is no network configuration.
+    #[error("{0}")]
+    Shape(&'static str),
+    /// No plugin in it takes the node's ranges.
+    #[error(
+        "no plugin of type routerd-cni or bridge with \"ipam\": {{\"type\": \"host-local\"}} is in it, so the node's pod ranges have no place; use --enable-cni=false if another program manages it"
+    )]
+    NoPlugin,
+}
+
+/// The text with the node's pod ranges `pod_cidrs` and, if given, the `mtu`; `None` if it has them already.
+///
+/// Only `ipam.ranges` and `mtu` of the plugins that wire pods are touched: every other key, also one that is not
+/// known here, stays, in its order. A range set of a pod range that is there already stays as it is (it may have a
+/// `rangeStart` of the user's); sets of other ranges go, because they are those of a node that was something else.
+/// The old style `ipam.subnet` becomes a range set, as in kube-router.
+pub fn with_node(text: &str, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Option<String>, EditError> {
+    let old: Value = serde_json::from_str(text).map_err(|error| EditError::Json(error.to_string()))?;
+    let mut new = old.clone();
+    let mut found = false;
+    for plugin in plugins(&mut new)? {
+        if is_ours(plugin) {
+            found = true;
+            edit(plugin, pod_cidrs, mtu)?;
+        }
+    }
+    if !found {
+        return Err(EditError::NoPlugin);
+    }
+    if new == old {
+        return Ok(None);
+    }
+    let pretty = serde_json::to_string_pretty(&new).map_err(|error| EditError::Json(error.to_string()))?;
+    Ok(Some(pretty + "\n"))
+}
+
+/// The plugins of a list, or the one of a single configuration.
+fn plugins(conf: &mut Value) -> Result<Vec<&mut Map<String, Value>>, EditError> {
+    let object = conf.as_object_mut().ok_or(EditError::Shape("it is no JSON object"))?;
+    if !object.contains_key("plugins") {
+        return Ok(vec![object]);
+    }
+    let list = object.get_mut("plugins").and_then(Value::as_array_mut);
+    let list = list.ok_or(EditError::Shape("its key \"plugins\" is no list"))?;
+    list.iter_mut()
+        .map(|plugin| plugin.as_object_mut().ok_or(EditError::Shape("an entry of \"plugins\" is no object")))
+        .collect()
+}
+
+fn is_ours(plugin: &Map<String, Value>) -> bool {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
+    let ipam = plugin.get("ipam").and_then(|ipam| ipam.get("type"));
+    WITH_RANGES.contains(&text(plugin.get("type")).as_str()) && text(ipam) == IPAM
+}
+
+fn edit(plugin: &mut Map<String, Value>, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<(), EditError> {
+    if let Some(mtu) = mtu {
+        plugin.insert("mtu".into(), mtu.into());
+    }
+    let ipam = plugin.get_mut("ipam").and_then(Value::as_object_mut);
+    let ipam = ipam.ok_or(EditError::Shape("its key \"ipam\" is no object"))?;
+    if pod_cidrs.is_empty() {
+        return Ok(());
+    }
+    let old = match ipam.get("ranges") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(sets)) => sets.clone(),
+        Some(_) => return Err(EditError::Shape("its key \"ipam.ranges\" is no list")),
+    };
+    let wanted = |cidr: &Prefix| {
+        let there = old.iter().chain(legacy_set(ipam).as_ref()).find(|set| is_of(set, cidr)).cloned();
+        there.unwrap_or_else(|| json!([{ "subnet": cidr.to_string() }]))
+    };
+    let ranges: Vec<Value> = pod_cidrs.iter().map(wanted).collect();
+    for key in ["subnet", "rangeStart", "rangeEnd", "gateway"] {
+        ipam.shift_remove(key);
+    }
+    ipam.insert("ranges".into(), ranges.into());
+    Ok(())
+}
+
+/// The range set that the old style keys stand for.
+fn legacy_set(ipam: &Map<String, Value>) -> Option<Value> {
+    ipam.get("subnet")?;
+    let keys = ["subnet", "rangeStart", "rangeEnd", "gateway"];
+    let range: Map<String, Value> =
+        keys.iter().filter_map(|key| Some(((*key).to_owned(), ipam.get(*key)?.clone()))).collect();
+    Some(json!([range]))
+}
+
+/// True if the set is one range of exactly the subnet `cidr`.
+fn is_of(set: &Value, cidr: &Prefix) -> bool {
+    let Some([range]) = set.as_array().map(Vec::as_slice) else { return false };
+    let subnet = range.get("subnet").and_then(Value::as_str);
+    subnet.and_then(|text| text.parse::<Prefix>().ok()).as_ref() == Some(cidr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cidrs(texts: &[&str]) -> Vec<Prefix> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn value(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    const TEMPLATE: &str = include_str!("../../../cni/10-kuberouter.conflist");
+
+    #[test]
+    fn the_template_gets_a_range_set_for_each_family_and_the_mtu() {
+        let text =
+            with_node(TEMPLATE, &cidrs(&["10.244.1.0/24", "fd00:1::/64"]), Some(1480)).unwrap().unwrap();
+        let conf = value(&text);
+        assert_eq!(
+            conf["plugins"][0]["ipam"]["ranges"],
+            json!([[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:1::/64"}]])
+        );
+        assert_eq!(conf["plugins"][0]["mtu"], 1480);
+        assert_eq!(with_node(&text, &cidrs(&["10.244.1.0/24", "fd00:1::/64"]), Some(1480)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_node_that_got_other_ranges_loses_the_old_ones_and_keeps_a_users_own_limits() {
+        let text = r#"{"name":"n","plugins":[{"type":"routerd-cni","ipam":{"type":"host-local",
+            "ranges":[[{"subnet":"10.1.0.0/24"}],[{"subnet":"fd00::/64","rangeStart":"fd00::100"}]]}}]}"#;
+        let conf = value(&with_node(text, &cidrs(&["10.2.0.0/24", "fd00::/64"]), None).unwrap().unwrap());
+        assert_eq!(
+            conf["plugins"][0]["ipam"]["ranges"],
+            json!([[{"subnet": "10.2.0.0/24"}], [{"subnet": "fd00::/64", "rangeStart": "fd00::100"}]])
+        );
+    }
+
+    #[test]
+    fn everything_else_stays_in_its_order() {
+        let text = r#"{"zeta":1,"cniVersion":"0.3.0","name":"mynet","plugins":[
+            {"type":"portmap","capabilities":{"snat":true,"portMappings":true}},
+            {"name":"kubernetes","type":"bridge","bridge":"kube-bridge","novel":[1],"ipam":{"type":"host-local","x":null}}],
+            "alpha":2}"#;
+        let new = with_node(text, &cidrs(&["10.1.0.0/24"]), None).unwrap().unwrap();
+        let mut expected = value(text);
+        expected["plugins"][1]["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}]]);
+        assert_eq!(value(&new), expected);
+        let place = |key: &str| new.find(key).unwrap();
+        assert!(
+            place("zeta") < place("cniVersion")
+                && place("novel") < place("ipam")
+                && place("ipam") < place("alpha")
+        );
+    }
+
+    #[test]
+    fn the_old_style_subnet_becomes_a_set_and_a_single_configuration_is_taken_too() {
+        let text = r#"{"name":"n","type":"bridge","ipam":{"type":"host-local","subnet":"10.1.0.0/24","rangeStart":"10.1.0.9"}}"#;
+        let conf = value(&with_node(text, &cidrs(&["10.1.0.0/24"]), None).unwrap().unwrap());
+        assert_eq!(
+            conf["ipam"],
+            json!({"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9"}]]})
+        );
+    }
+
+    #[test]
+    fn a_node_without_ranges_takes_none_away() {
+        let text = r#"{"name":"n","type":"bridge","ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.0.0/24"}]]}}"#;
+        assert_eq!(with_node(text, &[], None).unwrap(), None);
+    }
+
+    #[test]
+    fn what_cannot_take_ranges_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("{", "no JSON"),
+            ("[]", "no JSON object"),
+            (r#"{"plugins":{}}"#, "\"plugins\" is no list"),
+            (r#"{"plugins":[7]}"#, "is no object"),
+            (r#"{"plugins":[{"type":"flannel"}]}"#, "no plugin of type routerd-cni"),
+            (r#"{"plugins":[{"type":"bridge","ipam":{"type":"dhcp"}}]}"#, "no plugin of type routerd-cni"),
+            (r#"{"type":"bridge","ipam":{"type":"host-local","ranges":7}}"#, "\"ipam.ranges\" is no list"),
+        ] {
+            let error = with_node(text, &cidrs(&["10.1.0.0/24"]), None).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The server with the plugin's own client and a cluster that takes notes.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cni_plugin::socket::{Attach, Client, Detach, Reply, Request, read_frame};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Pods, Server};
+use crate::cluster::objects::Attachment;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the cluster is told, in order.
+#[derive(Debug)]
+enum Told {
+    Attach(Attachment, oneshot::Sender<Result<(), String>>),
+    Detach(String),
+    Restore(Vec<String>),
+}
+
+/// A cluster that tells the test everything and answers what the test says.
+#[derive(Clone)]
+struct Notes(mpsc::UnboundedSender<Told>);
+
+impl Pods for Notes {
+    async fn attach(&self, attachment: Attachment) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Told::Attach(attachment, reply)).unwrap();
+        answer.await.unwrap()
+    }
+
+    async fn detach(&self, container: String, _: String) {
+        self.0.send(Told::Detach(container)).unwrap();
+    }
+
+    async fn restore(&self, attachments: Vec<Attachment>) {
+        let containers = attachments.into_iter().map(|attachment| attachment.container).collect();
+        self.0.send(Told::Restore(containers)).unwrap();
+    }
+}
+
+/// A daemon's folder and what its cluster is told.
+struct Daemon {
+    folder: TempDir,
+    told: mpsc::UnboundedReceiver<Told>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Daemon {
+    async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn start_in(folder: TempDir) -> Self {
+        let (sender, told) = mpsc::unbounded_channel();
+        let server = Server::start(folder.path(), Notes(sender)).await.unwrap();
+        Self { folder, told, server: tokio::spawn(server.run()) }
+    }
+
+    /// As after SIGKILL: only the folder stays.
+    async fn restart(self) -> Self {
+        self.server.abort();
+        let _ = self.server.await;
+        Self::start_in(self.folder).await
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("cni.sock")
+    }
+
+    fn records(&self) -> Vec<String> {
+        let Ok(folder) = fs::read_dir(self.folder.path().join("attachments")) else { return Vec::new() };
+        let mut names: Vec<String> =
+            folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Asks as the plugin does, on a thread of its own.
+    fn ask(&self, request: Request) -> tokio::task::JoinHandle<Reply> {
+        let client = Client::new(self.socket());
+        tokio::task::spawn_blocking(move || client.ask(&request, PATIENCE).unwrap())
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::time::timeout(PATIENCE, self.told.recv()).await.unwrap().unwrap()
+    }
+
+    async fn next_attach(&mut self) -> (Attachment, oneshot::Sender<Result<(), String>>) {
+        match self.next().await {
+            Told::Attach(attachment, reply) => (attachment, reply),
+            other => panic!("no attach: {other:?}"),
+        }
+    }
+}
+
+fn attach(container: &str, address: &str) -> Request {
+    Request::Attach(Attach {
+        pod_namespace: "shop".into(),
+        pod_name: "web-0".into(),
+        container_id: container.into(),
+        interface: "eth0".into(),
+        // A device that is there while the tests run.
+        host_interface: "lo".into(),
+        addresses: vec![address.parse().unwrap()],
+        ..Attach::default()
+    })
+}
+
+fn detach(container: &str) -> Request {
+    Request::Detach(Detach { container_id: container.into(), interface: "eth0".into() })
+}
+
+fn message(reply: &Reply) -> &str {
+    let Reply::Error(error) = reply else { panic!("no error: {reply:?}") };
+    &error.msg
+}
+
+#[tokio::test]
+async fn an_attach_is_answered_after_the_commit_and_recorded_before() {
+    let mut daemon = Daemon::start().await;
+    assert!(matches!(daemon.next().await, Told::Restore(list) if list.is_empty()));
+    let answer = daemon.ask(attach("c1", "10.1.0.2"));
+    let (attachment, reply) = daemon.next_attach().await;
+    assert_eq!((attachment.pod.to_string().as_str(), attachment.uid), ("shop/web-0", None));
+    assert_eq!(daemon.records(), ["c1@eth0.json"]);
+    assert!(!answer.is_finished());
+    reply.send(Ok(())).unwrap();
+    assert_eq!(answer.await.unwrap(), Reply::Committed);
+}
+
+#[tokio::test]
+async fn a_policy_that_is_not_committed_refuses_the_pod_and_forgets_it() {
+    let mut daemon = Daemon::start().await;
+    daemon.next().await;
+    let answer = daemon.ask(attach("c1", "10.1.0.2"));
+    daemon.next_attach().await.1.send(Err("the kernel is out of memory".into())).unwrap();
+    assert_eq!(message(&answer.await.unwrap()), "the kernel is out of memory");
+    assert_eq!(daemon.records(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn attachments_outlive_a_killed_daemon_as_long_as_their_device() {
+    let mut daemon = Daemon::start().await;
+    daemon.next().await;
+    let mut gone = attach("gone", "10.1.0.3");
+    if let Request::Attach(attach) = &mut gone {
+        attach.host_interface = "veth-not-there".into();
+    }
+    for request in [attach("c1", "10.1.0.2"), gone] {
+        let answer = daemon.ask(request);
+        daemon.next_attach().await.1.send(Ok(())).unwrap();
+        answer.await.unwrap();
+    }
+    fs::write(daemon.folder.path().join("attachments/torn@eth0.json"), "{\"pod").unwrap();
+    let mut daemon = daemon.restart().await;
+    assert!(matches!(daemon.next().await, Told::Restore(list) if list == ["c1"]));
+    assert_eq!(daemon.records(), ["c1@eth0.json"]);
+}
+
+#[tokio::test]
+async fn a_detach_is_passed_on_also_for_what_is_unknown() {
+    let mut daemon = Daemon::start().await;
+    daemon.next().await;
+    let answer = daemon.ask(attach("c1", "10.1.0.2"));
+    daemon.next_attach().await.1.send(Ok(())).unwrap();
+    answer.await.unwrap();
+    for container in ["c1", "never"] {
+        assert_eq!(daemon.ask(detach(container)).await.unwrap(), Reply::Detached);
+        assert!(matches!(daemon.next().await, Told::Detach(told) if told == container));
+    }
+    assert_eq!(daemon.records(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_detach_that_overtakes_its_attach_leaves_nothing() {
+    let mut daemon = Daemon::start().await;
+    daemon.next().await;
+    let answer = daemon.ask(attach("c1", "10.1.0.2"));
+    let (_, reply) = daemon.next_attach().await;
+    daemon.ask(detach("c1")).await.unwrap();
+    assert!(matches!(daemon.next().await, Told::Detach(_)));
+    reply.send(Ok(())).unwrap();
+    assert!(matches!(daemon.next().await, Told::Detach(_)), "the cluster hears it after the attach too");
+    assert!(message(&answer.await.unwrap()).contains("taken away"));
+}
+
+#[tokio::test]
+async fn an_address_that_comes_again_ends_the_attachment_that_had_it() {
+    let mut daemon = Daemon::start().await;
+    daemon.next().await;
+    for container in ["old", "new"] {
+        let answer = daemon.ask(attach(container, "10.1.0.2"));
+        if container == "new" {
+            assert!(matches!(daemon.next().await, Told::Detach(told) if told == "old"));
+        }
+        daemon.next_attach().await.1.send(Ok(())).unwrap();
+        assert_eq!(answer.await.unwrap(), Reply::Committed);
+    }
+    assert_eq!(daemon.records(), ["new@eth0.json"]);
+}
+
+#[tokio::test]
+async fn a_slow_pod_does_not_hold_the_others() {
+    let mut daemon = Daemon::start().await;
+    daemon.next().await;
+    let slow = daemon.ask(attach("slow", "10.1.0.2"));
+    let (_, slow_reply) = daemon.next_attach().await;
+    for number in 3..60 {
+        let answer = daemon.ask(attach(&format!("c{number}"), &format!("10.1.0.{number}")));
+        daemon.next_attach().await.1.send(Ok(())).unwrap();
+        assert_eq!(answer.await.unwrap(), Reply::Committed);
+    }
+    assert!(!slow.is_finished());
+    slow_reply.send(Ok(())).unwrap();
+    assert_eq!(slow.await.unwrap(), Reply::Committed);
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_named_or_kept_is_refused() {
+    let mut daemon = Daemon::start().await;
+    daemon.next().await;
+    let nameless = Request::Attach(Attach { container_id: "c1".into(), ..Attach::default() });
+    assert!(message(&daemon.ask(nameless).await.unwrap()).contains("K8S_POD_NAME"));
+    let answer = daemon.ask(attach("../../escape", "10.1.0.2")).await.unwrap();
+    assert!(message(&answer).contains("could leave the folder"), "{answer:?}");
+    assert_eq!(
+        daemon.ask(Request::Status).await.unwrap(),
+        Reply::Status { ready: true, reason: String::new() }
+    );
+}
+
+async fn raw_answer(socket: PathBuf, bytes: Vec<u8>) -> Option<Reply> {
+    let talk = move || {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        stream.write_all(&bytes).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        read_frame(&mut stream).ok()
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap()
+}
+
+#[tokio::test]
+async fn clients_that_talk_nonsense_are_told_so_and_disturb_nobody() {
+    let mut daemon = Daemon::start().await;
+    daemon.next().await;
+    for (bytes, text) in [
+        (vec![0xff; 64], "longer than the limit"),
+        (b"\0\0\0\x02{}".to_vec(), "no version"),
+        (b"\0\0\0\x0d{\"version\":9}".to_vec(), "version 9"),
+        (b"\0\0\0\x20{\"version\"".to_vec(), "read a frame"),
+        (Vec::new(), "read a frame"),
+    ] {
+        let reply = raw_answer(daemon.socket(), bytes).await.unwrap();
+        assert!(message(&reply).contains(text), "{reply:?}");
+    }
+    // Some that connect and say nothing.
+    let _silent: Vec<UnixStream> = (0..20).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    assert!(matches!(daemon.ask(Request::Status).await.unwrap(), Reply::Status { .. }));
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn the_socket_is_roots_and_replaces_what_an_earlier_run_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cni.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    fs::write(folder.path().join("cni.sock-new"), "left by a crash").unwrap();
+    let mut daemon = Daemon::start_in(folder).await;
+    daemon.next().await;
+    assert_eq!((mode(daemon.folder.path()), mode(&path)), (0o700, 0o600));
+    assert!(matches!(daemon.ask(Request::Status).await.unwrap(), Reply::Status { .. }));
+    let names: Vec<_> =
+        fs::read_dir(daemon.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["cni.sock"]);
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("run"), "a file").unwrap();
+    let (sender, _told) = mpsc::unbounded_channel();
+    let error = Server::start(&folder.path().join("run"), Notes(sender)).await.err().unwrap().to_string();
+    assert!(error.contains("run/cni.sock") && error.contains("pods cannot be added"), "{error}");
+}
