@@ -24,6 +24,18 @@ fn code_runs_inside_and_the_caller_stays_outside() {
 }
 
 #[test]
+fn a_visitor_is_home_again_also_after_a_panic() {
+    let namespace = TestNs::new("visit");
+    let home = NetNs::current().unwrap().id().unwrap();
+    let inside = namespace.namespace().visit(|| NetNs::current().unwrap().id().unwrap()).unwrap();
+    assert_eq!(inside, namespace.namespace().id().unwrap());
+    assert_eq!(NetNs::current().unwrap().id().unwrap(), home);
+    let broken = std::panic::catch_unwind(|| namespace.namespace().visit(|| panic!("on purpose")));
+    assert!(broken.is_err());
+    assert_eq!(NetNs::current().unwrap().id().unwrap(), home);
+}
+
+#[test]
 fn the_same_namespace_is_known_by_another_path() {
     let namespace = TestNs::new("same");
     let again = NetNs::open(namespace.path()).unwrap();

@@ -24,8 +24,7 @@ pub(super) fn add(
     let bridge = segment::ensure(&mut host, conf)?;
     gateway::ensure(&mut host, &bridge, conf, &plan.gateways)?;
     let near = pair::make(&mut host, request, conf, &bridge, &pod, undo)?;
-    // One visit of the pod's namespace for everything, as each costs a thread.
-    let far = pod.run_in(|| {
+    let far = pod.visit(|| {
         let mut end = PodEnd::open(&request.env.ifname)?;
         end.configure(conf, &plan)?;
         if !conf.disable_container_interface {

@@ -15,7 +15,7 @@ pub(super) fn check(request: &Request, conf: &BridgeConf, prev: &AddResult) -> R
     supported(conf)?;
     let pod = open_pod(request)?;
     let mut host = Rtnl::open()?;
-    let mut inside = Rtnl::open_in(&pod)?;
+    let mut inside = pod.visit(Rtnl::open)??;
     let bridge = check_bridge(&mut host, conf, prev)?;
     let far = check_pod_end(&mut inside, request, conf, prev)?;
     check_port(&mut host, conf, prev, &bridge, &far)?;

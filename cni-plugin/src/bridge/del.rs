@@ -42,7 +42,7 @@ fn delete_inside(request: &Request) -> Result<(), CniError> {
         Err(error) if error.is_not_found() || is_not_a_namespace(&error) => return Ok(()),
         pod => pod?,
     };
-    let mut inside = Rtnl::open_in(&pod)?;
+    let mut inside = pod.visit(Rtnl::open)??;
     match inside.link_by_name(&request.env.ifname)? {
         // A device of another kind under this name was never made by a bridge plugin.
         Some(link) if link.kind == LinkKind::Veth => remove(&mut inside, link.index),

@@ -60,7 +60,7 @@ fn create(
             Ok(()) => return Ok(name),
             // The kernel does not say which of the two names is taken.
             Err(error) if error.is_exists() => {
-                if Rtnl::open_in(pod)?.link_by_name(ifname)?.is_some() {
+                if pod.visit(Rtnl::open)??.link_by_name(ifname)?.is_some() {
                     return Err(taken(&name, ifname, &error));
                 }
                 last = Some(error);

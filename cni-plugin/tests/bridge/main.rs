@@ -1,0 +1,7 @@
+//! The role `bridge` as a process, on real namespaces.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod check;
+mod network;
+mod pods;
+mod support;

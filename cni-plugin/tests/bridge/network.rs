@@ -1,0 +1,172 @@
+//! What a pod's network looks like after an ADD: gateways, routes, settings, and what neighbours know of it.
+
+use super::support::{Node, Pod, reaches};
+use serde_json::{Value, json};
+
+fn mac(node: &Node, link: &str) -> String {
+    let list: Value = serde_json::from_str(&node.ns.run("ip", &["-j", "link", "show", link])).unwrap();
+    list[0]["address"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_bridges_address_stays_as_pods_come_and_go() {
+    let node = Node::new();
+    let conf = node.network(&json!({}));
+    let pods: Vec<Pod> = (0..4).map(|_| Pod::new()).collect();
+    node.add(&pods[0], &conf).works();
+    let first = mac(&node, "cni0");
+    for pod in &pods[1..] {
+        node.add(pod, &conf).works();
+        assert_eq!(mac(&node, "cni0"), first);
+    }
+    for pod in &pods {
+        node.del(pod, &conf).works();
+        assert_eq!(mac(&node, "cni0"), first);
+    }
+}
+
+#[test]
+fn a_bridge_that_lost_its_address_with_its_last_port_serves_again() {
+    let (node, pod) = (Node::new(), Pod::new());
+    node.ns.run("ip", &["link", "add", "name", "cni0", "type", "bridge"]);
+    node.ns
+        .run("ip", &["link", "add", "name", "port", "master", "cni0", "type", "veth", "peer", "name", "x"]);
+    node.ns.run("ip", &["link", "del", "port"]);
+    node.add(&pod, &node.network(&json!({}))).works();
+    let pinned = mac(&node, "cni0");
+    assert_ne!(pinned, "00:00:00:00:00:00");
+    node.add(&Pod::new(), &node.network(&json!({}))).works();
+    assert_eq!(mac(&node, "cni0"), pinned);
+}
+
+#[test]
+fn a_foreign_address_on_the_bridge_is_refused_or_replaced_as_asked() {
+    let (node, pod) = (Node::new(), Pod::new());
+    node.ns.run("ip", &["link", "add", "name", "cni0", "up", "type", "bridge"]);
+    node.ns.run("ip", &["address", "add", "10.8.0.1/16", "dev", "cni0"]);
+    node.ns.run("ip", &["address", "add", "fd09::77/48", "nodad", "dev", "cni0"]);
+    node.ns.run("ip", &["address", "add", "fd77::1/64", "nodad", "dev", "cni0"]);
+    let error = node.add(&pod, &node.network(&json!({}))).error();
+    assert!(error.contains(r#""cni0" already has an IP address different from 10.9.0.1/24"#), "{error}");
+    node.assert_clean();
+    node.add(&pod, &node.network(&json!({"forceAddress": true}))).works();
+    let addresses = node.ns.run("ip", &["address", "show", "cni0"]);
+    for (address, there) in [
+        ("10.9.0.1/24", true),
+        ("10.8.0.1/16", false),
+        ("fd09::1/64", true),
+        ("fd09::77", false),
+        ("fd77::1/64", true),
+    ] {
+        assert_eq!(addresses.contains(address), there, "{address} in {addresses}");
+    }
+}
+
+#[test]
+fn the_node_forwards_and_takes_no_advice_from_pods() {
+    let (node, pod) = (Node::new(), Pod::new());
+    let read = |ns: &kernel::testing::TestNs, key: &str| ns.run("cat", &[&format!("/proc/sys/net/{key}")]);
+    node.ns.run("sysctl", &["-q", "net.ipv4.ip_forward=0"]);
+    let result = node.add(&pod, &node.network(&json!({}))).result();
+    assert_eq!(read(&node.ns, "ipv4/ip_forward").trim(), "1");
+    assert_eq!(read(&node.ns, "ipv6/conf/all/forwarding").trim(), "1");
+    let near = result["interfaces"][1]["name"].as_str().unwrap();
+    for link in ["cni0", near] {
+        assert_eq!(read(&node.ns, &format!("ipv6/conf/{link}/accept_ra")).trim(), "0", "{link}");
+    }
+    for (key, value) in [("accept_ra", "0"), ("accept_dad", "0"), ("keep_addr_on_down", "1")] {
+        assert_eq!(read(&pod.ns, &format!("ipv6/conf/eth0/{key}")).trim(), value, "{key}");
+    }
+}
+
+#[test]
+fn an_ipv6_address_serves_at_once_also_where_the_runtime_disabled_ipv6() {
+    let (node, pod) = (Node::new(), Pod::new());
+    pod.ns.run("sysctl", &["-q", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"]);
+    node.add(&pod, &node.network(&json!({}))).works();
+    let addresses = pod.ns.run("ip", &["-6", "address", "show", "dev", "eth0", "scope", "global"]);
+    assert!(addresses.contains("fd09::2/64") && !addresses.contains("tentative"), "{addresses}");
+    assert!(reaches(&pod.ns, &node.ns, "fd09::1"));
+}
+
+#[test]
+fn with_dad_asked_for_the_address_is_checked_and_a_duplicate_is_refused() {
+    let (node, first, second) = (Node::new(), Pod::new(), Pod::new());
+    let conf = |address: &str| {
+        node.network(&json!({
+            "enabledad": true, "isDefaultGateway": false,
+            "ipam": {"ranges": [[{"subnet": "fd09::/64", "rangeStart": address, "rangeEnd": address}]]},
+        }))
+    };
+    node.add(&first, &conf("fd09::9")).works();
+    let addresses = first.ns.run("ip", &["-6", "address", "show", "dev", "eth0"]);
+    assert!(addresses.contains("fd09::9/64") && !addresses.contains("tentative"), "{addresses}");
+    first.ns.run("ip", &["address", "add", "fd09::a/64", "nodad", "dev", "eth0"]);
+    let error = node.add(&second, &conf("fd09::a")).error();
+    assert!(error.contains("duplicate address detection failed for fd09::a"), "{error}");
+    assert_eq!(node.leases(), ["fd09::9"]);
+}
+
+#[test]
+fn routes_of_the_configuration_are_the_pods() {
+    let (node, pod) = (Node::new(), Pod::new());
+    let conf = node.network(&json!({"ipam": {"routes": [
+        {"dst": "0.0.0.0/0"}, {"dst": "0.0.0.0/0"},
+        {"dst": "10.1.0.0/16", "gw": "10.9.0.77", "mtu": 1300, "advmss": 1200, "priority": 50},
+        {"dst": "10.2.0.0/16", "table": 100},
+        {"dst": "fd77::/48"},
+    ]}}));
+    node.add(&pod, &conf).works();
+    let routes = pod.ns.run("ip", &["route"]);
+    assert_eq!(routes.lines().filter(|line| line.starts_with("default via 10.9.0.1")).count(), 1, "{routes}");
+    assert!(routes.contains("10.1.0.0/16 via 10.9.0.77 dev eth0 metric 50 mtu 1300 advmss 1200"), "{routes}");
+    assert!(pod.ns.run("ip", &["route", "show", "table", "100"]).contains("10.2.0.0/16 via 10.9.0.1"));
+    let six = pod.ns.run("ip", &["-6", "route"]);
+    assert!(six.contains("fd77::/48 via fd09::1") && six.contains("default via fd09::1"), "{six}");
+}
+
+#[test]
+fn a_new_pod_with_an_old_pods_address_is_known_to_its_neighbours_at_once() {
+    let (node, pod) = (Node::new(), Pod::new());
+    let conf = node.network(&json!({}));
+    node.add(&Pod::new(), &conf).works();
+    for address in ["10.9.0.3", "fd09::3"] {
+        node.ns.run(
+            "ip",
+            &["neigh", "replace", address, "lladdr", "02:00:00:00:00:99", "nud", "stale", "dev", "cni0"],
+        );
+    }
+    let result = node.add(&pod, &conf).result();
+    let mac = result["interfaces"][2]["mac"].as_str().unwrap();
+    for address in ["10.9.0.3", "fd09::3"] {
+        assert!(result.to_string().contains(address), "{result}");
+        let known = || node.ns.run("ip", &["neigh", "show", address, "dev", "cni0"]);
+        let soon = (0..50).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            known().contains(mac)
+        });
+        assert!(soon, "{} is not {mac}", known());
+    }
+}
+
+#[test]
+fn fifty_pods_at_once_on_a_node_without_bridge() {
+    let node = Node::new();
+    let conf = node.network(&json!({}));
+    let pods: Vec<Pod> = (0..50).map(|_| Pod::new()).collect();
+    std::thread::scope(|scope| {
+        for pod in &pods {
+            scope.spawn(|| node.add(pod, &conf).works());
+        }
+    });
+    assert_eq!(node.leases().len(), 100);
+    assert_eq!(node.links("veth").len(), 50);
+    let gateways = node.ns.run("ip", &["-4", "-o", "address", "show", "cni0"]);
+    assert_eq!(gateways.lines().count(), 1, "{gateways}");
+    std::thread::scope(|scope| {
+        for pod in &pods {
+            scope.spawn(|| node.del(pod, &conf).works());
+        }
+    });
+    node.assert_clean();
+}
