@@ -1,17 +1,14 @@
 //! The real control plane in the lab: etcd, API server, controller-manager and scheduler beside the nodes; containerd,
 //! runc and the kubelet on them; and routerd deployed as its users deploy it, from an image and a manifest.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::guest::NodeKind;
-use crate::image::{self, Image};
 use crate::lab::{Lab, Plan};
-use crate::process::wait_for;
-use crate::progress::step;
 use crate::sandbox::Inside;
 use crate::setup::go::Programs;
 
@@ -25,22 +22,15 @@ mod manifest;
 mod node;
 mod pods;
 mod policy;
+mod run;
 mod teardown;
 
 pub use door::{PACKAGES, command, prepare};
 
-use checks::Scene;
-use control_plane::ControlPlane;
-use node::{Member, PAUSE};
-
-/// The test image's name.
-const AGNHOST: &str = "localhost/agnhost:dev";
+use run::Cluster;
 
 /// Memory of a node in MiB: images and pods' files lie in memory there.
 const MEMORY: u32 = 3000;
-
-/// How long routes and Services may take after the pods are ready.
-const SETTLE: Duration = Duration::from_secs(20);
 
 /// Nodes of the cluster.
 const NODES: u8 = 2;
@@ -67,197 +57,13 @@ pub fn verify(inside: &Inside, parts: &Parts) -> Result<Vec<Line>> {
     std::fs::create_dir_all(&folder)?;
     let plan = Plan { kind: NodeKind::Uml, kernel: Some(parts.kernel.clone()), memory: MEMORY, count: NODES };
     let lab = Lab::boot(inside, &plan)?;
-    let mut cluster = Cluster { lab, folder, lines: Vec::new(), plane: None };
+    let mut cluster = Cluster::new(lab, folder);
     match cluster.run(parts) {
         Ok(()) => {
-            let mut lines = std::mem::take(&mut cluster.lines);
-            cluster.end()?;
-            lines.push(("the whole, from boot to nothing left".into(), seconds(begin.elapsed())));
+            let mut lines = cluster.end()?;
+            lines.push(("the whole, from boot to nothing left".into(), run::seconds(begin.elapsed())));
             Ok(lines)
         }
-        Err(error) => {
-            let kept = diagnose::keep(&cluster.lab, cluster.plane.as_ref(), &cluster.folder);
-            Err(error.context(kept))
-        }
+        Err(error) => Err(error.context(cluster.keep_evidence())),
     }
-}
-
-struct Cluster {
-    // Before the nodes, so that it ends first.
-    plane: Option<ControlPlane>,
-    lab: Lab,
-    folder: PathBuf,
-    lines: Vec<Line>,
-}
-
-impl Cluster {
-    fn run(&mut self, parts: &Parts) -> Result<()> {
-        let images = self.timed("images of routerd, the test server and pause", |cluster| {
-            images(parts, &cluster.folder)
-        })?;
-        let plane = self.timed("control plane and runtimes up", |cluster| cluster.start(parts, &images))?;
-        self.plane = Some(plane);
-        self.timed("routerd on every node (kubectl apply to all pods ready)", Self::deploy)?;
-        self.timed("nodes Ready", |cluster| cluster.nodes_ready())?;
-        self.timed("a DaemonSet of servers and one of clients ready", |cluster| cluster.workload())?;
-        self.check()?;
-        self.timed("pods deleted, nothing of theirs left on a node", |cluster| {
-            teardown::workload(cluster.plane()?, &cluster.lab)
-        })?;
-        self.timed("routerd deleted", |cluster| teardown::routerd(cluster.plane()?))
-    }
-
-    /// Control plane, containerd and images at the same time; then the kubelets.
-    fn start(&self, parts: &Parts, images: &[PathBuf]) -> Result<ControlPlane> {
-        let members = self.lab.nodes.iter().map(|node| Member {
-            node,
-            programs: &parts.programs,
-            folder: &self.folder,
-        });
-        let members: Vec<Member<'_>> = members.collect();
-        let plane = std::thread::scope(|scope| -> Result<ControlPlane> {
-            let runtimes: Vec<_> =
-                members.iter().map(|member| scope.spawn(|| member.runtime(images))).collect();
-            let plane = ControlPlane::start(&parts.programs, &self.folder)?;
-            for runtime in runtimes {
-                runtime.join().map_err(|_| anyhow::anyhow!("a thread that starts a node ended badly"))??;
-            }
-            Ok(plane)
-        })?;
-        for member in &members {
-            member.kubelet(&plane.kubeconfig)?;
-        }
-        Ok(plane)
-    }
-
-    fn deploy(&mut self) -> Result<()> {
-        let plane = self.plane()?;
-        plane.apply(&manifest::routerd()?)?;
-        pods::wait_for_daemon_set(
-            &plane.api,
-            manifest::NAMESPACE,
-            manifest::DAEMON_SET,
-            self.lab.nodes.len(),
-            Duration::from_secs(90),
-        )
-    }
-
-    fn nodes_ready(&self) -> Result<()> {
-        node::wait_until_ready(&self.plane()?.api, &self.lab)
-    }
-
-    fn workload(&self) -> Result<()> {
-        let plane = self.plane()?;
-        plane.apply(include_str!("workload.yaml"))?;
-        for set in ["web", "client"] {
-            pods::wait_for_daemon_set(
-                &plane.api,
-                "default",
-                set,
-                self.lab.nodes.len(),
-                Duration::from_secs(90),
-            )?;
-        }
-        Ok(())
-    }
-
-    fn check(&mut self) -> Result<()> {
-        let scene = Scene::read(&self.plane()?.api, &self.lab)?;
-        let mut lines = Vec::new();
-        check(&mut lines, "pod to pod", || {
-            let (same, across) = settled(|| scene.pod_to_pod())?;
-            Ok(format!("{same} pairs on one node, {across} across nodes"))
-        })?;
-        check(&mut lines, "pod to Service, TCP and UDP", || answered(settled(|| scene.pod_to_service())))?;
-        check(&mut lines, "pod to node port and to the API's Service", || {
-            answered(scene.pod_to_node_port_and_api())
-        })?;
-        check(&mut lines, "node to Service and to node ports", || answered(scene.node_to_service()))?;
-        check(&mut lines, "from outside to node ports, TCP and UDP", || {
-            answered(scene.outside_to_node_port())
-        })?;
-        check(&mut lines, "NetworkPolicy through the API", || {
-            let times = policy::takes_effect(&scene, self.plane()?)?;
-            Ok(format!(
-                "closes after {}, admits after {}",
-                milliseconds(times.closed),
-                milliseconds(times.opened)
-            ))
-        })?;
-        check(&mut lines, "routerd status by kubectl exec", || health::all_is_well(self.plane()?))?;
-        check(&mut lines, "memory", || self.memory())?;
-        self.lines.extend(lines);
-        Ok(())
-    }
-
-    fn memory(&self) -> Result<String> {
-        let routerd: Vec<String> = self
-            .lab
-            .nodes
-            .iter()
-            .map(|node| Ok(health::resident_kib(node)?.to_string()))
-            .collect::<Result<_>>()?;
-        let control_plane = self.plane()?.resident_bytes() >> 20;
-        Ok(format!("routerd {} KiB a node, control plane {control_plane} MiB", routerd.join(" and ")))
-    }
-
-    fn timed<T>(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let begin = Instant::now();
-        let value = step(what, |_| Ok((work(self)?, "done".into())))?;
-        if let Some(plane) = &mut self.plane {
-            plane.still_running()?;
-        }
-        self.lines.push((what.into(), seconds(begin.elapsed())));
-        Ok(value)
-    }
-
-    fn plane(&self) -> Result<&ControlPlane> {
-        self.plane.as_ref().context("the control plane is not up yet")
-    }
-
-    /// Ends nodes and control plane and looks that no process of theirs is left.
-    fn end(self) -> Result<()> {
-        drop(self.plane);
-        drop(self.lab);
-        teardown::no_process_left()
-    }
-}
-
-/// What is programmed after the pods are ready may take a moment; the step's time says how long.
-fn settled<T>(mut question: impl FnMut() -> Result<T>) -> Result<T> {
-    wait_for("the network to settle", SETTLE, || question().map(Some))
-}
-
-fn answered(result: Result<()>) -> Result<String> {
-    result.map(|()| "every backend answers".into())
-}
-
-/// One check: its line is printed and remembered.
-fn check(lines: &mut Vec<Line>, what: &str, work: impl FnOnce() -> Result<String>) -> Result<()> {
-    let value = step(what, |_| work().map(|value| (value.clone(), value))).context(what.to_owned())?;
-    lines.push((what.into(), value));
-    Ok(())
-}
-
-fn images(parts: &Parts, folder: &Path) -> Result<Vec<PathBuf>> {
-    let agnhost =
-        Image::new(AGNHOST, &["/agnhost"], &["pause"]).program("agnhost", &parts.programs.path("agnhost"))?;
-    let pause = Image::new(PAUSE, &["/pause"], &[]).program("pause", &parts.programs.path("pause"))?;
-    let mut files = Vec::new();
-    for (name, image) in
-        [("pause", pause), ("routerd", image::routerd(&parts.binaries)?), ("agnhost", agnhost)]
-    {
-        let file = folder.join(format!("{name}.tar"));
-        image.write(&file)?;
-        files.push(file);
-    }
-    Ok(files)
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{} ms", time.as_millis())
 }
