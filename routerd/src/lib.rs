@@ -1,10 +1,9 @@
 //! The daemon of a node: what the cluster wants of this node's network, brought into the kernel and kept there.
 
 pub mod admin;
+pub mod advertise;
 pub mod cluster;
 pub mod config;
-pub mod conflist;
-pub mod pods;
 pub mod routing;
 pub mod ruleset;
 pub mod runner;

@@ -54,10 +54,8 @@ impl<N: Network, C: Clock> Core<N, C> {
             listen::spawn(place, *address, network.clone(), clock.clone(), listen_sender.clone())
         };
         let listen_tasks = config.listen.iter().enumerate().map(spawn).collect();
-        let not_yet = |address: &SocketAddr| ListenerStatus {
-            address: *address,
-            error: Some("not yet listening".to_owned()),
-        };
+        let not_yet =
+            |address: &SocketAddr| ListenerStatus { address: *address, listening: false, error: None };
         Self {
             listeners: config.listen.iter().map(not_yet).collect(),
             config,
@@ -351,6 +349,7 @@ impl<N: Network, C: Clock> Core<N, C> {
                     if let Some(error) = error.as_ref().filter(|_| listener.error != error) {
                         tracing::warn!(error, "BGP listener");
                     }
+                    listener.listening = error.is_none();
                     listener.error = error;
                 }
             }

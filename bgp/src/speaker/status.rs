@@ -34,7 +34,9 @@ pub struct SpeakerStatus {
 pub struct ListenerStatus {
     /// The address.
     pub address: SocketAddr,
-    /// Why it does not listen; it is tried again every second.
+    /// It accepts connections.
+    pub listening: bool,
+    /// Why it does not; it is tried again every second. Empty for a moment after the start.
     pub error: Option<String>,
 }
 

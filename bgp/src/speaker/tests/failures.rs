@@ -104,7 +104,7 @@ async fn an_address_that_is_taken_is_reported_and_tried_again() {
     network.occupy(address, false);
     eventually("a listener", || async {
         clock.advance(Duration::from_secs(1));
-        host.handle.status().await.unwrap().listeners[0].error.is_none().then_some(())
+        host.handle.status().await.unwrap().listeners[0].listening.then_some(())
     })
     .await;
 }

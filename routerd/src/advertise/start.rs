@@ -1,0 +1,47 @@
+//! Putting the plane together.
+
+use std::io;
+
+use prefix::Family;
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{mpsc, watch};
+
+use super::apply::Applier;
+use super::desired::Advertise;
+use super::link::Link;
+use super::status;
+use crate::cluster::objects::LearntRoute;
+use crate::config::BgpConfig;
+use crate::runner::{Settings, Spawned, spawn};
+
+/// Batches of routes on their way to the index.
+const ROUTES: usize = 64;
+
+/// The plane, running.
+pub struct Advertising {
+    /// For the cluster task, the administration and the monitor.
+    pub plane: Spawned,
+    /// What the speaker learns, for the owner of the index: a route without next hops is lost.
+    pub routes: mpsc::Receiver<Vec<LearntRoute>>,
+    /// The speaker's state as JSON, `null` while there is none.
+    pub status: watch::Receiver<serde_json::Value>,
+    /// The speaker, to be stopped before the daemon ends.
+    pub link: Link,
+}
+
+/// Starts the plane; the speaker itself starts when the node's own object is known.
+pub fn start(
+    bgp: BgpConfig,
+    families: Vec<Family>,
+    runtime: &Runtime,
+    settings: Settings,
+) -> io::Result<Advertising> {
+    let (route_sender, routes) = mpsc::channel(ROUTES);
+    let (handle_sender, handle) = watch::channel(None);
+    let (status_sender, status) = watch::channel(serde_json::Value::Null);
+    let link = Link::new(handle);
+    let applier = Applier::new(bgp.clone(), runtime.clone(), route_sender, handle_sender);
+    let plane = spawn(Advertise { families, bgp }, applier, settings)?;
+    runtime.spawn(status::publish(link.clone(), status_sender));
+    Ok(Advertising { plane, routes, status, link })
+}

@@ -1,0 +1,92 @@
+//! The speaker's state as JSON, for `routerd status` and the metrics.
+
+use std::time::Duration;
+
+use bgp::{RibEntry, SpeakerStatus};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::link::Link;
+
+/// How old what is shown may be.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Publishes the state until nobody is interested.
+pub(super) async fn publish(link: Link, sender: watch::Sender<Value>) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = sender.closed() => return,
+        }
+        let value = match link.speaker() {
+            Some(speaker) => match (speaker.status().await, speaker.rib().await) {
+                (Ok(status), Ok(rib)) => render(&status, &rib),
+                _ => Value::Null,
+            },
+            None => Value::Null,
+        };
+        sender.send_if_modified(|shown| {
+            let changed = *shown != value;
+            *shown = value;
+            changed
+        });
+    }
+}
+
+/// The state as JSON.
+fn render(status: &SpeakerStatus, rib: &[RibEntry]) -> Value {
+    let peers: Vec<Value> = status
+        .peers
+        .iter()
+        .map(|peer| {
+            json!({
+                "address": peer.address,
+                "asn": peer.asn,
+                "state": peer.state.to_string(),
+                "since_seconds": peer.since.as_secs(),
+                "router_id": peer.router_id,
+                "hold_time": peer.hold_time,
+                "received": peer.received,
+                "sent": peer.sent,
+                "established": peer.established,
+                "stale": peer.stale,
+                "last_error": peer.last_error,
+            })
+        })
+        .collect();
+    let listeners: Vec<Value> = status
+        .listeners
+        .iter()
+        .map(|one| json!({"address": one.address, "listening": one.listening, "error": one.error}))
+        .collect();
+    json!({
+        "asn": status.asn,
+        "router_id": status.router_id,
+        "listeners": listeners,
+        "refused_connections": status.refused_connections,
+        "last_refused": status.last_refused,
+        "peers": peers,
+        "routes": rib.iter().map(route).collect::<Vec<_>>(),
+    })
+}
+
+fn route(entry: &RibEntry) -> Value {
+    let paths: Vec<Value> = entry
+        .paths
+        .iter()
+        .map(|path| {
+            json!({
+                "from": path.source.peer(),
+                "next_hop": path.next_hop,
+                "as_path": path.as_path,
+                "local_pref": path.local_pref,
+                "med": path.med,
+                "stale": path.stale,
+                "used": path.used,
+            })
+        })
+        .collect();
+    json!({"prefix": entry.prefix, "next_hops": entry.next_hops, "paths": paths})
+}
