@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::guest::NodeKind;
 use crate::tool::Tool;
 
@@ -57,6 +58,9 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         binaries: Option<PathBuf>,
     },
+    /// Measure, beside a peer in the same run.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Run test programs' ignored tests in a guest.
     #[command(hide = true)]
     InGuest {

@@ -4,6 +4,7 @@
 //! Everything a run makes lives inside name spaces of one process (see [`sandbox`]), so that the
 //! kernel takes it away when that process ends, however it ends.
 
+pub mod bench;
 pub mod cli;
 pub mod cluster;
 pub mod commands;

@@ -103,7 +103,7 @@ pub(crate) fn netns_path(name: &str) -> String {
     format!("/run/netns/{name}")
 }
 
-fn make_netns(name: &str) -> Result<()> {
+pub(crate) fn make_netns(name: &str) -> Result<()> {
     let path = netns_path(name);
     fs::create_dir_all("/run/netns")?;
     File::create_new(&path).with_context(|| format!("making {path}"))?;
@@ -128,7 +128,7 @@ fn make_netns(name: &str) -> Result<()> {
     }
 }
 
-fn remove_netns(name: &str) -> Result<()> {
+pub(crate) fn remove_netns(name: &str) -> Result<()> {
     let path = netns_path(name);
     umount2(path.as_str(), MntFlags::MNT_DETACH).with_context(|| format!("unmounting {path}"))?;
     fs::remove_file(&path).with_context(|| format!("removing {path}"))

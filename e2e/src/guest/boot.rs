@@ -74,7 +74,7 @@ fn is_mounted(target: &str) -> Result<bool> {
     Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(target)))
 }
 
-fn private_folders() -> Result<()> {
+pub(crate) fn private_folders() -> Result<()> {
     for folder in PRIVATE {
         if Path::new(folder).is_dir() || folder == "/etc/cni" {
             fs::create_dir_all(folder)?;

@@ -1,0 +1,89 @@
+//! `cargo lab bench`: figures beside those of a peer, taken in the same run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+
+use crate::cli::Nodes;
+use crate::guest::NodeKind;
+use crate::paths::cache;
+use crate::sandbox::{self, Inside, Outcome};
+use crate::setup::{self, Ready, binaries, packages};
+
+mod cni;
+mod plugin;
+mod services;
+mod statistics;
+mod trace;
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// ADD and DEL, one by one and 50 at once, beside Debian's reference plugins, on this kernel.
+    Cni {
+        /// How many pods one by one.
+        #[arg(long, default_value_t = 100)]
+        rounds: usize,
+        /// A folder with routerd-cni built before, instead of building it.
+        #[arg(long, value_name = "DIR")]
+        binaries: Option<PathBuf>,
+    },
+    /// Programming Services from an empty kernel, and one more, in a guest, beside `ipvsadm --restore`.
+    Services {
+        /// How many Services.
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// A folder with routerd built before, instead of building it.
+        #[arg(long, value_name = "DIR")]
+        binaries: Option<PathBuf>,
+    },
+}
+
+/// Hands what was prepared to the process inside.
+const READY: &str = "ready.json";
+
+/// The subcommand: both sides of the name spaces. Returns the exit status.
+pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
+    if let Some(inside) = Inside::enter()? {
+        let ready: Ready = serde_json::from_slice(&fs::read(inside.folder.join(READY))?)?;
+        match bench {
+            Bench::Cni { rounds, .. } => cni::run(&inside, &ready.binaries, *rounds)?,
+            Bench::Services { count, .. } => services::run(&inside, &ready, *count)?,
+        }
+        return Ok(0);
+    }
+    let ready = prepare(bench)?;
+    let folder = PathBuf::from(format!("/tmp/routerd-bench-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join(READY), serde_json::to_vec(&ready)?)?;
+    let outcome = sandbox::run(&folder, arguments);
+    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    match outcome? {
+        Outcome::Over(status) => Ok(status),
+        Outcome::Kept(..) => bail!("the bench was kept, which it never asks for"),
+    }
+}
+
+fn prepare(bench: &Bench) -> Result<Ready> {
+    let cache = cache()?;
+    match bench {
+        Bench::Cni { binaries, .. } => {
+            packages::ensure(&[packages::RUN, packages::BUILD, &["containernetworking-plugins"]], &cache)?;
+            Ok(Ready { kernel: None, binaries: binaries::prepare(binaries.as_deref())? })
+        }
+        Bench::Services { binaries, .. } => {
+            packages::ensure(&[&["ipvsadm"]], &cache)?;
+            setup::nodes(&Nodes { kernel: NodeKind::Uml, binaries: binaries.clone() })
+        }
+    }
+}
+
+/// A program copied under another name.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}

@@ -1,0 +1,93 @@
+//! What one call of a plugin executes, and how much memory each process had at most.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::ptrace::{self, Event, Options};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::plugin::Plugin;
+
+/// What was seen.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Programs executed, the plugin itself included.
+    pub(super) programs: u32,
+    /// The largest resident set of each process, in KiB.
+    pub(super) peaks: BTreeMap<i32, u64>,
+}
+
+impl Seen {
+    /// The largest of the peaks, in MiB.
+    pub(super) fn largest(&self) -> f64 {
+        let kib = self.peaks.values().max().copied().unwrap_or(0);
+        f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
+    }
+}
+
+/// Calls a plugin under `ptrace`, following what it starts.
+pub(super) fn call(plugin: &Plugin, verb: &str, pod: &str, previous: Option<&Value>) -> Result<Seen> {
+    let mut child = plugin.start(verb, pod)?;
+    let main = Pid::from_raw(i32::try_from(child.id())?);
+    // Its own exec ends a moment after the start returns and must not be counted twice; after that it waits for
+    // its configuration, and nothing has happened yet.
+    std::thread::sleep(Duration::from_millis(50));
+    let follow = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE;
+    let events = Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACEEXIT | Options::PTRACE_O_EXITKILL;
+    ptrace::seize(main, follow | events).context("the plugin cannot be traced")?;
+    plugin.feed(&mut child, previous)?;
+    let mut seen = Seen { programs: 1, peaks: BTreeMap::new() };
+    loop {
+        match waitpid(None, Some(WaitPidFlag::__WALL))? {
+            WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) if pid == main => return Ok(seen),
+            WaitStatus::PtraceEvent(pid, _, event) => {
+                note(&mut seen, pid, event)?;
+                go_on(pid, None);
+            }
+            WaitStatus::Stopped(pid, signal) => go_on(pid, Some(signal)),
+            _ => {}
+        }
+    }
+}
+
+fn note(seen: &mut Seen, pid: Pid, event: i32) -> Result<()> {
+    if event == Event::PTRACE_EVENT_EXEC as i32 {
+        seen.programs += 1;
+    } else if event == Event::PTRACE_EVENT_EXIT as i32 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        if let (Some(group), Some(peak)) = (number(&status, "Tgid:"), number(&status, "VmHWM:")) {
+            let process = i32::try_from(group)?;
+            let highest = seen.peaks.entry(process).or_default();
+            *highest = peak.max(*highest);
+        }
+    }
+    Ok(())
+}
+
+fn go_on(pid: Pid, signal: Option<nix::sys::signal::Signal>) {
+    // It may have been killed meanwhile by the end of its process.
+    let _gone = ptrace::cont(pid, signal);
+}
+
+fn number(status: &str, key: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_read_from_the_status_of_a_process() {
+        let status = "Name:\tbridge\nTgid:\t12\nVmHWM:\t    5120 kB\n";
+        assert_eq!((number(status, "Tgid:"), number(status, "VmHWM:")), (Some(12), Some(5120)));
+        assert_eq!(number("", "Tgid:"), None);
+        let seen = Seen { programs: 1, peaks: BTreeMap::from([(1, 1024), (2, 5120)]) };
+        assert!((seen.largest() - 5.0).abs() < 1e-9);
+    }
+}
