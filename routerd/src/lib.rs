@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod advertise;
+pub mod advertise;
 pub mod cluster;
 pub mod config;
 pub mod routing;
