@@ -1,0 +1,134 @@
+//! The cluster as the node's plane sees it, and the plane on the node's kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use kernel::testing::TestNs;
+use prefix::Family;
+use routerd::cluster::objects::{
+    Endpoint, EndpointSlice, Labels, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, SlicePort,
+};
+use routerd::cluster::{Event, Index, Object};
+use routerd::runner::{Apply, Plane, Report, Scope};
+use routerd::services::Settings;
+use routerd::services::apply::Applier;
+use routerd::services::desired::{Key, Services};
+use routerd::services::linux::Linux;
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn node() -> Node {
+    Node {
+        name: "node".into(),
+        pod_cidrs: vec!["10.1.1.0/24".parse().unwrap(), "fd00:1:1::/64".parse().unwrap()],
+        internal_addresses: vec![ip("192.0.2.11"), ip("2001:db8::11")],
+        ..Node::default()
+    }
+}
+
+/// A Service of both families with one port, which is also a node port.
+pub(crate) fn service(name: &str, last: u16, protocol: Protocol, port: u16, node_port: u16) -> Service {
+    Service {
+        name: ObjectName::new("default", name),
+        labels: Labels::new(),
+        annotations: Labels::new(),
+        kind: ServiceKind::NodePort,
+        cluster_ips: vec![ip(&format!("10.96.0.{last}")), ip(&format!("fd00:96::{last}"))],
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        ports: vec![ServicePort { name: String::new(), protocol, port, node_port: Some(node_port) }],
+        affinity_seconds: None,
+        internal_local: false,
+        external_local: false,
+        health_check_node_port: None,
+    }
+}
+
+/// A ready endpoint; those in the node's own pod ranges are on it.
+pub(crate) fn ready(address: &str) -> Endpoint {
+    let here = address.starts_with("10.1.1.") || address.starts_with("fd00:1:1:");
+    Endpoint {
+        addresses: vec![ip(address)],
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: Some(if here { "node" } else { "far" }.into()),
+    }
+}
+
+/// One that is about to end and still serves.
+pub(crate) fn ending(address: &str) -> Endpoint {
+    Endpoint { ready: false, terminating: true, ..ready(address) }
+}
+
+/// The plane of the node, from objects to packets.
+pub(crate) struct Daemon {
+    plane: Services,
+    index: Index,
+    applier: Applier<Linux>,
+    settings: Settings,
+}
+
+impl Daemon {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let mut index = Index::new("node");
+        index.apply(Event::Upsert(Object::Node(node())));
+        let plane = Services::new(settings.clone());
+        let applier = Applier::new(Linux::new(), settings.clone());
+        Self { plane, index, applier, settings }
+    }
+
+    /// The same with nothing in memory but the cluster, as after SIGKILL and a new start.
+    pub(crate) fn restart(&mut self) {
+        self.applier = Applier::new(Linux::new(), self.settings.clone());
+    }
+
+    pub(crate) fn put(&mut self, service: Service) {
+        self.index.apply(Event::Upsert(Object::Service(service)));
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) {
+        let key = routerd::cluster::ObjectKey::Service(ObjectName::new("default", name));
+        self.index.apply(Event::Delete(key));
+    }
+
+    /// The endpoints of a Service in one family, all at `port`.
+    pub(crate) fn endpoints(&mut self, service: &str, port: u16, family: Family, endpoints: Vec<Endpoint>) {
+        let slice = EndpointSlice {
+            name: ObjectName::new("default", format!("{service}-{family}").to_lowercase()),
+            service: Some(ObjectName::new("default", service)),
+            family,
+            ports: [Protocol::Tcp, Protocol::Udp]
+                .map(|protocol| SlicePort { name: String::new(), protocol, number: Some(port) })
+                .to_vec(),
+            endpoints,
+        };
+        self.index.apply(Event::Upsert(Object::EndpointSlice(slice)));
+    }
+
+    /// Applies in the node's namespace: all, or the Services of these names.
+    pub(crate) fn apply(&mut self, node: &TestNs, names: &[&str]) -> Report {
+        let keys = self.plane.keys(&self.index);
+        let desired: BTreeMap<_, _> = keys
+            .into_iter()
+            .filter_map(|key| Some((key.clone(), self.plane.desired(&self.index, &key)?)))
+            .collect();
+        let scope = if names.is_empty() {
+            Scope::Everything
+        } else {
+            let key = |name: &&str| Key::Service(ObjectName::new("default", *name));
+            Scope::Keys(names.iter().map(key).collect::<BTreeSet<_>>())
+        };
+        let applier = &mut self.applier;
+        node.run_in(|| applier.apply(&desired, &scope))
+    }
+
+    /// The same, and nothing may have gone wrong.
+    pub(crate) fn applied(&mut self, node: &TestNs, names: &[&str]) -> u64 {
+        let report = self.apply(node, names);
+        assert_eq!(report.problems, Vec::new());
+        report.writes
+    }
+}

@@ -1,0 +1,13 @@
+//! The services plane on a kernel with IPVS, judged by packets between network namespaces.
+//!
+//! The host's kernel of a test machine has no IPVS, so most of these run inside a lab guest: `cargo verify` starts this
+//! binary there with `--ignored`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
+
+mod cluster;
+mod lifecycle;
+mod net;
+mod paths;
+mod scale;
+mod talk;
+mod udp;

@@ -1,0 +1,126 @@
+//! Servers that say who they are and whom they see, and clients that ask.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use kernel::testing::TestNs;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a client heard: the server's name and the client's address as the server saw it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Heard {
+    pub(crate) server: String,
+    pub(crate) source: String,
+}
+
+fn heard(line: &str) -> Heard {
+    let (server, source) = line.trim().split_once(' ').unwrap_or((line, ""));
+    Heard { server: server.to_owned(), source: source.to_owned() }
+}
+
+/// A TCP server in a namespace: it greets each client with its name and the client's address, and then echoes lines.
+/// Its threads end with the test program.
+pub(crate) fn serve_tcp(namespace: &TestNs, address: &str, name: &'static str) {
+    let listener = namespace.run_in(|| TcpListener::bind(address).unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || greet(stream, name));
+        }
+    });
+}
+
+fn greet(mut stream: TcpStream, name: &str) -> Option<()> {
+    let peer = stream.peer_addr().ok()?.ip();
+    writeln!(stream, "{name} {peer}").ok()?;
+    let mut buffer = [0; 512];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(count) if count > 0 => stream.write_all(&buffer[..count]).ok()?,
+            _ => return None,
+        }
+    }
+}
+
+/// A UDP server in a namespace that answers each packet with its name and the client's address.
+pub(crate) fn serve_udp(namespace: &TestNs, address: &str, name: &'static str) {
+    let socket = namespace.run_in(|| UdpSocket::bind(address).unwrap());
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(format!("{name} {}", peer.ip()).as_bytes(), peer);
+        }
+    });
+}
+
+/// A TCP connection from a namespace.
+pub(crate) struct Connection {
+    reader: BufReader<TcpStream>,
+    /// What the server greeted with.
+    pub(crate) heard: Heard,
+}
+
+impl Connection {
+    /// Says something and waits for the echo.
+    pub(crate) fn says(&mut self, text: &str) -> std::io::Result<String> {
+        writeln!(self.reader.get_mut(), "{text}")?;
+        let mut line = String::new();
+        self.reader.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+}
+
+/// Connects from a namespace.
+pub(crate) fn connect(namespace: &TestNs, to: &str) -> std::io::Result<Connection> {
+    let to: SocketAddr = to.parse().unwrap();
+    let stream = namespace.run_in(|| TcpStream::connect_timeout(&to, PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    Ok(Connection { reader, heard: heard(&line) })
+}
+
+/// Connects from a namespace and returns the greeting.
+pub(crate) fn ask(namespace: &TestNs, to: &str) -> Heard {
+    match connect(namespace, to) {
+        Ok(connection) => connection.heard,
+        Err(error) => panic!("{} to {to}: {error}", namespace.name()),
+    }
+}
+
+/// How a connection fails, and how long that took.
+pub(crate) fn refusal(namespace: &TestNs, to: &str) -> (std::io::ErrorKind, Duration) {
+    let start = Instant::now();
+    match connect(namespace, to) {
+        Ok(connection) => panic!("{} reached {:?} at {to}", namespace.name(), connection.heard),
+        Err(error) => (error.kind(), start.elapsed()),
+    }
+}
+
+/// A UDP client that keeps its port.
+pub(crate) struct UdpClient {
+    socket: UdpSocket,
+}
+
+impl UdpClient {
+    pub(crate) fn new(namespace: &TestNs, to: &str) -> Self {
+        let socket = namespace.run_in(|| {
+            let any = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+            let socket = UdpSocket::bind(any).unwrap();
+            socket.connect(to).unwrap();
+            socket
+        });
+        socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+        Self { socket }
+    }
+
+    /// Sends one packet; what came back in time.
+    pub(crate) fn asks(&self) -> std::io::Result<Heard> {
+        self.socket.send(b"?")?;
+        let mut buffer = [0; 512];
+        let count = self.socket.recv(&mut buffer)?;
+        Ok(heard(&String::from_utf8_lossy(&buffer[..count])))
+    }
+}

@@ -1,0 +1,63 @@
+//! UDP, whose clients keep their port while backends come and go.
+
+use std::time::{Duration, Instant};
+
+use prefix::Family;
+use routerd::cluster::objects::Protocol;
+use routerd::services::Settings;
+
+use crate::cluster::{Daemon, ready, service};
+use crate::net::Net;
+use crate::talk::{UdpClient, serve_udp};
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn a_client_whose_backend_goes_has_another_at_once_and_the_others_keep_theirs() {
+    let net = Net::new();
+    serve_udp(&net.pod_b, "10.1.1.3:5353", "near");
+    serve_udp(&net.far, "10.1.2.2:5353", "far");
+    let mut daemon = Daemon::new(Settings::default());
+    daemon.put(service("dns", 9, Protocol::Udp, 53, 30053));
+    daemon.endpoints("dns", 5353, Family::V4, vec![ready("10.1.1.3"), ready("10.1.2.2")]);
+    daemon.applied(&net.node, &[]);
+
+    let clients: Vec<UdpClient> = (0..4).map(|_| UdpClient::new(&net.pod_a, "10.96.0.9:53")).collect();
+    let first: Vec<String> = clients.iter().map(|client| client.asks().unwrap().server).collect();
+    assert!(first.contains(&"near".to_owned()) && first.contains(&"far".to_owned()), "{first:?}");
+    let flows = |backend: &str| {
+        let filter = ["-L", "-p", "udp", "--orig-dst", "10.96.0.9", "--reply-src", backend, "-o", "id"];
+        net.node
+            .run("conntrack", &filter)
+            .lines()
+            .filter_map(|line| line.split("id=").nth(1).map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    let kept = flows("10.1.2.2");
+
+    daemon.endpoints("dns", 5353, Family::V4, vec![ready("10.1.2.2")]);
+    daemon.applied(&net.node, &["dns"]);
+    assert_eq!(flows("10.1.1.3"), Vec::<String>::new());
+    assert_eq!(flows("10.1.2.2"), kept, "flows of the backend that stays are not touched");
+    for client in &clients {
+        let start = Instant::now();
+        assert_eq!(client.asks().unwrap().server, "far");
+        assert!(start.elapsed() < Duration::from_millis(500));
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn a_client_that_asked_before_there_was_a_backend_gets_one() {
+    let net = Net::new();
+    serve_udp(&net.far, "10.1.2.2:5353", "far");
+    let mut daemon = Daemon::new(Settings::default());
+    daemon.put(service("dns", 9, Protocol::Udp, 53, 30053));
+    daemon.applied(&net.node, &[]);
+    let client = UdpClient::new(&net.pod_a, "10.96.0.9:53");
+    assert_eq!(client.asks().unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    daemon.endpoints("dns", 5353, Family::V4, vec![ready("10.1.2.2")]);
+    daemon.applied(&net.node, &["dns"]);
+    assert_eq!(client.asks().unwrap().server, "far");
+    let outside = UdpClient::new(&net.outside, "192.0.2.11:30053");
+    assert_eq!(outside.asks().unwrap().source, "192.0.2.11");
+}
