@@ -108,7 +108,10 @@ impl Message {
             return None;
         }
         let mut skip = 4 + HEADER;
-        if self.flags & flags::CAPPED == 0 {
+        if self.kind == DONE {
+            // The end of a dump repeats no request.
+            skip = 4;
+        } else if self.flags & flags::CAPPED == 0 {
             let repeated = self.payload.get(4..8).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))?;
             skip = 4 + usize::try_from(repeated).ok()?.next_multiple_of(4);
         }

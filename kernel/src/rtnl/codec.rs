@@ -103,3 +103,63 @@ pub(super) fn check_name(operation: &str, name: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::Parseable;
+    use netlink_packet_route::address::AddressMessage;
+    use netlink_packet_route::link::LinkMessage;
+    use netlink_packet_route::neighbour::NeighbourMessage;
+    use netlink_packet_route::route::RouteMessage;
+    use netlink_packet_route::rule::RuleMessage;
+    use proptest::prelude::*;
+
+    use super::super::{Address, Link, Route, Rule};
+    use super::{check_name, decode_event};
+    use crate::netlink::{Attributes, Message};
+
+    fn decode_as_everything(payload: Vec<u8>) {
+        let message = Message { kind: 0, flags: 0, sequence: 0, payload };
+        let _ = decode_event(&message, LinkMessage::parse).and_then(Link::from_message);
+        let _ = decode_event(&message, AddressMessage::parse).and_then(Address::from_message);
+        let _ = decode_event(&message, RouteMessage::parse).and_then(Route::from_message);
+        let _ = decode_event(&message, RuleMessage::parse).and_then(Rule::from_message);
+        let _ = decode_event(&message, NeighbourMessage::parse);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoders_panic(payload in proptest::collection::vec(any::<u8>(), 0..300)) {
+            decode_as_everything(payload);
+        }
+
+        /// Attributes with right lengths and any content get further into the decoders than noise does.
+        #[test]
+        fn no_attributes_make_the_decoders_panic(
+            header in proptest::collection::vec(any::<u8>(), 16),
+            family in prop_oneof![Just(0u8), Just(2), Just(7), Just(10)],
+            header_length in prop_oneof![Just(8usize), Just(12), Just(16)],
+            attributes in proptest::collection::vec(
+                (0u16..70, proptest::collection::vec(any::<u8>(), 0..40)), 0..12),
+        ) {
+            let mut payload = header[..header_length].to_vec();
+            payload[0] = family;
+            let mut encoded = Attributes::new();
+            for (kind, content) in attributes {
+                encoded.bytes(kind, &content);
+            }
+            payload.extend(encoded.as_bytes());
+            decode_as_everything(payload);
+        }
+    }
+
+    #[test]
+    fn interface_names_are_judged_as_the_kernel_does() {
+        for name in ["eth0", "eth0.100", "a23456789012345"] {
+            assert!(check_name("try", name).is_ok(), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "a:b", "a b", "a234567890123456", "a\0b"] {
+            assert!(check_name("try", name).is_err(), "{name:?}");
+        }
+    }
+}
