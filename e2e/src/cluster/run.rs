@@ -1,0 +1,213 @@
+//! The course of the test, from images to nothing left.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::checks::Scene;
+use super::control_plane::ControlPlane;
+use super::node::{self, Member, PAUSE};
+use super::{Line, Parts, diagnose, health, manifest, pods, policy, teardown};
+use crate::image::{self, Image};
+use crate::lab::Lab;
+use crate::process::wait_for;
+use crate::progress::step;
+
+/// The test image's name.
+const AGNHOST: &str = "localhost/agnhost:dev";
+
+/// How long routes and Services may take after the pods are ready.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// A cluster that is being brought up, and what was measured on the way.
+pub(super) struct Cluster {
+    // Before the nodes, so that it ends first.
+    plane: Option<ControlPlane>,
+    lab: Lab,
+    folder: PathBuf,
+    lines: Vec<Line>,
+}
+
+impl Cluster {
+    pub(super) fn new(lab: Lab, folder: PathBuf) -> Self {
+        Self { plane: None, lab, folder, lines: Vec::new() }
+    }
+
+    /// The whole course; ends at the first thing that is not as it should be.
+    pub(super) fn run(&mut self, parts: &Parts) -> Result<()> {
+        let images = self.timed("images of routerd, the test server and pause", |cluster| {
+            images(parts, &cluster.folder)
+        })?;
+        let plane = self.timed("control plane and runtimes up", |cluster| cluster.start(parts, &images))?;
+        self.plane = Some(plane);
+        self.timed("routerd on every node (kubectl apply to all pods ready)", Self::deploy)?;
+        self.timed("nodes Ready", |cluster| cluster.nodes_ready())?;
+        self.timed("a DaemonSet of servers and one of clients ready", |cluster| cluster.workload())?;
+        self.check()?;
+        self.timed("pods deleted, nothing of theirs left on a node", |cluster| {
+            teardown::workload(cluster.plane()?, &cluster.lab)
+        })?;
+        self.timed("routerd deleted", |cluster| teardown::routerd(cluster.plane()?))
+    }
+
+    /// Control plane, containerd and images at the same time; then the kubelets.
+    fn start(&self, parts: &Parts, images: &[PathBuf]) -> Result<ControlPlane> {
+        let members = self.lab.nodes.iter().map(|node| Member {
+            node,
+            programs: &parts.programs,
+            folder: &self.folder,
+        });
+        let members: Vec<Member<'_>> = members.collect();
+        let plane = std::thread::scope(|scope| -> Result<ControlPlane> {
+            let runtimes: Vec<_> =
+                members.iter().map(|member| scope.spawn(|| member.runtime(images))).collect();
+            let plane = ControlPlane::start(&parts.programs, &self.folder)?;
+            for runtime in runtimes {
+                runtime.join().map_err(|_| anyhow::anyhow!("a thread that starts a node ended badly"))??;
+            }
+            Ok(plane)
+        })?;
+        for member in &members {
+            member.kubelet(&plane.kubeconfig)?;
+        }
+        Ok(plane)
+    }
+
+    fn deploy(&mut self) -> Result<()> {
+        let plane = self.plane()?;
+        plane.apply(&manifest::routerd()?)?;
+        pods::wait_for_daemon_set(
+            &plane.api,
+            manifest::NAMESPACE,
+            manifest::DAEMON_SET,
+            self.lab.nodes.len(),
+            Duration::from_secs(90),
+        )
+    }
+
+    fn nodes_ready(&self) -> Result<()> {
+        node::wait_until_ready(&self.plane()?.api, &self.lab)
+    }
+
+    fn workload(&self) -> Result<()> {
+        let plane = self.plane()?;
+        plane.apply(include_str!("workload.yaml"))?;
+        for set in ["web", "client"] {
+            pods::wait_for_daemon_set(
+                &plane.api,
+                "default",
+                set,
+                self.lab.nodes.len(),
+                Duration::from_secs(90),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        let scene = Scene::read(&self.plane()?.api, &self.lab)?;
+        let mut lines = Vec::new();
+        check(&mut lines, "pod to pod", || {
+            let (same, across) = settled(|| scene.pod_to_pod())?;
+            Ok(format!("{same} pairs on one node, {across} across nodes"))
+        })?;
+        check(&mut lines, "pod to Service, TCP and UDP", || answered(settled(|| scene.pod_to_service())))?;
+        check(&mut lines, "pod to node port and to the API's Service", || {
+            answered(scene.pod_to_node_port_and_api())
+        })?;
+        check(&mut lines, "node to Service and to node ports", || answered(scene.node_to_service()))?;
+        check(&mut lines, "from outside to node ports, TCP and UDP", || {
+            answered(scene.outside_to_node_port())
+        })?;
+        check(&mut lines, "NetworkPolicy through the API", || {
+            let times = policy::takes_effect(&scene, self.plane()?)?;
+            Ok(format!(
+                "closes after {}, admits after {}",
+                milliseconds(times.closed),
+                milliseconds(times.opened)
+            ))
+        })?;
+        check(&mut lines, "routerd status by kubectl exec", || health::all_is_well(self.plane()?))?;
+        check(&mut lines, "memory", || self.memory())?;
+        self.lines.extend(lines);
+        Ok(())
+    }
+
+    fn memory(&self) -> Result<String> {
+        let routerd: Vec<String> = self
+            .lab
+            .nodes
+            .iter()
+            .map(|node| Ok(health::resident_kib(node)?.to_string()))
+            .collect::<Result<_>>()?;
+        let control_plane = self.plane()?.resident_bytes() >> 20;
+        Ok(format!("routerd {} KiB a node, control plane {control_plane} MiB", routerd.join(" and ")))
+    }
+
+    fn timed<T>(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let begin = Instant::now();
+        let value = step(what, |_| Ok((work(self)?, "done".into())))?;
+        if let Some(plane) = &mut self.plane {
+            plane.still_running()?;
+        }
+        self.lines.push((what.into(), seconds(begin.elapsed())));
+        Ok(value)
+    }
+
+    fn plane(&self) -> Result<&ControlPlane> {
+        self.plane.as_ref().context("the control plane is not up yet")
+    }
+
+    /// Keeps what explains a failure, and says where.
+    pub(super) fn keep_evidence(&self) -> String {
+        diagnose::keep(&self.lab, self.plane.as_ref(), &self.folder)
+    }
+
+    /// Ends nodes and control plane, looks that no process of theirs is left, and returns what was measured.
+    pub(super) fn end(self) -> Result<Vec<Line>> {
+        drop(self.plane);
+        drop(self.lab);
+        teardown::no_process_left()?;
+        Ok(self.lines)
+    }
+}
+
+/// What is programmed after the pods are ready may take a moment; the step's time says how long.
+fn settled<T>(mut question: impl FnMut() -> Result<T>) -> Result<T> {
+    wait_for("the network to settle", SETTLE, || question().map(Some))
+}
+
+fn answered(result: Result<()>) -> Result<String> {
+    result.map(|()| "every backend answers".into())
+}
+
+/// One check: its line is printed and remembered.
+fn check(lines: &mut Vec<Line>, what: &str, work: impl FnOnce() -> Result<String>) -> Result<()> {
+    let value = step(what, |_| work().map(|value| (value.clone(), value))).context(what.to_owned())?;
+    lines.push((what.into(), value));
+    Ok(())
+}
+
+fn images(parts: &Parts, folder: &Path) -> Result<Vec<PathBuf>> {
+    let agnhost =
+        Image::new(AGNHOST, &["/agnhost"], &["pause"]).program("agnhost", &parts.programs.path("agnhost"))?;
+    let pause = Image::new(PAUSE, &["/pause"], &[]).program("pause", &parts.programs.path("pause"))?;
+    let mut files = Vec::new();
+    for (name, image) in
+        [("pause", pause), ("routerd", image::routerd(&parts.binaries)?), ("agnhost", agnhost)]
+    {
+        let file = folder.join(format!("{name}.tar"));
+        image.write(&file)?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+pub(super) fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
