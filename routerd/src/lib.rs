@@ -2,9 +2,10 @@
 
 pub mod admin;
 pub mod advertise;
-pub mod advertise;
 pub mod cluster;
 pub mod config;
+pub mod conflist;
+pub mod pods;
 pub mod routing;
 pub mod ruleset;
 pub mod runner;
