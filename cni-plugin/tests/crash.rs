@@ -5,8 +5,10 @@ mod plugin;
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
+use kernel::testing::TestNs;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
@@ -74,6 +76,45 @@ fn a_del_that_is_killed_at_any_system_call_is_finished_by_the_next() {
     at_every_system_call("DEL", |installed| {
         installed.run("host-local", "ADD", "c1", &conf(installed)).result();
     });
+}
+
+/// Waits until `ip netns exec` has become the plugin.
+fn wait_for_exec(child: &Child) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let exe = format!("/proc/{}/exe", child.id());
+    while !std::fs::read_link(&exe).is_ok_and(|path| path.ends_with("routerd-cni")) {
+        assert!(Instant::now() < deadline, "the plugin did not start");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_pods_add_that_is_killed_at_any_system_call_leaves_no_device_and_no_lease_after_del() {
+    let (installed, node, pod) = (Installed::new(), TestNs::new("node"), TestNs::new("pod"));
+    let mut conf = conf(&installed);
+    conf["type"] = json!("routerd-cni");
+    conf["isDefaultGateway"] = json!(true);
+    conf["routerd"] = json!({"socket": installed.path().join("cni.sock"), "required": false});
+    let spawn = |operation: &str| {
+        let mut command = node.command(installed.path().join("routerd-cni").to_str().unwrap());
+        command.env("CNI_COMMAND", operation).env("CNI_CONTAINERID", "c1").env("CNI_NETNS", pod.path());
+        command.env("CNI_IFNAME", "eth0").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    for count in 0.. {
+        assert!(count < 5000, "it never ends");
+        let mut child = spawn("ADD");
+        wait_for_exec(&child);
+        let killed = kill_after(&mut child, count, conf.to_string().as_bytes());
+        assert_eq!(finish(spawn("DEL"), conf.to_string().as_bytes()).result(), Value::Null, "step {count}");
+        assert_eq!(installed.leftovers(), Vec::<String>::new(), "killed at step {count}");
+        let links = node.run("ip", &["-o", "link"]) + &pod.run("ip", &["-o", "link"]);
+        assert!(!links.contains("veth") && !links.contains("eth0"), "killed at step {count}: {links}");
+        if !killed {
+            assert!(count > 150, "it did not even begin");
+            return;
+        }
+    }
 }
 
 /// A file system of memory with room for a few files only.

@@ -167,7 +167,8 @@ impl<P: Pods> Registry<P> {
         }
     }
 
-    async fn sweep(&mut self) {
+    /// Detaches what has no device any more.
+    pub(super) async fn sweep(&mut self) {
         for key in self.without_device() {
             tracing::info!(container = key.0, interface = key.1, "its device is gone; taken as detached");
             self.detach(key).await;

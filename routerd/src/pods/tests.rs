@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni_plugin::socket::{Attach, Client, Detach, Reply, Request, read_frame};
+use kernel::testing::TestNs;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
+use super::record::Records;
+use super::registry::Registry;
 use super::{Pods, Server};
 use crate::cluster::objects::Attachment;
 
@@ -291,4 +294,26 @@ async fn a_folder_that_cannot_be_used_is_an_error_that_names_it() {
     let (sender, _told) = mpsc::unbounded_channel();
     let error = Server::start(&folder.path().join("run"), Notes(sender)).await.err().unwrap().to_string();
     assert!(error.contains("run/cni.sock") && error.contains("pods cannot be added"), "{error}");
+}
+
+#[test]
+fn a_pod_whose_device_goes_without_a_del_is_taken_as_gone() {
+    let (ns, folder) = (TestNs::new("sweep"), tempfile::tempdir().unwrap());
+    ns.run("ip", &["link", "add", "veth7", "type", "veth", "peer", "name", "other"]);
+    let records = Records::new(folder.path().join("attachments"));
+    let Request::Attach(mut attach) = attach("c1", "10.1.0.2") else { panic!("no attach") };
+    attach.host_interface = "veth7".into();
+    records.write(&attach).unwrap();
+    let (sender, mut told) = mpsc::unbounded_channel();
+    let look = async {
+        let mut registry = Registry::restore(records, Notes(sender)).await;
+        registry.sweep().await;
+        assert!(matches!(told.recv().await, Some(Told::Restore(list)) if list == ["c1"]));
+        assert!(told.try_recv().is_err(), "its device is there");
+        ns.run("ip", &["link", "del", "veth7"]);
+        registry.sweep().await;
+        assert!(matches!(told.recv().await, Some(Told::Detach(container)) if container == "c1"));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    ns.run_in(|| runtime.block_on(look));
 }
