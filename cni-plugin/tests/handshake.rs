@@ -146,17 +146,20 @@ fn a_daemon_that_refuses_closes_or_talks_nonsense_leaves_no_pod_either() {
         send(&mut stream, &Reply::Error(DaemonError { code: 11, msg }));
     };
     let close = |mut stream: UnixStream| drop(attach_of(&mut stream));
-    let nonsense = |mut stream: UnixStream| stream.write_all(b"\0\0\0\x08nonsense").unwrap();
-    let newer =
-        |mut stream: UnixStream| stream.write_all(b"\0\0\0\x1a{\"version\":2,\"body\":null} ").unwrap();
-    let endless = |mut stream: UnixStream| stream.write_all(&[0xff; 64]).unwrap();
+    // The request is read first: what closes with something unread may lose its own words.
+    let say = |bytes: &'static [u8]| {
+        move |mut stream: UnixStream| {
+            attach_of(&mut stream);
+            stream.write_all(bytes).unwrap();
+        }
+    };
     type Serve = Box<dyn FnOnce(UnixStream) + Send>;
     let cases: [(Serve, u64, &str); 5] = [
         (Box::new(refuse), 11, "not known"),
         (Box::new(close), 11, "cannot be reached"),
-        (Box::new(nonsense), 103, "no message"),
-        (Box::new(newer), 103, "version 2"),
-        (Box::new(endless), 103, "longer than the limit"),
+        (Box::new(say(b"\0\0\0\x08nonsense")), 103, "no message"),
+        (Box::new(say(b"\0\0\0\x1a{\"version\":2,\"body\":null} ")), 103, "version 2"),
+        (Box::new(say(&[0xff; 64])), 103, "longer than the limit"),
     ];
     for (serve, code, text) in cases {
         let lab = Lab::new();

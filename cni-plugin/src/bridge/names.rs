@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_name_is_stable_short_and_its_attachments_own() {
-        assert_eq!(host_interface("c1", "eth0", 0), "vethbb8cb9b8");
+        assert_eq!(host_interface("c1", "eth0", 0), "vethd955da78");
         let names: std::collections::BTreeSet<String> =
             (0..1000).map(|n| host_interface(&format!("container-{n}"), "eth0", 0)).collect();
         assert_eq!(names.len(), 1000);
