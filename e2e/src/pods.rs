@@ -157,7 +157,7 @@ impl Pod {
 }
 
 /// The list a runtime would take: the first by name.
-fn configuration(node: &Node) -> Result<List> {
+pub fn configuration(node: &Node) -> Result<List> {
     let names = node.list(CONFIGURATION)?;
     let Some(first) = names.iter().find(|name| name.ends_with(".conflist")) else {
         bail!("{} has no network configuration list in {CONFIGURATION}", node.name);

@@ -44,6 +44,8 @@ impl Inside {
     pub fn enter() -> Result<Option<Self>> {
         let Some(folder) = std::env::var_os(VARIABLE) else { return Ok(None) };
         set_pdeathsig(Signal::SIGKILL)?;
+        // The process outside holds these back for itself; programs in here must be able to get them.
+        SigSet::all().thread_unblock()?;
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .context("the run's own network and mounts")?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;

@@ -54,6 +54,8 @@ fn lose(world: &mut World, index: u8) -> Result<Duration> {
 pub(super) fn delete(world: &World, report: &mut Report) {
     report.check("after DEL no lease, device, rule or namespace of a pod", || {
         let mut times = Vec::new();
+        // As the controller does it when pods end.
+        world.publish_web(&[])?;
         let alive: Vec<&Pod> = world.pods.iter().filter(|pod| world.lives(pod.spec.node)).collect();
         for pod in &alive {
             times.push(pod.delete(world.node_of(pod)?)?.as_millis());

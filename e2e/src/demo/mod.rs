@@ -1,6 +1,6 @@
 //! `cargo demo`: three nodes show the main job, each line with a measured value.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -8,7 +8,8 @@ use crate::cli;
 use crate::daemon::Programs;
 use crate::guest::NodeKind;
 use crate::lab::{Lab, Plan};
-use crate::pods::Spec;
+use crate::pods::{self, Spec};
+use crate::process::wait_for;
 use crate::sandbox::Inside;
 use crate::setup::Ready;
 
@@ -42,6 +43,12 @@ fn start(inside: &Inside, nodes: &cli::Nodes, ready: &Ready, report: &mut Report
     report.check("routerd installed, started and ready on each", || {
         for daemon in &world.daemons {
             daemon.wait_until_ready(&world.absent)?;
+        }
+        for node in &world.lab.nodes {
+            // What makes a kubelet call the node ready.
+            wait_for("the network configuration", Duration::from_secs(5), || {
+                pods::configuration(node).map(Some)
+            })?;
         }
         Ok(Shown::Good(format!("{} ms", begin.elapsed().as_millis())))
     });

@@ -33,17 +33,23 @@ pub struct Place {
 }
 
 impl Place {
-    const VARIABLE: &str = "LAB_NODE";
+    /// The two kinds have names of their own: what is process 1 with the first is the init of a whole kernel.
+    fn variable(kind: NodeKind) -> &'static str {
+        match kind {
+            NodeKind::Uml => "LAB_GUEST",
+            NodeKind::Host => "LAB_NODE",
+        }
+    }
 
     /// Reads the node's number from the environment.
     pub fn from_environment(kind: NodeKind) -> Option<Self> {
-        let index = std::env::var(Self::VARIABLE).ok()?.parse().ok()?;
+        let index = std::env::var(Self::variable(kind)).ok()?.parse().ok()?;
         Some(Self { index, kind })
     }
 
     /// The environment that tells a child process where it is.
     pub fn environment(self) -> [(String, String); 1] {
-        [(Self::VARIABLE.into(), self.index.to_string())]
+        [(Self::variable(self.kind).into(), self.index.to_string())]
     }
 
     /// `node1` and so on.

@@ -1,28 +1,31 @@
 //! A client that never stops asking: it shows the very first answer that slips through.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::ask::by_tcp;
 
-/// Asks on new connections all the time. Prints `answered TRIES` and `silent TRIES` whenever that changes,
-/// the count being all tries before, and `tries N answered M` every half second.
+/// Asks on new connections all the time. Begins with `silent 0`, prints `answered MS` and `silent MS` whenever that changes, `MS` being how
+/// long ago the try that showed it began, and `tries N answered M` every half second.
 pub(super) fn flood(server: &str, timeout: Duration) -> Result<()> {
     let address: SocketAddr = server.parse().with_context(|| format!("{server:?} is no address and port"))?;
-    let (mut tries, mut answers, mut before) = (0_u64, 0_u64, None);
-    let mut told = std::time::Instant::now();
+    let (mut tries, mut answers, mut before) = (0_u64, 0_u64, false);
+    let mut told = Instant::now();
+    println!("silent 0");
     loop {
+        let begin = Instant::now();
         let answered = by_tcp(address, timeout).is_ok();
-        if before != Some(answered) {
-            println!("{} {tries}", if answered { "answered" } else { "silent" });
-            before = Some(answered);
+        if before != answered {
+            let state = if answered { "answered" } else { "silent" };
+            println!("{state} {}", begin.elapsed().as_millis());
+            before = answered;
         }
         tries += 1;
         answers += u64::from(answered);
         if told.elapsed() > Duration::from_millis(500) {
-            told = std::time::Instant::now();
+            told = Instant::now();
             println!("tries {tries} answered {answers}");
         }
         // An unreachable network fails at once: that must not become a busy loop.
