@@ -5,17 +5,22 @@ use std::time::Duration;
 
 use super::NetConf;
 use crate::error::CniError;
+use crate::json::Fields;
 
 /// Where the daemon listens if the configuration does not say otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/routerd/cni.sock";
 
-/// `"routerd": {"socket": "/run/routerd/cni.sock", "timeoutMs": 10000, "required": true, "inStatus": false}`.
+/// `"routerd": {"socket": "/run/routerd/cni.sock", "timeoutMs": 20000, "awayMs": 5000, "required": true, "inStatus":
+/// false}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterdConf {
     /// `socket`: the path of the daemon's socket.
     pub socket: PathBuf,
-    /// `timeoutMs`: how long an ADD may wait for the daemon in all, from connecting to its answer.
+    /// `timeoutMs`: how long an ADD may wait for the daemon in all, from connecting to its answer. The daemon itself
+    /// gives up after 15 s and says why, so it is more than that.
     pub timeout: Duration,
+    /// `awayMs`: how long an ADD waits for a daemon that does not listen; it may be restarting.
+    pub away: Duration,
     /// `required`: without an answer that policy is in force the ADD fails. If `false`, the daemon is told if it can
     /// be reached, and its absence is no failure.
     pub required: bool,
@@ -30,7 +35,8 @@ impl RouterdConf {
     pub fn parse(conf: &NetConf, always: bool) -> Result<Option<Self>, CniError> {
         let default = Self {
             socket: DEFAULT_SOCKET.into(),
-            timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(20),
+            away: Duration::from_secs(5),
             required: true,
             in_status: false,
         };
@@ -41,13 +47,19 @@ impl RouterdConf {
             "" => default.socket,
             path => path.into(),
         };
-        let timeout = fields.number("timeoutMs", 600_000)?.map(|ms| Duration::from_millis(ms.into()));
-        let timeout = timeout.unwrap_or(default.timeout);
-        if timeout.is_zero() {
-            return Err(CniError::config("routerd.timeoutMs must be from 1 to 600000, but is 0"));
-        }
+        let timeout = milliseconds(&fields, "timeoutMs")?.unwrap_or(default.timeout);
+        let away = milliseconds(&fields, "awayMs")?.unwrap_or(default.away);
         let required = if fields.get("required").is_some() { fields.flag("required")? } else { true };
-        Ok(Some(Self { socket, timeout, required, in_status: fields.flag("inStatus")? }))
+        Ok(Some(Self { socket, timeout, away, required, in_status: fields.flag("inStatus")? }))
+    }
+}
+
+fn milliseconds(fields: &Fields<'_>, key: &str) -> Result<Option<Duration>, CniError> {
+    match fields.number(key, 600_000)? {
+        Some(0) => {
+            Err(CniError::config(format!("{} must be from 1 to 600000, but is 0", fields.path_of(key))))
+        }
+        number => Ok(number.map(|number| Duration::from_millis(number.into()))),
     }
 }
 
@@ -67,6 +79,8 @@ mod tests {
         let conf =
             parse(r#","routerd":{"socket":"/x","timeoutMs":50,"required":false}"#, true).unwrap().unwrap();
         assert!(!conf.required && conf.timeout.as_millis() == 50 && conf.socket.ends_with("x"));
-        assert!(parse(r#","routerd":{"timeoutMs":0}"#, true).is_err());
+        for wrong in ["\"timeoutMs\":0", "\"awayMs\":0", "\"timeoutMs\":600001", "\"socket\":7"] {
+            assert!(parse(&format!(",\"routerd\":{{{wrong}}}"), true).is_err(), "{wrong}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn attach(
     let message = socket::Request::Attach(attach_message(request, wired));
     let client = Client::new(&conf.socket);
     let answer = if conf.required {
-        client.ask(&message, conf.timeout)
+        client.ask(&message, conf.timeout, conf.away)
     } else {
         client.ask_once(&message, conf.timeout)
     };

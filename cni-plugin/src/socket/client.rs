@@ -67,13 +67,23 @@ impl Client {
         Self { socket: socket.into() }
     }
 
-    /// Asks and waits for the answer, at most `total` in all. A daemon that is away or goes away meanwhile is asked
-    /// again, because it may be restarting and every request may be repeated.
-    pub fn ask(&self, request: &Request, total: Duration) -> Result<Reply, ClientError> {
+    /// Asks and waits for the answer, at most `total` in all. A daemon that is away, or goes away meanwhile, is asked
+    /// again for the time of `away`, because it may be restarting and every request may be repeated.
+    pub fn ask(&self, request: &Request, total: Duration, away: Duration) -> Result<Reply, ClientError> {
         let deadline = Instant::now() + total;
+        let mut gone_since = None;
         loop {
+            let started = Instant::now();
             match self.try_once(request, deadline) {
-                Err(ClientError::Unreachable { .. }) if Instant::now() + RETRY < deadline => {
+                Err(error @ ClientError::Unreachable { .. }) => {
+                    // One that took its time was there until now.
+                    if started.elapsed() > RETRY {
+                        gone_since = None;
+                    }
+                    let give_up = *gone_since.get_or_insert_with(Instant::now) + away;
+                    if Instant::now() + RETRY >= deadline.min(give_up) {
+                        return Err(error);
+                    }
                     thread::sleep(RETRY);
                 }
                 // The time that is told is the whole, not what was left for the last attempt.
@@ -182,6 +192,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     const SHORT: Duration = Duration::from_millis(80);
+    const LONG: Duration = Duration::from_secs(20);
 
     fn listen(folder: &Path) -> (UnixListener, Client) {
         let path = folder.join("cni.sock");
@@ -199,10 +210,19 @@ mod tests {
     fn a_daemon_that_is_away_ends_in_an_error_in_bounded_time_and_names_the_socket() {
         let client = Client::new("/nonexistent/cni.sock");
         let started = Instant::now();
-        let error = client.ask(&Request::Status, SHORT).unwrap_err();
+        let error = client.ask(&Request::Status, SHORT, SHORT).unwrap_err();
         assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
         assert!(error.to_string().contains("/nonexistent/cni.sock"));
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_daemon_that_is_away_is_given_less_time_than_one_that_works() {
+        let client = Client::new("/nonexistent/cni.sock");
+        let started = Instant::now();
+        let error = client.ask(&Request::Status, Duration::from_mins(10), SHORT).unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(20));
     }
 
     #[test]
@@ -211,7 +231,7 @@ mod tests {
         let (listener, client) = listen(folder.path());
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         for _ in 0..3 {
-            let error = client.ask(&Request::Status, SHORT).unwrap_err();
+            let error = client.ask(&Request::Status, SHORT, SHORT).unwrap_err();
             assert!(matches!(error, ClientError::Timeout { waited: SHORT, .. }), "{error}");
         }
     }
@@ -224,7 +244,7 @@ mod tests {
             drop(listener.accept().unwrap());
             answer(&listener, &Reply::Committed)
         });
-        assert_eq!(client.ask(&Request::Status, Duration::from_secs(20)).unwrap(), Reply::Committed);
+        assert_eq!(client.ask(&Request::Status, LONG, LONG).unwrap(), Reply::Committed);
         assert_eq!(server.join().unwrap(), Request::Status);
     }
 
@@ -237,7 +257,7 @@ mod tests {
             thread::sleep(Duration::from_millis(60));
             answer(&UnixListener::bind(&path).unwrap(), &Reply::Committed)
         });
-        assert_eq!(client.ask(&Request::Status, Duration::from_secs(20)).unwrap(), Reply::Committed);
+        assert_eq!(client.ask(&Request::Status, LONG, LONG).unwrap(), Reply::Committed);
         server.join().unwrap();
     }
 
@@ -249,7 +269,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(b"\0\0\0\x02{}").unwrap();
         });
-        let error = client.ask(&Request::Status, Duration::from_secs(20)).unwrap_err();
+        let error = client.ask(&Request::Status, LONG, LONG).unwrap_err();
         assert!(matches!(error, ClientError::Protocol { .. }), "{error}");
         server.join().unwrap();
     }

@@ -127,9 +127,10 @@ fn routes_of_the_configuration_are_the_pods() {
 
 #[test]
 fn a_new_pod_with_an_old_pods_address_is_known_to_its_neighbours_at_once() {
-    let (node, pod) = (Node::new(), Pod::new());
+    // The first pod keeps the bridge up; without a port it would forget its neighbours.
+    let (node, first, pod) = (Node::new(), Pod::new(), Pod::new());
     let conf = node.network(&json!({}));
-    node.add(&Pod::new(), &conf).works();
+    node.add(&first, &conf).works();
     for address in ["10.9.0.3", "fd09::3"] {
         node.ns.run(
             "ip",

@@ -88,7 +88,7 @@ impl Daemon {
     /// Asks as the plugin does, on a thread of its own.
     fn ask(&self, request: Request) -> tokio::task::JoinHandle<Reply> {
         let client = Client::new(self.socket());
-        tokio::task::spawn_blocking(move || client.ask(&request, PATIENCE).unwrap())
+        tokio::task::spawn_blocking(move || client.ask(&request, PATIENCE, PATIENCE).unwrap())
     }
 
     async fn next(&mut self) -> Told {
