@@ -78,6 +78,10 @@ impl Lab {
             .iter()
             .position(|node| node.index == index)
             .with_context(|| format!("there is no node {index}"))?;
+        if self.kind == NodeKind::Host {
+            // The kernel lives on and would say good-bye for the node's processes, which a power cut does not.
+            crate::net::cut(index)?;
+        }
         let process = &mut self.processes[place];
         process.kill().with_context(|| format!("killing node {index}"))?;
         let moment = Instant::now();

@@ -43,6 +43,11 @@ pub fn make_veth(index: u8, process: u32) -> Result<()> {
     ip(&["link", "set", &ours, "master", "br0", "up"])
 }
 
+/// Takes the veth of a node down: nothing of it is heard any more.
+pub fn cut(index: u8) -> Result<()> {
+    ip(&["link", "set", &format!("veth{index}"), "down"])
+}
+
 /// Runs `ip` in the lab's own network namespace.
 pub fn ip(args: &[&str]) -> Result<()> {
     capture(command("ip").args(args)).map(|_| ())

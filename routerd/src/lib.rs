@@ -5,12 +5,16 @@ pub mod advertise;
 pub mod cluster;
 pub mod config;
 pub mod conflist;
+mod daemon;
 pub mod pods;
+pub mod policy;
 pub mod routing;
 pub mod ruleset;
 pub mod runner;
 pub mod services;
 
+use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use config::{Config, Environment, Invocation};
@@ -21,16 +25,29 @@ const USAGE: u8 = 2;
 /// Runs the program as the command line says.
 pub fn run() -> ExitCode {
     match config::parse(std::env::args_os()) {
-        Ok(Invocation::Print(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
+        Ok(Invocation::Print(text)) => print(&text),
+        Ok(Invocation::Status { json, run_dir }) => {
+            match admin::client::status(&Path::new(&run_dir).join(daemon::ADMIN_SOCKET), json) {
+                Ok(text) => print(&text),
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            }
         }
-        Ok(Invocation::Status { .. }) => ExitCode::SUCCESS,
         Ok(Invocation::Run(values)) => match Config::new(&values, &Environment::of_process()) {
-            Ok(_config) => ExitCode::SUCCESS,
+            Ok(config) => daemon::run(&config, &values.without_effect()),
             Err(errors) => refuse(&errors),
         },
         Err(errors) => refuse(&errors),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that has seen enough, as `head`.
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

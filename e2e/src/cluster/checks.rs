@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::control_plane::API_PORT;
 use super::http::{Api, get};
 use super::pods::{HTTP_PORT, Pod, fetch, with_label};
 use crate::guest::client::Cmd;
 use crate::lab::Lab;
+use crate::net::GATEWAY;
 
 /// The node port of the Service `web`, TCP; UDP is the next.
 const NODE_PORT: u16 = 30080;
@@ -78,20 +80,27 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Every client reaches a node port of the other node and the API server's Service.
-    pub(super) fn pod_to_node_port_and_api(&self) -> Result<()> {
+    /// Every client reaches a node port of the other node.
+    pub(super) fn pod_to_node_port(&self) -> Result<()> {
         for (client, other) in self.client.iter().zip(self.lab.nodes.iter().rev()) {
             let answers = client.dial(self.lab, (other.address, NODE_PORT).into(), "http", TRIES)?;
             self.all_servers(&answers)
                 .with_context(|| format!("{} to the node port of {}", client.name, other.name))?;
-            // The API server speaks TLS only and says so in plain HTTP, which is an answer.
-            let ask = Cmd::tool("ask --timeout 3000")?.arg(SocketAddr::new(self.kubernetes, 443).to_string());
-            let answer = self.lab.node(client.node)?.run(ask.in_pod(&client.netns(self.lab)?))?;
-            ensure!(
-                answer.contains("400 Bad Request"),
-                "the API server's Service answered {answer:?} to {}",
-                client.name
-            );
+        }
+        Ok(())
+    }
+
+    /// Every client reaches the API server by its Service, and by its own address, which has no route back to pods: only
+    /// as its node is it answered. It speaks TLS only and says so in plain HTTP, which is an answer.
+    pub(super) fn pod_to_api(&self) -> Result<()> {
+        for client in &self.client {
+            let netns = client.netns(self.lab)?;
+            for to in [SocketAddr::new(self.kubernetes, 443), SocketAddr::new(GATEWAY.into(), API_PORT)] {
+                let fetch = Cmd::tool("fetch")?.arg(to.to_string()).arg("/version").in_pod(&netns);
+                let ended = self.lab.node(client.node)?.output(fetch)?;
+                let answered = ended.stderr.contains("400 Bad Request");
+                ensure!(answered, "{} to the API server at {to}: {}", client.name, ended.stderr);
+            }
         }
         Ok(())
     }

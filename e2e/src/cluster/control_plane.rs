@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -171,38 +171,41 @@ impl ControlPlane {
         kubectl
     }
 
-    /// Applies a manifest as a user does: `kubectl apply -f -`.
+    /// Applies a manifest as a user does.
     pub(super) fn apply(&self, manifest: &str) -> Result<String> {
+        self.give(&["apply", "-f", "-"], manifest)
+    }
+
+    /// Deletes what a manifest made, without waiting for the end of it.
+    pub(super) fn delete(&self, manifest: &str) -> Result<String> {
+        self.give(&["delete", "--wait=false", "-f", "-"], manifest)
+    }
+
+    fn give(&self, words: &[&str], manifest: &str) -> Result<String> {
         let mut kubectl = self.kubectl();
-        kubectl
-            .args(["apply", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        kubectl.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = kubectl.spawn().context("kubectl could not be started")?;
         child.stdin.take().context("kubectl has no input")?.write_all(manifest.as_bytes())?;
-        let ended = child.wait_with_output()?;
-        if !ended.status.success() {
-            bail!("kubectl apply ended with {}: {}", ended.status, String::from_utf8_lossy(&ended.stderr));
-        }
-        Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
+        answer(words, &child.wait_with_output()?)
     }
 
     /// Runs kubectl with these words; its output, with what it said on standard error when it failed.
     pub(super) fn ask(&self, words: &[&str]) -> Result<String> {
-        let mut kubectl = self.kubectl();
-        let ended = output(kubectl.args(words))?;
-        let text = String::from_utf8_lossy(&ended.stdout).into_owned();
-        if !ended.status.success() {
-            bail!("kubectl {}: {}{text}", words.join(" "), String::from_utf8_lossy(&ended.stderr));
-        }
-        Ok(text)
+        answer(words, &output(self.kubectl().args(words))?)
     }
 
     /// How many bytes of memory its processes hold (resident set, summed).
     pub(super) fn resident_bytes(&self) -> u64 {
         self.processes.iter().filter_map(|(_, child)| resident(child.id())).sum()
     }
+}
+
+fn answer(words: &[&str], ended: &Output) -> Result<String> {
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    if !ended.status.success() {
+        bail!("kubectl {}: {}{text}", words.join(" "), String::from_utf8_lossy(&ended.stderr));
+    }
+    Ok(text)
 }
 
 /// The resident set of a process, from its `VmRSS` line.

@@ -11,6 +11,9 @@ pub(super) const NAMESPACE: &str = "kube-system";
 /// Its DaemonSet.
 pub(super) const DAEMON_SET: &str = "routerd";
 
+/// Servers, clients and a Service.
+pub(super) const WORKLOAD: &str = include_str!("workload.yaml");
+
 /// The manifest of `daemonset/` for the lab's cluster.
 pub(super) fn routerd() -> Result<String> {
     let path = crate::paths::workspace().join("daemonset/routerd-all-features.yaml");

@@ -10,6 +10,9 @@ use super::control_plane::ControlPlane;
 use super::pods::HTTP_PORT;
 use crate::guest::client::{Cmd, Running};
 
+/// How long the client waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// How long each change took, from the moment the API server had accepted it.
@@ -25,11 +28,16 @@ pub(super) fn takes_effect(scene: &Scene<'_>, plane: &ControlPlane) -> Result<Ti
     // From the first node's client to the last node's server, so that the network between takes part.
     let (Some(client), Some(web)) = (scene.client.first(), scene.web.last()) else { bail!("no pods") };
     let to = SocketAddr::new(web.address, HTTP_PORT);
-    let flood = Cmd::tool("flood --timeout 300")?.arg(to.to_string()).in_pod(&client.netns(scene.lab)?);
+    let flood = Cmd::tool("flood")?
+        .arg("--timeout")
+        .arg(PATIENCE.as_millis().to_string())
+        .arg(to.to_string())
+        .in_pod(&client.netns(scene.lab)?);
     let flood = scene.lab.node(client.node)?.spawn(flood)?;
     until(&flood, "answered").context("before any policy")?;
     plane.apply(include_str!("policy-deny.yaml"))?;
-    let closed = until(&flood, "silent").context("a policy without rules")?;
+    // The client knows that it is refused when its patience is over: the question was asked that much earlier.
+    let closed = until(&flood, "silent").context("a policy without rules")?.saturating_sub(PATIENCE);
     scene.outside_is_refused()?;
     plane.apply(include_str!("policy-clients.yaml"))?;
     let opened = until(&flood, "answered").context("a policy that admits the clients")?;

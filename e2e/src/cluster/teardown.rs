@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::control_plane::ControlPlane;
-use super::manifest;
+use super::manifest::{self, WORKLOAD};
 use crate::guest::client::{Cmd, Node};
 use crate::lab::Lab;
 use crate::process::wait_for;
@@ -15,18 +15,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 /// Deletes the pods and waits until the plugin has given everything back.
 pub(super) fn workload(plane: &ControlPlane, lab: &Lab) -> Result<()> {
-    for kind in ["service", "daemonset"] {
-        plane.ask(&[
-            "delete",
-            kind,
-            "--all",
-            "--namespace",
-            "default",
-            "--wait=false",
-            "--field-selector",
-            "metadata.name!=kubernetes",
-        ])?;
-    }
+    plane.delete(WORKLOAD)?;
     no_pods(plane, "default")?;
     for node in &lab.nodes {
         wait_for(&format!("{} without anything of its pods", node.name), LIMIT, || clean(node).map(Some))?;
@@ -36,14 +25,7 @@ pub(super) fn workload(plane: &ControlPlane, lab: &Lab) -> Result<()> {
 
 /// Deletes what the manifest made.
 pub(super) fn routerd(plane: &ControlPlane) -> Result<()> {
-    plane.ask(&[
-        "delete",
-        "daemonset",
-        manifest::DAEMON_SET,
-        "--namespace",
-        manifest::NAMESPACE,
-        "--wait=false",
-    ])?;
+    plane.delete(&manifest::routerd()?)?;
     no_pods(plane, manifest::NAMESPACE)
 }
 

@@ -32,10 +32,10 @@ fn sessions(out: &mut String, bgp: &Value) {
             out,
             "{:<24} {:>10} {:<13} {:>9} {:>9}  {}",
             text(peer, "address"),
-            peer["asn"],
+            peer["asn"].to_string(),
             text(peer, "state"),
-            peer["received"],
-            peer["sent"],
+            peer["received"].to_string(),
+            peer["sent"].to_string(),
             text(peer, "last_error"),
         );
     }
@@ -61,8 +61,8 @@ pub(super) fn render(status: &Value) -> String {
             "{:<12} {:<10} {:>7} {:>8} {:>10.2}  {}",
             text(plane, "name"),
             text(plane, "state"),
-            plane["runs"],
-            plane["writes"],
+            plane["runs"].to_string(),
+            plane["writes"].to_string(),
             plane["last_duration_ms"].as_f64().unwrap_or_default(),
             counts(&plane["counts"]),
         );

@@ -71,6 +71,13 @@ impl Config {
             log: log(values)?,
         };
         check_families(&config)?;
+        if values.bool("cleanup-config")? {
+            // To start the daemon instead would be the opposite of what was asked for.
+            return Err(together(
+                "--cleanup-config",
+                "cannot be done by this version; nothing was started or removed",
+            ));
+        }
         Ok(config)
     }
 }
@@ -125,6 +132,12 @@ fn services(values: &Values) -> Result<ServicesConfig, ConfigErrors> {
         excluded: values.prefixes("excluded-cidrs")?,
         masquerade_all: values.bool("masquerade-all")?,
         node_port_on_all_addresses: values.bool("nodeport-bindon-all-ip")?,
+        external_ranges: values.prefixes("service-external-ip-range")?,
+        load_balancer_ranges: values.prefixes("loadbalancer-ip-range")?,
+        strict_external_addresses: values.bool("strict-external-ip-validation")?,
+        tcp_timeout: values.duration("service-tcp-timeout")?,
+        tcp_fin_timeout: values.duration("service-tcpfin-timeout")?,
+        udp_timeout: values.duration("service-udp-timeout")?,
     })
 }
 

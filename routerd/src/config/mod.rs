@@ -15,6 +15,7 @@ pub use build::Environment;
 pub use command::{Invocation, command, parse};
 pub use error::{ConfigErrors, FlagError};
 pub use kind::{Kind, Value};
+pub use table::{Effect, Flag};
 pub use types::{
     AdminConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat, PeerConfig, Periods,
     PodNetworkConfig, RouterId, ServicesConfig,

@@ -128,6 +128,18 @@ pub struct ServicesConfig {
     pub masquerade_all: bool,
     /// `--nodeport-bindon-all-ip`.
     pub node_port_on_all_addresses: bool,
+    /// Prefixes that external IPs may be of.
+    pub external_ranges: Vec<Prefix>,
+    /// Prefixes that load balancer addresses may be of.
+    pub load_balancer_ranges: Vec<Prefix>,
+    /// `--strict-external-ip-validation`: addresses outside these prefixes are ignored.
+    pub strict_external_addresses: bool,
+    /// IPVS timeout of idle TCP connections; zero keeps the kernel's.
+    pub tcp_timeout: Duration,
+    /// IPVS timeout of closing TCP connections; zero keeps the kernel's.
+    pub tcp_fin_timeout: Duration,
+    /// IPVS timeout of idle UDP flows; zero keeps the kernel's.
+    pub udp_timeout: Duration,
 }
 
 /// How often each plane compares the kernel with what should be, without being told of a change.

@@ -43,6 +43,7 @@ struct Fake {
     refuse: Option<&'static str>,
     refusals: u32,
     again: Option<Duration>,
+    retry: bool,
 }
 
 impl Apply for Fake {
@@ -54,7 +55,7 @@ impl Apply for Fake {
         let mut report = Report { writes: 1, again: self.again.take(), ..Report::default() };
         if let Some(item) = self.refuse.filter(|_| self.refusals > 0) {
             self.refusals -= 1;
-            report.problems.push(Problem { item: item.into(), message: "refused".into(), retry: true });
+            report.problems.push(Problem { item: item.into(), message: "refused".into(), retry: self.retry });
         }
         report
     }
@@ -71,7 +72,7 @@ fn settings() -> Settings {
 
 fn start(refuse: Option<&'static str>, refusals: u32) -> (Spawned, Receiver<Seen>) {
     let (seen, receiver) = channel();
-    (spawn(Labels, Fake { seen, refuse, refusals, again: None }, settings()).unwrap(), receiver)
+    (spawn(Labels, Fake { seen, refuse, refusals, again: None, retry: true }, settings()).unwrap(), receiver)
 }
 
 fn upsert(index: &mut Index, name: &str, labels: usize) -> Vec<Change> {
@@ -193,11 +194,46 @@ fn many_pokes_are_one_look_at_the_kernel() {
 #[test]
 fn a_plane_that_asks_for_another_look_gets_one() {
     let (seen, receiver) = channel();
-    let fake = Fake { seen, refuse: None, refusals: 0, again: Some(Duration::from_millis(20)) };
+    let fake = Fake { seen, refuse: None, refusals: 0, again: Some(Duration::from_millis(20)), retry: true };
     let mut plane = spawn(Labels, fake, settings()).unwrap();
     plane.subscriber.start(&Index::new("node"));
     for _ in 0..2 {
         assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything);
     }
     assert!(receiver.recv_timeout(QUIET).is_err());
+}
+
+#[test]
+fn a_plane_that_did_not_work_as_a_whole_is_judged_anew_after_a_change() {
+    let (seen, receiver) = channel();
+    let fake = Fake { seen, refuse: Some("labels"), refusals: 1, again: None, retry: false };
+    let mut plane = spawn(Labels, fake, settings()).unwrap();
+    let mut index = Index::new("node");
+    plane.subscriber.start(&index);
+    receiver.recv_timeout(SOON).unwrap();
+    assert!(receiver.recv_timeout(QUIET).is_err(), "without a change there is no reason to try again");
+    let changes = upsert(&mut index, "a", 1);
+    plane.subscriber.changed(&index, &changes, Vec::new());
+    assert!(matches!(receiver.recv_timeout(SOON).unwrap().1, Scope::Keys(_)));
+    assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    assert!(receiver.recv_timeout(QUIET).is_err());
+    assert!(plane.status.borrow().problems.is_empty());
+}
+
+#[test]
+fn a_stream_of_changes_does_not_put_off_what_is_to_be_tried_again() {
+    let (mut plane, seen) = start(Some("Namespace x"), 1);
+    let mut index = Index::new("node");
+    plane.subscriber.start(&index);
+    assert_eq!(seen.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    let end = std::time::Instant::now() + SOON;
+    for labels in 1.. {
+        let changes = upsert(&mut index, "a", labels % 2 + 1);
+        plane.subscriber.changed(&index, &changes, Vec::new());
+        if seen.try_iter().any(|(_, scope)| scope == Scope::Everything) {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "it was put off for ever");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

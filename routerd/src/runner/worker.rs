@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use super::subscriber::{Handle, Subscriber, Waiter};
-use super::{Apply, Plane, Report, Scope, Status};
+use super::{Apply, Plane, Problem, Report, Scope, Status};
 
 /// Keys and what should be for each; `None` is nothing.
 pub(super) type Values<K, V> = Vec<(K, Option<V>)>;
@@ -207,25 +207,35 @@ impl<A: Apply> Worker<A> {
                 self.everything = false;
                 self.next_verify = Instant::now() + self.settings.verify_every;
                 self.next_poked = None;
+                self.next_retry = report.again.map(|delay| Instant::now() + delay);
+                if report.problems.iter().any(|problem| problem.retry) {
+                    self.next_retry = Some(Instant::now() + self.retry_delay);
+                    self.retry_delay = (self.retry_delay * 2).min(self.settings.retry_most);
+                } else {
+                    self.retry_delay = self.settings.retry_first;
+                }
             }
-            // A run for some keys says nothing of the others: what was wrong with them still is.
             Scope::Keys(keys) => {
-                let judged: BTreeSet<String> = keys.iter().filter_map(|key| self.apply.item(key)).collect();
-                let status = self.publish.borrow();
-                let kept = status.problems.iter().filter(|old| {
-                    !judged.contains(&old.item) && report.problems.iter().all(|new| new.item != old.item)
-                });
-                report.problems.extend(kept.cloned().collect::<Vec<_>>());
+                let kept = self.kept(keys, &report);
+                // Whether the plane as a whole works again is seen by looking at everything. A stream of changes must
+                // neither put that off nor make it more frequent.
+                let whole = kept.iter().any(|problem| problem.item == self.name);
+                report.problems.extend(kept);
+                let again = report.problems.iter().any(|problem| problem.retry) || whole;
+                let delay = if again { Some(self.retry_delay) } else { report.again };
+                let asked = delay.map(|delay| Instant::now() + delay);
+                self.next_retry = [self.next_retry, asked].into_iter().flatten().min();
             }
-        }
-        if report.problems.iter().any(|problem| problem.retry) {
-            self.next_retry = Some(Instant::now() + self.retry_delay);
-            self.retry_delay = (self.retry_delay * 2).min(self.settings.retry_most);
-        } else {
-            self.next_retry = report.again.map(|delay| Instant::now() + delay);
-            self.retry_delay = self.settings.retry_first;
         }
         self.publish.send_modify(|status| status.record(report, duration, SystemTime::now()));
+    }
+
+    /// A run for some keys says nothing of the others: what was wrong with them still is.
+    fn kept(&self, keys: &BTreeSet<A::Key>, report: &Report) -> Vec<Problem> {
+        let judged: BTreeSet<String> = keys.iter().filter_map(|key| self.apply.item(key)).collect();
+        let new = |old: &Problem| report.problems.iter().any(|new| new.item == old.item);
+        let status = self.publish.borrow();
+        status.problems.iter().filter(|old| !judged.contains(&old.item) && !new(old)).cloned().collect()
     }
 
     fn answer(&mut self) {

@@ -64,7 +64,7 @@ pub enum VipStep {
     AddAddress(IpAddr),
     /// Takes it away.
     DeleteAddress(IpAddr),
-    /// Writes our route of an address with this source. For IPv4 it takes the place of the kernel's.
+    /// Writes our route of an address with this source. For IPv4 it takes the place of the kernel's if that is the only one.
     SetRoute(IpAddr, IpAddr),
     /// Deletes our route.
     DeleteRoute(IpAddr),
@@ -114,7 +114,7 @@ pub struct Plan {
 impl Plan {
     /// What makes `desired` of `observed`, as far as `extent` says and of what is ours.
     ///
-    /// Ours is what is at an address that is or should be on the dummy device, and what an earlier run noted in the set of tuples. Of that,
+    /// Ours is what is at a virtual address, one that the dummy device has or should have, and what an earlier run noted in the set of tuples. Of that,
     /// what is no longer desired is deleted, unless `excluded` says that its address belongs to somebody else.
     pub fn between(
         observed: &State,
@@ -252,40 +252,50 @@ impl Plan {
             }
             return;
         };
-        let mut kernel_route = old.kernel_route;
-        if !old.on_device {
-            self.vips.push(VipStep::AddAddress(address));
-            kernel_route = true;
-        }
         match new.source {
-            Some(source) => self.route(address, old, source, kernel_route),
-            None => self.kernel_route(address, old, kernel_route),
+            Some(source) if new.on_device => self.beside_address(address, old, source),
+            Some(source) => self.without_address(address, old, source),
+            None => self.with_kernel_route(address, old),
         }
     }
 
-    /// Our route is to be the only one.
-    fn route(&mut self, address: IpAddr, old: Vip, source: IpAddr, kernel_route: bool) {
-        let replaces = address.is_ipv4() && old.source.is_none();
-        if kernel_route && address.is_ipv4() && !replaces {
-            // Else it is open which of the two the new one replaces.
+    /// The device has the address, and our route is to be the only one.
+    fn beside_address(&mut self, address: IpAddr, old: Vip, source: IpAddr) {
+        if !old.on_device {
+            self.vips.push(VipStep::AddAddress(address));
+        }
+        // A kernel's route alone is replaced; of two it is open which one would be.
+        if old.source.is_some() && (old.kernel_route || !old.on_device) {
             self.vips.push(VipStep::DeleteKernelRoute(address));
         }
         if old.source != Some(source) {
             self.vips.push(VipStep::SetRoute(address, source));
         }
-        if kernel_route && address.is_ipv6() {
+    }
+
+    /// There is our route and no address.
+    fn without_address(&mut self, address: IpAddr, old: Vip, source: IpAddr) {
+        if old.source != Some(source) {
+            self.vips.push(VipStep::SetRoute(address, source));
+        }
+        if old.on_device {
+            self.vips.push(VipStep::DeleteAddress(address));
+        } else if old.kernel_route {
             self.vips.push(VipStep::DeleteKernelRoute(address));
         }
     }
 
     /// The node has no address that could be the source: the kernel's route is to be the only one.
-    fn kernel_route(&mut self, address: IpAddr, old: Vip, kernel_route: bool) {
+    fn with_kernel_route(&mut self, address: IpAddr, old: Vip) {
         if old.source.is_some() {
             self.vips.push(VipStep::DeleteRoute(address));
         }
-        if !kernel_route {
+        if old.on_device && !old.kernel_route {
             // The kernel makes it with the address only.
-            self.vips.extend([VipStep::DeleteAddress(address), VipStep::AddAddress(address)]);
+            self.vips.push(VipStep::DeleteAddress(address));
+        }
+        if !old.on_device || !old.kernel_route {
+            self.vips.push(VipStep::AddAddress(address));
         }
     }
 }
@@ -301,8 +311,7 @@ fn keys_of<'a, K: Ord + Copy, V>(
 /// The tuples of all virtual services that are ours.
 fn all_tuples(observed: &State, desired: &State) -> BTreeSet<Tuple> {
     let on_device = |tuple: &&Tuple| {
-        let vip = observed.vips.get(&tuple.address);
-        vip.is_some_and(|vip| vip.on_device) || desired.vips.contains_key(&tuple.address)
+        observed.vips.contains_key(&tuple.address) || desired.vips.contains_key(&tuple.address)
     };
     let stale = observed.services.keys().filter(on_device);
     let noted = observed.packets.tuples.iter().chain(observed.packets.refused.keys());

@@ -70,7 +70,7 @@ pub struct Balanced {
     pub destinations: BTreeMap<SocketAddr, Destination>,
 }
 
-/// A virtual address on the dummy device.
+/// A virtual address at the dummy device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Vip {
     /// The device has the address.
@@ -80,6 +80,18 @@ pub struct Vip {
     /// The kernel's own route of it is there. It makes the virtual address itself the source of what this node sends to
     /// it, and replies to that never come back from another node.
     pub kernel_route: bool,
+}
+
+impl Vip {
+    /// How a virtual address should be, with that source for what this node sends to it.
+    ///
+    /// An IPv4 address lies on the device, as kube-router has it. An IPv6 address is only routed to it: with the address
+    /// the kernel makes a route of its own that wins over ours, and once deleted it comes back when the address has
+    /// been checked (`addrconf_dad_completed`), at an unknown time. Delivery needs no more than the route.
+    pub(super) fn wanted(address: IpAddr, source: Option<IpAddr>) -> Self {
+        let on_device = address.is_ipv4() || source.is_none();
+        Self { on_device, source, kernel_route: source.is_none() }
+    }
 }
 
 /// Our part of the nft table.

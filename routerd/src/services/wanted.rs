@@ -165,8 +165,7 @@ impl Wanted {
         let claims = self.claims.range(first..=last).filter_map(|(_, claims)| claims.values().next());
         if claims.into_iter().any(|claim| claim.on_device) {
             let source = self.node.address(Family::of(tuple.address));
-            let vip = Vip { on_device: true, source, kernel_route: source.is_none() };
-            self.state.vips.insert(tuple.address, vip);
+            self.state.vips.insert(tuple.address, Vip::wanted(tuple.address, source));
         } else {
             self.state.vips.remove(&tuple.address);
         }

@@ -115,6 +115,11 @@ fn without_endpoints_everybody_is_refused_at_once_and_with_one_all_is_well() {
         assert!(after < Duration::from_millis(500), "{} to {to} took {after:?}", from.name());
     }
     assert_eq!(ask(&net.pod_a, "[fd00:96::1]:80").source, "fd00:1:1::2");
+    daemon.endpoints("web", 8080, Family::V6, Vec::new());
+    daemon.applied(&net.node, &["web"]);
+    for (from, to) in [(&net.pod_a, "[fd00:96::1]:80"), (&net.outside, "[2001:db8::11]:30080")] {
+        assert_eq!(refusal(from, to).0, ErrorKind::ConnectionRefused, "{} to {to}", from.name());
+    }
     daemon.endpoints("web", 8080, Family::V4, vec![ready("10.1.2.2")]);
     daemon.applied(&net.node, &["web"]);
     assert_eq!(ask(&net.pod_a, "10.96.0.1:80").server, "far");

@@ -61,3 +61,23 @@ fn a_client_that_asked_before_there_was_a_backend_gets_one() {
     let outside = UdpClient::new(&net.outside, "192.0.2.11:30053");
     assert_eq!(outside.asks().unwrap().source, "192.0.2.11");
 }
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn a_client_that_asked_before_there_was_the_service_gets_an_answer() {
+    let net = Net::new();
+    serve_udp(&net.far, "10.1.2.2:5353", "far");
+    let mut daemon = Daemon::new(Settings::default());
+    daemon.put(service("other", 8, Protocol::Udp, 53, 30054));
+    daemon.applied(&net.node, &[]);
+    let client = UdpClient::new(&net.outside, "192.0.2.11:30053");
+    assert!(client.asks().is_err(), "nobody is there");
+    let tracked = net.node.run("conntrack", &["-L", "-p", "udp", "--orig-port-dst", "30053"]);
+    assert!(tracked.contains("UNREPLIED"), "the kernel has tracked the packet: {tracked}");
+
+    daemon.put(service("dns", 9, Protocol::Udp, 53, 30053));
+    daemon.endpoints("dns", 5353, Family::V4, vec![ready("10.1.2.2")]);
+    daemon.applied(&net.node, &["dns"]);
+    let heard = client.asks().unwrap();
+    assert_eq!((heard.server.as_str(), heard.source.as_str()), ("far", "192.0.2.11"));
+}

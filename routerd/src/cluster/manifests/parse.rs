@@ -28,12 +28,11 @@ pub(super) fn parse(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
     for (number, (first_line, document)) in documents(text).into_iter().enumerate() {
         let place = format!("document {}", number + 1);
-        match serde_saphyr::from_str::<Value>(&document) {
-            Ok(value) => parsed.take(&place, value),
-            Err(error) => {
-                parsed.broken = true;
-                parsed.problems.push((place, yaml_message(&error, first_line)));
-            }
+        if let Ok(value) = serde_saphyr::from_str::<Value>(&document) {
+            parsed.take(&place, value);
+        } else {
+            parsed.broken = true;
+            parsed.problems.push((place, yaml_message(&document, first_line)));
         }
     }
     parsed
@@ -58,15 +57,15 @@ fn documents(text: &str) -> Vec<(usize, String)> {
     documents
 }
 
-/// The error in one line, with the line of the file instead of that of the document.
-fn yaml_message(error: &serde_saphyr::Error, first_line: usize) -> String {
+/// Why a document is no YAML, in one line. It is read again behind so many empty lines that the line numbers of the
+/// message are those of the file.
+fn yaml_message(document: &str, first_line: usize) -> String {
+    let padded = "\n".repeat(first_line - 1) + document;
+    let Err(error) = serde_saphyr::from_str::<Value>(&padded) else { return "not valid YAML".to_owned() };
     let error = error.without_snippet();
     let text = error.to_string().lines().next().unwrap_or_default().to_owned();
     match error.location() {
-        Some(location) => {
-            let line = usize::try_from(location.line()).unwrap_or(1) + first_line - 1;
-            format!("line {line}: not valid YAML: {text}")
-        }
+        Some(location) => format!("line {}: not valid YAML: {text}", location.line()),
         None => format!("not valid YAML: {text}"),
     }
 }
