@@ -1,0 +1,153 @@
+//! The running daemon: what is started, in which order, and how it ends.
+//!
+//! Order: the lock of the folder, planes (which write nothing yet), administration, the task that owns the index, the
+//! attachments of before the start, the source of the cluster. The planes' first write comes when the source has shown
+//! everything. SIGTERM ends the process and leaves the kernel as it is.
+
+mod late;
+mod lock;
+mod log;
+mod monitor;
+mod network;
+mod planes;
+mod sockets;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle as Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+pub(crate) use self::sockets::ADMIN_SOCKET;
+
+use self::planes::{Advertised, Running};
+use self::sockets::Failed;
+use crate::admin::Published;
+use crate::cluster::api::{self, ApiServer};
+use crate::cluster::manifests;
+use crate::cluster::task::{Ends, Settings, Task};
+use crate::config::{ClusterSource, Config, Effect, Flag};
+
+/// Threads for sockets, sources and the index. The planes have their own.
+const WORKERS: usize = 2;
+/// How long an ADD waits for a pod that is not known yet: an API server is asked for it, a file may be on its way.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs the daemon until it is told to end.
+pub(crate) fn run(config: &Config, without_effect: &[&Flag]) -> ExitCode {
+    log::init(config.log);
+    warn_of(without_effect);
+    let runtime = match Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the daemon's threads cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(serve(config));
+    // Whoever still speaks to us is not waited for long.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn warn_of(flags: &[&Flag]) {
+    for flag in flags {
+        match flag.effect {
+            Effect::NotYet => tracing::warn!("--{} has no effect yet", flag.name),
+            Effect::Never(why) => tracing::warn!("--{} has no effect: {why}", flag.name),
+            Effect::Works => {}
+        }
+    }
+}
+
+/// Everything after the start of the log. An error is only what makes a start useless.
+async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    // Before anything else, so that no signal is missed.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let started = Instant::now();
+    let lock = tokio::select! {
+        lock = lock::take(&config.run_dir) => lock?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let link = start(config, started).await;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("ending; routes, Services and policies stay in the kernel");
+    if let Some(link) = link {
+        link.stop().await;
+    }
+    drop(lock);
+    Ok(())
+}
+
+async fn start(config: &Config, started: Instant) -> Option<crate::advertise::Link> {
+    let server = api_server(config);
+    let source = match (&config.source, &server) {
+        (ClusterSource::Manifests(folder), _) => format!("folder {}", folder.display()),
+        (ClusterSource::Api { .. }, server) => server.describe(),
+    };
+    tracing::info!(node = config.node_name, source, version = env!("CARGO_PKG_VERSION"), "starting");
+    let Running { planes, statuses, watched, advertising, failed } =
+        planes::start(config, &Runtime::current());
+    let failed = Failed::new(failed);
+    let (task, Ends { handle, source: sender, status }) =
+        Task::new(Settings { node_name: config.node_name.clone(), source, patience: PATIENCE });
+
+    let none = || watch::channel(serde_json::Value::Null).1;
+    let published = Published {
+        node: config.node_name.clone(),
+        started,
+        cluster: status,
+        planes: statuses,
+        failed: failed.subscribe(),
+        bgp: advertising.as_ref().map_or_else(none, |advertised| advertised.status.clone()),
+    };
+    sockets::administration(config, &published, &failed);
+    if let Err(error) = monitor::spawn(watched) {
+        failed.add("monitor", format!("its thread cannot start: {error}; changes of others are seen late"));
+    }
+    let link = advertising.map(|Advertised { mut routes, link, .. }| {
+        let handle = handle.clone();
+        tokio::spawn(async move {
+            while let Some(learnt) = routes.recv().await {
+                handle.routes(learnt).await;
+            }
+        });
+        link
+    });
+    let task = task.with_planes(planes);
+    // What was attached before the start is in the index before anything else is.
+    sockets::plugin(&config.run_dir, &handle, &failed).await;
+    match &config.source {
+        ClusterSource::Manifests(folder) => {
+            if let Err(error) = manifests::spawn(folder.clone(), sender) {
+                failed.add("manifests", format!("its thread cannot start: {error}"));
+            }
+            tokio::spawn(task.run());
+        }
+        ClusterSource::Api { .. } => {
+            let lookup = api::spawn(server, sender, handle.clone());
+            tokio::spawn(task.with_lookup(lookup).run());
+        }
+    }
+    link
+}
+
+fn api_server(config: &Config) -> ApiServer {
+    match &config.source {
+        ClusterSource::Api { kubeconfig, master } => {
+            ApiServer { kubeconfig: kubeconfig.clone(), master: master.clone() }
+        }
+        ClusterSource::Manifests(_) => ApiServer::default(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Which planes run, with which settings.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use kernel::ipvs::Timeouts;
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::watch;
+
+use super::late::Late;
+use super::monitor::Watched;
+use super::network;
+use crate::advertise::{self, Advertising};
+use crate::cluster::task::Planes;
+use crate::cluster::{Change, Index};
+use crate::config::{Config, ServicesConfig};
+use crate::policy;
+use crate::routing;
+use crate::runner::{Apply, Plane, Settings, Spawned, Status, Subscriber, Waiter, spawn};
+use crate::services;
+
+/// The planes that run.
+pub(super) struct Running {
+    /// For the cluster task.
+    pub(super) planes: Planes,
+    /// For the administration.
+    pub(super) statuses: Vec<watch::Receiver<Status>>,
+    /// For the monitor.
+    pub(super) watched: Vec<Watched>,
+    /// BGP, if it runs.
+    pub(super) advertising: Option<Advertised>,
+    /// What could not be started, and why.
+    pub(super) failed: Vec<(String, String)>,
+}
+
+/// The ends of the plane that speaks BGP.
+pub(super) struct Advertised {
+    pub(super) routes: tokio::sync::mpsc::Receiver<Vec<crate::cluster::objects::LearntRoute>>,
+    pub(super) status: watch::Receiver<serde_json::Value>,
+    pub(super) link: advertise::Link,
+}
+
+/// Starts the planes that `config` asks for. One that cannot start is told of, and the others run.
+pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
+    let mut running = Running {
+        planes: Planes::default(),
+        statuses: Vec::new(),
+        watched: Vec::new(),
+        advertising: None,
+        failed: Vec::new(),
+    };
+    if config.run_firewall {
+        let late = Late::new(policy::NAME, || Ok::<_, Infallible>(policy::PolicyApplier::new()));
+        running.planes.gate = running.add(policy::PolicyPlane, late, every(config.periods.policy));
+        if running.planes.gate.is_none() {
+            // Without anybody to ask, an ADD would be let through.
+            running.planes.gate = Some(Box::new(Closed));
+        }
+    }
+    if config.run_service_proxy {
+        running.services(config);
+    }
+    if config.run_router {
+        running.routing(config);
+        running.advertise(config, runtime);
+    }
+    if config.pods.enable_cni {
+        let writer = || {
+            let (path, auto_mtu) = (config.pods.conflist.clone(), config.pods.auto_mtu);
+            network::Writer { path, auto_mtu }
+        };
+        let plane = network::Network { families: config.families() };
+        let subscriber = running.add(plane, writer(), every(config.periods.policy));
+        running.planes.others.extend(subscriber);
+    }
+    running
+}
+
+fn every(verify_every: Duration) -> Settings {
+    Settings { verify_every, ..Settings::default() }
+}
+
+impl Running {
+    fn routing(&mut self, config: &Config) {
+        let plane = routing::Routing { families: config.families(), egress: config.pods.pod_egress };
+        let grace = config.bgp.hold_time;
+        let late = Late::new(routing::Routing::NAME, move || routing::Applier::new(grace));
+        let subscriber = self.add(plane, late, every(config.periods.routes));
+        self.planes.others.extend(subscriber);
+    }
+
+    fn services(&mut self, config: &Config) {
+        let settings = service_settings(&config.services);
+        let plane = services::desired::Services::new(settings.clone());
+        let open = move || {
+            Ok::<_, kernel::KernelError>(services::apply::Applier::new(
+                services::linux::Linux::new(),
+                settings.clone(),
+            ))
+        };
+        let subscriber = self.add(plane, Late::new(services::NAME, open), every(config.periods.services));
+        self.planes.others.extend(subscriber);
+    }
+
+    fn advertise(&mut self, config: &Config, runtime: &Runtime) {
+        let settings = every(config.periods.advertise);
+        match advertise::start(config.bgp.clone(), config.families(), runtime, settings) {
+            Ok(Advertising { plane, routes, status, link }) => {
+                self.advertising = Some(Advertised { routes, status, link });
+                let subscriber = self.register(plane);
+                self.planes.others.push(subscriber);
+            }
+            Err(error) => {
+                self.failed.push(("advertise".to_owned(), format!("its thread cannot start: {error}")));
+            }
+        }
+    }
+
+    fn add<P, A>(&mut self, plane: P, apply: A, settings: Settings) -> Option<Box<dyn Subscriber>>
+    where
+        P: Plane,
+        A: Apply<Key = P::Key, Value = P::Value>,
+    {
+        match spawn(plane, apply, settings) {
+            Ok(spawned) => Some(self.register(spawned)),
+            Err(error) => {
+                self.failed.push((P::NAME.to_owned(), format!("its thread cannot start: {error}")));
+                None
+            }
+        }
+    }
+
+    fn register(&mut self, spawned: Spawned) -> Box<dyn Subscriber> {
+        let name = spawned.subscriber.name();
+        self.watched.push(Watched { name, poker: spawned.poker, status: spawned.status.clone() });
+        self.statuses.push(spawned.status);
+        spawned.subscriber
+    }
+}
+
+fn service_settings(config: &ServicesConfig) -> services::Settings {
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    services::Settings {
+        node_port_on_all_addresses: config.node_port_on_all_addresses,
+        masquerade_all: config.masquerade_all,
+        excluded: config.excluded.clone(),
+        cluster_ranges: config.cluster_ranges.clone(),
+        external_ranges: config.external_ranges.clone(),
+        load_balancer_ranges: config.load_balancer_ranges.clone(),
+        any_external_address: !config.strict_external_addresses,
+        timeouts: Timeouts {
+            tcp: seconds(config.tcp_timeout),
+            tcp_fin: seconds(config.tcp_fin_timeout),
+            udp: seconds(config.udp_timeout),
+        },
+    }
+}
+
+/// In place of a policy plane that could not be started: no pod is added without policy.
+struct Closed;
+
+impl Subscriber for Closed {
+    fn name(&self) -> &'static str {
+        policy::NAME
+    }
+
+    fn start(&mut self, _: &Index) {}
+
+    fn changed(&mut self, _: &Index, _: &[Change], waiters: Vec<Waiter>) {
+        for waiter in waiters {
+            // One that no longer waits needs no answer.
+            let _ = waiter.reply.send(Err("the policy plane could not be started".to_owned()));
+        }
+    }
+}

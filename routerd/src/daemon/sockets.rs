@@ -1,0 +1,116 @@
+//! The sockets that the daemon listens on. One that cannot be made is told of and tried again; the others work.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::admin::{self, Pages, Published};
+use crate::cluster::task::Handle;
+use crate::config::Config;
+use crate::pods;
+
+/// The socket's name in the daemon's folder.
+pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
+/// The wait before a socket that cannot be made is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The parts of the daemon that do not work, with the reason.
+#[derive(Debug, Clone)]
+pub(super) struct Failed(watch::Sender<Vec<(String, String)>>);
+
+impl Failed {
+    pub(super) fn new(failed: Vec<(String, String)>) -> Self {
+        for (part, reason) in &failed {
+            tracing::error!(part, "{reason}");
+        }
+        Self(watch::Sender::new(failed))
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Vec<(String, String)>> {
+        self.0.subscribe()
+    }
+
+    /// `part` does not work; said in the log when it is new.
+    pub(super) fn add(&self, part: &str, reason: String) {
+        let entry = (part.to_owned(), reason);
+        if self.0.borrow().contains(&entry) {
+            return;
+        }
+        tracing::error!(part, "{}", entry.1);
+        self.0.send_modify(|failed| {
+            failed.retain(|(one, _)| one != part);
+            failed.push(entry);
+        });
+    }
+
+    fn remove(&self, part: &str) {
+        self.0.send_if_modified(|failed| {
+            let before = failed.len();
+            failed.retain(|(one, _)| one != part);
+            failed.len() != before
+        });
+    }
+}
+
+/// Health, metrics and the root-only socket.
+pub(super) fn administration(config: &Config, published: &Published, failed: &Failed) {
+    let metrics_path = config.admin.metrics_path.clone();
+    for (address, pages) in [
+        (config.admin.health, Pages { health: true, metrics: None }),
+        (config.admin.metrics, Pages { health: false, metrics: Some(metrics_path) }),
+    ] {
+        if let Some(address) = address {
+            tokio::spawn(admin::serve_http(possible(address), pages, published.clone()));
+        }
+    }
+    tokio::spawn(admin_socket(config.run_dir.join(ADMIN_SOCKET), published.clone(), failed.clone()));
+}
+
+/// The IPv6 wildcard takes IPv4 too, but not on a kernel without IPv6.
+fn possible(address: SocketAddr) -> SocketAddr {
+    let without_ipv6 = !Path::new("/proc/net/if_inet6").exists();
+    if address.is_ipv6() && address.ip().is_unspecified() && without_ipv6 {
+        return (Ipv4Addr::UNSPECIFIED, address.port()).into();
+    }
+    address
+}
+
+async fn admin_socket(path: PathBuf, published: Published, failed: Failed) {
+    loop {
+        if let Err(error) = admin::serve_socket(path.clone(), published.clone()).await {
+            failed.add("admin socket", format!("{error}; it is tried again"));
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// The plugin's socket, and the attachments of before the start. It returns when these are known, or when the socket
+/// cannot be made; then it is tried again in the background.
+pub(super) async fn plugin(run_dir: &Path, handle: &Handle, failed: &Failed) {
+    match pods::Server::start(run_dir, handle.clone()).await {
+        Ok(server) => {
+            tokio::spawn(server.run());
+        }
+        Err(error) => {
+            failed.add(PLUGIN, format!("{error}; it is tried again"));
+            tokio::spawn(plugin_later(run_dir.to_owned(), handle.clone(), failed.clone()));
+        }
+    }
+}
+
+const PLUGIN: &str = "plugin socket";
+
+async fn plugin_later(run_dir: PathBuf, handle: Handle, failed: Failed) {
+    loop {
+        tokio::time::sleep(RETRY).await;
+        match pods::Server::start(&run_dir, handle.clone()).await {
+            Ok(server) => {
+                failed.remove(PLUGIN);
+                return server.run().await;
+            }
+            Err(error) => failed.add(PLUGIN, format!("{error}; it is tried again")),
+        }
+    }
+}
