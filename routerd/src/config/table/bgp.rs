@@ -1,6 +1,6 @@
 //! BGP: this speaker, its peers, what it advertises.
 
-use super::Effect::{NotYet, Works};
+use super::Effect::{Never, NotYet, Works};
 use super::Kind::{Addresses, Bool, Duration, Number, Numbers, PrivateAsn, RouterId, Text, Texts};
 use super::{Flag, Group, flag};
 
@@ -51,7 +51,7 @@ const FLAGS: &[Flag] = &[
         "bgp-graceful-restart",
         Bool,
         "false",
-        NotYet,
+        Never("always so between the nodes; other peers cannot be given yet"),
         "Let peers keep this node's routes while it restarts (RFC 4724).",
     ),
     flag(

@@ -11,7 +11,7 @@ const FLAGS: &[Flag] = &[
         "auto-mtu",
         Bool,
         "true",
-        NotYet,
+        Works,
         "Set the MTU of pods from the interface that carries the node's address.",
     ),
     flag(
@@ -28,7 +28,7 @@ const FLAGS: &[Flag] = &[
         NotYet,
         "Use tunnels to nodes that are not on a subnet of this node.",
     ),
-    flag("enable-pod-egress", Bool, "true", NotYet, "Masquerade what pods send out of the cluster."),
+    flag("enable-pod-egress", Bool, "true", Works, "Masquerade what pods send out of the cluster."),
     flag(
         "injected-routes-sync-period",
         Duration(1000, DAY),

@@ -1,6 +1,6 @@
 //! Services: IPVS, node ports, load balancer addresses.
 
-use super::Effect::{NotYet, Works};
+use super::Effect::{Never, NotYet, Works};
 use super::Kind::{Bool, Duration, PortRange, Prefixes, UnixEndpoint};
 use super::{DAY, Flag, Group, flag};
 
@@ -18,7 +18,7 @@ const FLAGS: &[Flag] = &[
         "hairpin-mode",
         Bool,
         "false",
-        NotYet,
+        Never("always so: a pod reaches itself through its Service"),
         "Let the pods behind a Service reach themselves through it, for every Service.",
     ),
     flag(
@@ -56,13 +56,7 @@ const FLAGS: &[Flag] = &[
         NotYet,
         "Also serve load balancer Services that name no class, or `default`.",
     ),
-    flag(
-        "loadbalancer-ip-range",
-        Prefixes,
-        "",
-        NotYet,
-        "Prefixes that load balancer addresses are taken from.",
-    ),
+    flag("loadbalancer-ip-range", Prefixes, "", Works, "Prefixes that load balancer addresses may be of."),
     flag(
         "loadbalancer-sync-period",
         Duration(1000, DAY),
@@ -96,36 +90,36 @@ const FLAGS: &[Flag] = &[
         "service-external-ip-range",
         Prefixes,
         "",
-        NotYet,
+        Works,
         "Prefixes that external IPs of Services may be of.",
     ),
-    flag("service-node-port-range", PortRange, "30000-32767", Works, "Ports of node ports."),
+    flag("service-node-port-range", PortRange, "30000-32767", NotYet, "Ports of node ports."),
     flag(
         "service-tcp-timeout",
         Duration(0, 31 * DAY),
         "0s",
-        NotYet,
+        Works,
         "IPVS timeout of idle TCP connections; 0 keeps the kernel's.",
     ),
     flag(
         "service-tcpfin-timeout",
         Duration(0, 31 * DAY),
         "0s",
-        NotYet,
+        Works,
         "IPVS timeout of closing TCP connections; 0 keeps the kernel's.",
     ),
     flag(
         "service-udp-timeout",
         Duration(0, 31 * DAY),
         "0s",
-        NotYet,
+        Works,
         "IPVS timeout of idle UDP flows; 0 keeps the kernel's.",
     ),
     flag(
         "strict-external-ip-validation",
         Bool,
         "true",
-        NotYet,
+        Works,
         "Ignore external and load balancer addresses that are not of their ranges.",
     ),
 ];
