@@ -1,0 +1,237 @@
+//! Bringing the values into the kernel: the only place of the plane that writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kernel::KernelError;
+use kernel::nft::{CommitError, Element, Nft, Operation, Transaction};
+use prefix::Family;
+
+use super::key::PolicyKey;
+use super::model::{Model, Parts};
+use super::names::{self, PREFIX};
+use super::plan::Plan;
+use super::render::{self, Fragment};
+use super::status;
+use super::value::PolicyValue;
+use crate::ruleset::Ruleset;
+use crate::runner::{Apply, Problem, Report, Scope};
+
+/// Values by key.
+type Values = BTreeMap<PolicyKey, PolicyValue>;
+
+/// The half of the plane that writes.
+///
+/// A change of some keys is one transaction of what differs. Should the kernel refuse it, or everything be asked for,
+/// the kernel is read back and compared with all of the desired state; a policy that it still refuses is closed, and
+/// the others are not held up by it.
+#[derive(Debug, Default)]
+pub struct PolicyApplier {
+    nft: Option<Nft>,
+    /// What `model` was made of.
+    applied: Values,
+    model: Model,
+    /// Keys that the kernel refused, and why; they are closed.
+    refused: BTreeMap<PolicyKey, String>,
+    /// The pod networks in the kernel, by the name of their set: kept while the Node object is unknown.
+    networks: BTreeMap<String, BTreeSet<Element>>,
+    /// The generation in which the kernel held `model` and nothing else of ours.
+    verified: Option<u32>,
+}
+
+impl Apply for PolicyApplier {
+    type Key = PolicyKey;
+    type Value = PolicyValue;
+
+    fn apply(&mut self, desired: &Values, scope: &Scope<PolicyKey>) -> Report {
+        let done = match scope {
+            Scope::Everything => self.everything(desired),
+            Scope::Keys(keys) => self.some(desired, keys),
+        };
+        let judged = |key: &PolicyKey| match scope {
+            Scope::Everything => true,
+            Scope::Keys(keys) => keys.contains(key),
+        };
+        let mut problems: Vec<Problem> = desired
+            .iter()
+            .filter(|(key, _)| judged(key))
+            .filter_map(|(key, value)| status::problem_of(key, value))
+            .collect();
+        problems.extend(self.refused.iter().map(|(key, why)| status::refusal(key, why)));
+        let writes = done.unwrap_or_else(|error| {
+            self.verified = None;
+            problems.push(Problem { item: super::NAME.to_owned(), message: error.to_string(), retry: true });
+            0
+        });
+        Report { writes, counts: status::counts(desired), problems, again: None }
+    }
+
+    fn item(&self, key: &PolicyKey) -> Option<String> {
+        Some(status::item(key))
+    }
+}
+
+impl PolicyApplier {
+    /// One that connects to nf_tables when it first has to, in the namespace of the thread that it then runs on.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn nft(&mut self) -> Result<&mut Nft, KernelError> {
+        if self.nft.is_none() {
+            self.nft = Some(Nft::open()?);
+        }
+        self.nft.as_mut().ok_or_else(|| KernelError::new("connect to nf_tables", nix::errno::Errno::ENOTCONN))
+    }
+
+    /// Writes what differs for `keys` between what was applied and what is desired.
+    fn some(&mut self, desired: &Values, keys: &BTreeSet<PolicyKey>) -> Result<u64, KernelError> {
+        let mut parts = Parts::default();
+        let mut changed = Vec::new();
+        for key in keys {
+            let (old, new) = (self.applied.get(key).cloned(), desired.get(key));
+            if old.as_ref() == new && !self.refused.contains_key(key) {
+                continue;
+            }
+            let before = old.map_or_else(Fragment::default, |old| self.fragment(key, &old));
+            self.refused.remove(key);
+            let after = new.map_or_else(Fragment::default, |new| self.fragment(key, new));
+            parts.add(&before, &after);
+            changed.push((key, before, after));
+        }
+        let before = self.model.view(&parts);
+        for (key, old, new) in &changed {
+            self.model.remove(old);
+            self.model.add(new);
+            match desired.get(*key) {
+                Some(value) => self.applied.insert((*key).clone(), value.clone()),
+                None => self.applied.remove(*key),
+            };
+        }
+        let plan = Plan::between(&before, &self.model.view(&parts));
+        match self.commit(&plan.transaction) {
+            Ok(()) => Ok(plan.writes()),
+            Err(error) => {
+                tracing::debug!(%error, "a change did not fit the kernel; reading it back");
+                self.verified = None;
+                self.everything(desired)
+            }
+        }
+    }
+
+    /// Reads the kernel back and makes it hold what is desired.
+    fn everything(&mut self, desired: &Values) -> Result<u64, KernelError> {
+        let generation = self.nft()?.generation()?;
+        let as_applied = self.verified == Some(generation) && self.refused.is_empty();
+        if as_applied && self.applied == *desired {
+            return Ok(0);
+        }
+        let observed = Ruleset::observe(self.nft()?, PREFIX)?;
+        if self.applied.is_empty() {
+            self.networks = networks_of(&observed);
+        }
+        self.verified = Some(generation);
+        self.refused.clear();
+        loop {
+            self.rebuild(desired);
+            let plan = Plan::between(&observed, &self.model.ruleset());
+            match self.commit(&plan.transaction) {
+                Ok(()) => return Ok(plan.writes()),
+                Err(error) => self.close(desired, &plan.transaction, error)?,
+            }
+        }
+    }
+
+    fn rebuild(&mut self, desired: &Values) {
+        self.model = Model::default();
+        for (key, value) in desired {
+            let fragment = self.fragment(key, value);
+            self.model.add(&fragment);
+        }
+        self.applied.clone_from(desired);
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        let verified = self.verified.take();
+        let nft = self.nft()?;
+        nft.commit(transaction)?;
+        // Our own commit is the next generation, unless somebody else's came in between.
+        let now = nft.generation()?;
+        self.verified = verified.filter(|before| before.wrapping_add(1) == now).map(|_| now);
+        Ok(())
+    }
+
+    /// Marks the keys closed that the refused operation belongs to; the error itself if they are closed already, or if
+    /// it belongs to none.
+    fn close(
+        &mut self,
+        desired: &Values,
+        transaction: &Transaction,
+        refused: CommitError,
+    ) -> Result<(), KernelError> {
+        let operation = refused.operation.and_then(|at| transaction.operations().get(at));
+        let Some(name) = operation.and_then(object_name) else { return Err(refused.error) };
+        let owners: Vec<PolicyKey> = desired
+            .iter()
+            .filter(|(key, _)| **key != PolicyKey::Base && !self.refused.contains_key(key))
+            .filter(|(key, value)| has_object(&render::fragment(key, value), name))
+            .map(|(key, _)| key.clone())
+            .collect();
+        if owners.is_empty() {
+            return Err(refused.error);
+        }
+        for owner in owners {
+            self.refused.insert(owner, refused.error.to_string());
+        }
+        Ok(())
+    }
+
+    /// What the value puts into the kernel as things stand.
+    fn fragment(&mut self, key: &PolicyKey, value: &PolicyValue) -> Fragment {
+        if self.refused.contains_key(key) {
+            return render::closed(key, value);
+        }
+        let mut fragment = render::fragment(key, value);
+        match value {
+            PolicyValue::Base(Some(_)) => self.networks = networks_of(&fragment.objects),
+            PolicyValue::Base(None) => {
+                for (name, elements) in &self.networks {
+                    if let Some(filled) = fragment.objects.sets.get_mut(name) {
+                        filled.elements.clone_from(elements);
+                    }
+                }
+            }
+            _ => {}
+        }
+        fragment
+    }
+}
+
+/// Takes everything of the plane out of the kernel. Returns the number of writes.
+pub fn cleanup(nft: &mut Nft) -> Result<u64, KernelError> {
+    let plan = Plan::between(&Ruleset::observe(nft, PREFIX)?, &Ruleset::default());
+    nft.commit(&plan.transaction)?;
+    Ok(plan.writes())
+}
+
+fn networks_of(ruleset: &Ruleset) -> BTreeMap<String, BTreeSet<Element>> {
+    let sets = Family::BOTH.map(names::networks).into_iter();
+    sets.filter_map(|name| Some((name.clone(), ruleset.sets.get(&name)?.elements.clone()))).collect()
+}
+
+/// The chain or set that an operation is about.
+fn object_name(operation: &Operation) -> Option<&str> {
+    Some(match operation {
+        Operation::AddChain(chain) => &chain.name.name,
+        Operation::AddRule(chain, ..) => &chain.name,
+        Operation::AddSet(set) => &set.name.name,
+        Operation::AddElements(set, ..) => &set.name,
+        _ => return None,
+    })
+}
+
+fn has_object(fragment: &Fragment, name: &str) -> bool {
+    fragment.objects.chains.contains_key(name) || fragment.objects.sets.contains_key(name)
+}

@@ -1,0 +1,160 @@
+//! From the index to what should be, piece by piece. Pure.
+
+use std::collections::BTreeSet;
+
+use super::blocks::admitted;
+use super::key::{NamedPort, PeerGroup, PolicyKey, PortScope};
+use super::select::{
+    addresses, groups, holders, is_active, is_group_used, is_local, is_port_used, judges, named_port,
+    named_ports, pods_in, policies_in,
+};
+use super::touched;
+use super::value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules};
+use crate::cluster::objects::{NetworkPolicy, ObjectName, Pod, PolicyPeer, PolicyRule, PortMatch};
+use crate::cluster::{Change, Index};
+use crate::runner::Plane;
+
+/// The pure half of the plane.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PolicyPlane;
+
+impl Plane for PolicyPlane {
+    const NAME: &'static str = super::NAME;
+    type Key = PolicyKey;
+    type Value = PolicyValue;
+
+    fn keys(&self, index: &Index) -> BTreeSet<PolicyKey> {
+        let mut keys = BTreeSet::from([PolicyKey::Base]);
+        keys.extend(index.attachments().values().map(|attachment| PolicyKey::Pod(attachment.pod.clone())));
+        for pod in index.pods().values().filter(|pod| is_local(index, pod)) {
+            keys.insert(PolicyKey::Pod(pod.name.clone()));
+        }
+        for policy in index.policies().values().filter(|policy| is_active(index, policy)) {
+            keys.insert(PolicyKey::Policy(policy.name.clone()));
+            keys.extend(groups(policy).map(PolicyKey::Group));
+            keys.extend(named_ports(policy).map(PolicyKey::Ports));
+        }
+        keys
+    }
+
+    fn touched(&self, index: &Index, change: &Change) -> BTreeSet<PolicyKey> {
+        touched::keys(index, change)
+    }
+
+    fn desired(&self, index: &Index, key: &PolicyKey) -> Option<PolicyValue> {
+        match key {
+            PolicyKey::Base => {
+                Some(PolicyValue::Base(index.own_node().map(|node| node.pod_cidrs.iter().copied().collect())))
+            }
+            PolicyKey::Pod(name) => pod(index, name).map(PolicyValue::Pod),
+            PolicyKey::Policy(name) => {
+                let policy = index.policies().get(name).filter(|policy| is_active(index, policy))?;
+                Some(PolicyValue::Policy(policy_rules(policy)))
+            }
+            PolicyKey::Group(group) => is_group_used(index, group).then(|| members(index, group)),
+            PolicyKey::Ports(port) => is_port_used(index, port).then(|| numbers(index, port)),
+        }
+    }
+}
+
+fn pod(index: &Index, name: &ObjectName) -> Option<PodVerdict> {
+    let pod = index.pods().get(name).filter(|pod| is_local(index, pod));
+    let judged = pod.map(|pod| addresses(index, pod, &holders(index))).unwrap_or_default();
+    let attached = index.attachments_of(name).flat_map(|attachment| attachment.addresses.iter().copied());
+    let closed: BTreeSet<_> = attached.filter(|address| !judged.contains(address)).collect();
+    if judged.is_empty() && closed.is_empty() {
+        return None;
+    }
+    let isolation =
+        |direction| pod.map_or(Isolation::By(BTreeSet::new()), |pod| isolation(index, pod, direction));
+    Some(PodVerdict {
+        addresses: judged,
+        closed,
+        ingress: isolation(Direction::Ingress),
+        egress: isolation(Direction::Egress),
+    })
+}
+
+fn isolation(index: &Index, pod: &Pod, direction: Direction) -> Isolation {
+    let speaks = |policy: &NetworkPolicy| match direction {
+        Direction::Ingress => policy.ingress.is_some(),
+        Direction::Egress => policy.egress.is_some(),
+    };
+    let policies = policies_in(index, &pod.name.namespace);
+    let judging: BTreeSet<ObjectName> = policies
+        .filter(|policy| speaks(policy) && judges(index, policy, pod))
+        .map(|policy| policy.name.clone())
+        .collect();
+    if judging.is_empty() { Isolation::Open } else { Isolation::By(judging) }
+}
+
+fn policy_rules(policy: &NetworkPolicy) -> Rules {
+    let direction = |rules: &Option<Vec<PolicyRule>>, scope| {
+        let rules = rules.as_ref()?;
+        if policy.invalid.is_some() {
+            return Some(Vec::new());
+        }
+        Some(rules.iter().map(|rule| admission(&policy.name.namespace, rule, scope)).collect())
+    };
+    Rules {
+        ingress: direction(&policy.ingress, PortScope::Node),
+        egress: direction(&policy.egress, PortScope::Cluster),
+        invalid: policy.invalid.clone(),
+    }
+}
+
+fn admission(namespace: &str, rule: &PolicyRule, scope: PortScope) -> Admission {
+    Admission { peers: peers(namespace, rule), ports: ports(rule, scope) }
+}
+
+fn peers(namespace: &str, rule: &PolicyRule) -> Peers {
+    if rule.peers.is_empty() {
+        return Peers::Everybody;
+    }
+    let blocks = rule.peers.iter().filter_map(|peer| match peer {
+        PolicyPeer::Block { cidr, except } => Some((cidr, except.as_slice())),
+        PolicyPeer::Pods { .. } => None,
+    });
+    let groups = rule.peers.iter().filter_map(|peer| PeerGroup::of_peer(namespace, peer)).collect();
+    Peers::Any { groups, ranges: admitted(blocks) }
+}
+
+fn ports(rule: &PolicyRule, scope: PortScope) -> Ports {
+    if rule.ports.is_empty() {
+        return Ports::All;
+    }
+    let numbers = rule.ports.iter().filter_map(|entry| match entry.port {
+        PortMatch::Any => Some((entry.protocol, 0, u16::MAX)),
+        PortMatch::Range(first, last) => Some((entry.protocol, first, last)),
+        PortMatch::Name(_) => None,
+    });
+    let names = rule.ports.iter().filter_map(|entry| named_port(scope, entry));
+    Ports::Any { numbers: numbers.collect(), names: names.collect() }
+}
+
+fn members(index: &Index, group: &PeerGroup) -> PolicyValue {
+    let holders = holders(index);
+    let of = |pod: &Pod| {
+        if group.takes(index, pod) { addresses(index, pod, &holders) } else { BTreeSet::new() }
+    };
+    let addresses: BTreeSet<_> = match group.own_namespace() {
+        Some(namespace) => pods_in(index, namespace).flat_map(|pod| of(pod)).collect(),
+        None => index.pods().values().flat_map(|pod| of(pod)).collect(),
+    };
+    PolicyValue::Group(addresses.into())
+}
+
+fn numbers(index: &Index, port: &NamedPort) -> PolicyValue {
+    let holders = holders(index);
+    let mut found = BTreeSet::new();
+    for pod in index.pods().values() {
+        if port.scope == PortScope::Node && !is_local(index, pod) {
+            continue;
+        }
+        let wanted = pod.ports.iter().filter(|has| has.protocol == port.protocol && has.name == port.name);
+        for number in wanted.map(|has| has.number) {
+            found.extend(addresses(index, pod, &holders).into_iter().map(|address| (address, number)));
+        }
+    }
+    PolicyValue::Ports(found.into())
+}

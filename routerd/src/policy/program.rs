@@ -1,0 +1,129 @@
+//! The chains that all packets go through, whatever the policies.
+//!
+//! ```text
+//!  forward (0)    replies? ─► accept ┐
+//!  output  (0)    replies, from this node itself, a pod to itself? ─► accept ┤
+//!  input   (110)  replies? ─► accept ┤ else
+//!                                    ▼
+//!  policy-egress    by source: a pod of ours ─► its chain: an admitting policy goes on below, else drop
+//!                   not isolated ─► goes on below;  in our pod networks without a verdict ─► drop;  others go on
+//!                                    ▼
+//!  policy-ingress   by destination: a pod of ours ─► its chain: an admitting policy accepts, else drop
+//!                   not isolated ─► accept;  in our pod networks without a verdict ─► drop;  others ─► accept
+//! ```
+//!
+//! A packet is judged by its source's egress and then by its destination's ingress. The two share nothing, so that one
+//! direction of a policy cannot open the other.
+//!
+//! IPVS takes a packet to a Service at INPUT (priorities 98 and 99), gives it its real destination and sends it through
+//! OUTPUT, where it is judged. Our INPUT chain stands behind IPVS: what IPVS takes never gets there, and what it hands
+//! to this node itself is seen with its real destination.
+
+use std::collections::BTreeSet;
+
+use kernel::nft::{
+    Chain, ChainType, CtState, DataType, Element, Field, Hook, Rule, Set, address_type, priority,
+};
+use prefix::Family;
+
+use super::names;
+use super::value::Direction;
+use crate::ruleset::{Ruleset, table};
+
+/// Behind IPVS' hooks at INPUT (`NF_IP_PRI_NAT_SRC - 2` and `- 1`) and source NAT.
+const INPUT_PRIORITY: i32 = priority::SRCNAT + 10;
+/// MLD queries, reports and ends; router solicitations; neighbour solicitations and advertisements; MLDv2 reports
+/// (RFC 4443, RFC 4861, RFC 3810). Connection tracking leaves them alone, and no policy can mean to forbid them.
+const NEIGHBOUR_TYPES: [u8; 7] = [130, 131, 132, 133, 135, 136, 143];
+
+/// The verdict map of a direction and family.
+pub(super) fn verdict_map(direction: Direction, family: Family) -> Set {
+    Set::new(table().set(names::verdicts(direction, family)), [DataType::address(family)]).verdicts()
+}
+
+/// The set of this node's pod networks.
+pub(super) fn network_set(family: Family) -> Set {
+    Set::new(table().set(names::networks(family)), [DataType::address(family)]).intervals()
+}
+
+/// The set of pairs of a pod with itself: a pod cannot be isolated from itself, and reaches itself by a Service.
+pub(super) fn self_set(family: Family) -> Set {
+    let kind = DataType::address(family);
+    Set::new(table().set(names::selves(family)), [kind, kind])
+}
+
+/// Chains and empty sets of the program.
+pub(super) fn program() -> Ruleset {
+    let types = Set::new(table().set(names::NEIGHBOUR_TYPES), [DataType::Icmp6Type]);
+    let mut ruleset = Ruleset::default().set(types, NEIGHBOUR_TYPES.map(Element::new).into());
+    for family in Family::BOTH {
+        let sets = [
+            verdict_map(Direction::Ingress, family),
+            verdict_map(Direction::Egress, family),
+            network_set(family),
+            self_set(family),
+        ];
+        ruleset = sets.into_iter().fold(ruleset, |ruleset, set| ruleset.set(set, BTreeSet::new()));
+    }
+    let base = |name, hook, priority| Chain::base(table().chain(name), ChainType::Filter, hook, priority);
+    let dispatch = |direction| Chain::new(table().chain(names::dispatch(direction)));
+    ruleset
+        .chain(base(names::FORWARD, Hook::Forward, priority::FILTER), entry(&[]))
+        .chain(base(names::INPUT, Hook::Input, INPUT_PRIORITY), entry(&[]))
+        .chain(base(names::OUTPUT, Hook::Output, priority::FILTER), entry(&own_traffic()))
+        .chain(dispatch(Direction::Egress), dispatch_rules(Direction::Egress))
+        .chain(dispatch(Direction::Ingress), dispatch_rules(Direction::Ingress))
+}
+
+/// A base chain: what needs no judgement, and then the judges.
+fn entry(more: &[Rule]) -> Vec<Rule> {
+    let mut rules = vec![
+        Rule::new().state(CtState::ESTABLISHED | CtState::RELATED).accept(),
+        Rule::new().in_set(&[Field::Icmp6Type], names::NEIGHBOUR_TYPES).accept(),
+    ];
+    rules.extend_from_slice(more);
+    rules.push(Rule::new().goto(names::dispatch(Direction::Egress)));
+    rules
+}
+
+/// Only in OUTPUT: what IPVS forwards has a pod or an outside address for its source there.
+fn own_traffic() -> Vec<Rule> {
+    let this_node = Rule::new().equals(Field::SourceType, address_type::LOCAL).accept();
+    let itself = Family::BOTH.map(|family| {
+        Rule::new()
+            .in_set(&[Field::source(family), Field::destination(family)], names::selves(family))
+            .accept()
+    });
+    [this_node.comment("this node reaches its pods: probes of the kubelet")]
+        .into_iter()
+        .chain(itself)
+        .collect()
+}
+
+fn dispatch_rules(direction: Direction) -> Vec<Rule> {
+    let field = |family| match direction {
+        Direction::Ingress => Field::destination(family),
+        Direction::Egress => Field::source(family),
+    };
+    let kind = match direction {
+        Direction::Ingress => Field::DestinationType,
+        Direction::Egress => Field::SourceType,
+    };
+    let mut rules: Vec<Rule> = Family::BOTH
+        .map(|family| Rule::new().verdict_map(&[field(family)], names::verdicts(direction, family)))
+        .into();
+    // The bridge's own address lies in the pod network too.
+    rules.extend(Family::BOTH.map(|family| {
+        Rule::new()
+            .in_set(&[field(family)], names::networks(family))
+            .differs(kind, address_type::LOCAL)
+            .counter()
+            .drop()
+            .comment("a pod address without a verdict")
+    }));
+    rules.push(match direction {
+        Direction::Egress => Rule::new().goto(names::dispatch(Direction::Ingress)),
+        Direction::Ingress => Rule::new().accept(),
+    });
+    rules
+}

@@ -1,0 +1,151 @@
+//! From values to chains, sets and elements. Pure.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use kernel::nft::{Chain, DataType, Element, Field, Rule, Set, Verdict};
+use prefix::Family;
+
+use super::admit::Admit;
+use super::key::PolicyKey;
+use super::program::{network_set, self_set, verdict_map};
+use super::value::{Direction, Isolation, PodVerdict, PolicyValue, Rules};
+use super::{names, program};
+use crate::cluster::objects::ObjectName;
+use crate::ruleset::{FilledChain, Ruleset, table, without_overlaps};
+
+/// What one value puts into the kernel. Several values may put the same object there: sets that are named by their
+/// content, the chain of pods that the same policies judge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Fragment {
+    /// Chains with their rules, sets with their elements.
+    pub(super) objects: Ruleset,
+    /// Chains that rules here lead to and another value fills. Should it not, they are empty and admit nothing.
+    pub(super) needs: BTreeSet<String>,
+}
+
+/// What `value` puts into the kernel.
+pub(super) fn fragment(key: &PolicyKey, value: &PolicyValue) -> Fragment {
+    match (key, value) {
+        (PolicyKey::Base, PolicyValue::Base(networks)) => {
+            let mut objects = program::program();
+            for network in without_overlaps(networks.iter().flatten()) {
+                insert(&mut objects, network_set(network.family()), Element::prefix(&network));
+            }
+            Fragment { objects, needs: BTreeSet::new() }
+        }
+        (PolicyKey::Pod(_), PolicyValue::Pod(verdict)) => pod(verdict),
+        (PolicyKey::Policy(name), PolicyValue::Policy(rules)) => policy(name, rules),
+        (PolicyKey::Group(group), PolicyValue::Group(addresses)) => {
+            let mut objects = Ruleset::default();
+            for family in Family::BOTH {
+                let name = names::group(group.id(), family);
+                let set =
+                    Set::new(table().set(name), [DataType::address(family)]).comment(&group.to_string());
+                let members = addresses.iter().filter(|address| Family::of(**address) == family);
+                objects = objects.set(set, members.map(|address| Element::new(*address)).collect());
+            }
+            Fragment { objects, needs: BTreeSet::new() }
+        }
+        (PolicyKey::Ports(port), PolicyValue::Ports(numbers)) => {
+            let mut objects = Ruleset::default();
+            for family in Family::BOTH {
+                let key = [DataType::address(family), DataType::Protocol, DataType::Port];
+                let set =
+                    Set::new(table().set(names::named_port(port, family)), key).comment(&port.to_string());
+                let of_family = numbers.iter().filter(|(address, _)| Family::of(*address) == family);
+                let element = |(address, number): &(IpAddr, u16)| {
+                    Element::new((*address, port.protocol.number(), *number))
+                };
+                objects = objects.set(set, of_family.map(element).collect());
+            }
+            Fragment { objects, needs: BTreeSet::new() }
+        }
+        // A value under a key of another kind is nobody's.
+        _ => Fragment::default(),
+    }
+}
+
+/// Adds an element to a set, and the set if it is not there.
+fn insert(objects: &mut Ruleset, set: Set, element: Element) {
+    let name = set.name.name.clone();
+    if !objects.sets.contains_key(&name) {
+        *objects = std::mem::take(objects).set(set, BTreeSet::new());
+    }
+    if let Some(filled) = objects.sets.get_mut(&name) {
+        filled.elements.insert(element);
+    }
+}
+
+fn pod(verdict: &PodVerdict) -> Fragment {
+    let mut fragment = Fragment::default();
+    for direction in Direction::BOTH {
+        let what = judgement(&mut fragment, verdict.isolation(direction), direction);
+        let judged = verdict.addresses.iter().map(|address| (address, what.clone()));
+        let closed = verdict.closed.iter().map(|address| (address, Verdict::Drop));
+        for (address, verdict) in judged.chain(closed) {
+            let map = verdict_map(direction, Family::of(*address));
+            insert(&mut fragment.objects, map, Element::new(*address).verdict(verdict));
+        }
+    }
+    for address in &verdict.addresses {
+        let set = self_set(Family::of(*address));
+        insert(&mut fragment.objects, set, Element::new((*address, *address)));
+    }
+    fragment
+}
+
+/// What happens to a pod's packets of a direction, with the chain that says it.
+fn judgement(fragment: &mut Fragment, isolation: &Isolation, direction: Direction) -> Verdict {
+    let policies = match isolation {
+        Isolation::Open => return Admit::new(direction).verdict(),
+        Isolation::By(policies) if policies.is_empty() => return Verdict::Drop,
+        Isolation::By(policies) => policies,
+    };
+    let name = names::judgement(policies, direction);
+    let chains: Vec<String> = policies.iter().map(|policy| names::policy(policy, direction)).collect();
+    let mut rules: Vec<Rule> = chains.iter().map(|chain| Rule::new().jump(chain.clone())).collect();
+    rules.push(Rule::new().counter().drop().comment("no policy admits it"));
+    fragment
+        .objects
+        .chains
+        .insert(name.clone(), FilledChain { chain: Chain::new(table().chain(name.clone())), rules });
+    fragment.needs.extend(chains);
+    Verdict::Goto(name)
+}
+
+fn policy(name: &ObjectName, rules: &Rules) -> Fragment {
+    let mut fragment = Fragment::default();
+    for direction in Direction::BOTH {
+        let Some(admissions) = rules.of(direction) else { continue };
+        let mut admit = Admit::new(direction);
+        for admission in admissions {
+            admit.add(admission);
+        }
+        let chain_name = names::policy(name, direction);
+        let side = match direction {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        };
+        let chain = Chain::new(table().chain(chain_name.clone())).comment(&format!("{side} of {name}"));
+        fragment.objects.sets.append(&mut admit.sets);
+        fragment.objects.chains.insert(chain_name, FilledChain { chain, rules: admit.rules });
+    }
+    fragment
+}
+
+/// What is left of a value that the kernel refuses: nobody is admitted by it.
+pub(super) fn closed(key: &PolicyKey, value: &PolicyValue) -> Fragment {
+    match (key, value) {
+        (PolicyKey::Policy(name), PolicyValue::Policy(rules)) => policy(name, &rules.without_admissions()),
+        (_, PolicyValue::Pod(verdict)) => pod(&verdict.closed()),
+        (_, PolicyValue::Group(_)) => fragment(key, &PolicyValue::Group(BTreeSet::new().into())),
+        (_, PolicyValue::Ports(_)) => fragment(key, &PolicyValue::Ports(BTreeSet::new().into())),
+        _ => fragment(key, value),
+    }
+}
+
+/// The fields of a tuple in a set of named ports.
+pub(super) fn tuple(family: Family) -> [Field; 3] {
+    [Field::destination(family), Field::L4Proto, Field::DestinationPort]
+}

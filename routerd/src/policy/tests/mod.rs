@@ -1,0 +1,10 @@
+//! Tests of the plane: pure ones, and ones with real packets in namespaces.
+
+mod adoption;
+mod desired;
+mod fixture;
+mod lab;
+mod plan;
+mod semantics;
+mod touched;
+mod upkeep;

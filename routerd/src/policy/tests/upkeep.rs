@@ -1,0 +1,146 @@
+//! Small changes are small writes; what others break is mended; what the kernel refuses holds up nobody.
+
+use kernel::nft::Nft;
+
+use super::lab::Lab;
+use crate::policy::cleanup;
+use crate::runner::Report;
+
+const WEB: &str = "10.244.1.2";
+const FROM_FRIENDS: &str = "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]";
+
+fn lab() -> Lab {
+    let mut lab = Lab::new();
+    lab.pod("default/web", "app=web", 2);
+    lab.pod("default/friend", "app=friend", 3);
+    lab.policy("default/p", FROM_FRIENDS);
+    lab
+}
+
+fn chains(lab: &Lab) -> String {
+    let listed = lab.node.run("nft", &["-a", "-t", "list", "table", "inet", "routerd"]);
+    listed.lines().filter(|line| !line.contains("counter")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_label_change_writes_elements_and_nothing_else_and_counts_at_once() {
+    let mut lab = lab();
+    let before = chains(&lab);
+    lab.expect(&[("default/friend", WEB, 80, true)]);
+    let report = lab.label("default/friend", "app=enemy", 3);
+    assert_eq!(report.writes, 3, "the table, and an address out of the sets of both families");
+    lab.expect(&[("default/friend", WEB, 80, false)]);
+    assert_eq!(chains(&lab), before);
+    assert_eq!(lab.label("default/friend", "app=friend", 3).writes, 3);
+    lab.expect(&[("default/friend", WEB, 80, true)]);
+    assert_eq!(chains(&lab), before);
+}
+
+#[test]
+fn unchanged_state_writes_nothing() {
+    let mut lab = lab();
+    let generation = |lab: &Lab| lab.node.run_in(|| Nft::open().unwrap().generation().unwrap());
+    let before = generation(&lab);
+    for _ in 0..3 {
+        assert_eq!(lab.resync().writes, 0);
+    }
+    let keys: Vec<_> = lab.world.desired().into_keys().collect();
+    assert_eq!(lab.apply(keys).writes, 0);
+    assert_eq!(generation(&lab), before);
+}
+
+#[test]
+fn what_somebody_else_breaks_is_mended() {
+    let mut lab = lab();
+    for damage in [
+        "flush chain inet routerd policy-ingress",
+        "delete element inet routerd policy-ingress4 { 10.244.1.2 }",
+        "flush table inet routerd",
+        "delete table inet routerd",
+        "add rule inet routerd policy-egress accept",
+        "insert rule inet routerd policy-forward accept",
+    ] {
+        lab.node.run("nft", &[damage]);
+        let report: Report = lab.resync();
+        assert!(report.writes > 0 && report.problems.is_empty(), "{damage}: {report:?}");
+        lab.expect(&[("default/friend", WEB, 80, true), ("outside", WEB, 80, false)]);
+        assert_eq!(lab.resync().writes, 0, "{damage}");
+    }
+}
+
+#[test]
+fn a_change_that_meets_a_broken_kernel_mends_it_too() {
+    let mut lab = lab();
+    lab.node.run("nft", &["delete table inet routerd"]);
+    let report = lab.label("default/friend", "app=enemy", 3);
+    assert_eq!(report.problems, []);
+    lab.expect(&[("default/friend", WEB, 80, false), ("node", WEB, 80, true)]);
+}
+
+#[test]
+fn a_policy_that_the_kernel_refuses_is_closed_and_the_others_work() {
+    let mut lab = lab();
+    let ports = "podSelector: {matchLabels: {app: friend}}\ningress: [{ports: [{port: 80}, {port: 8080}]}]";
+    lab.policy("default/q", ports);
+    lab.expect(&[("outside", "10.244.1.3", 80, true)]);
+    // Somebody occupies the name that the policy's set has, with a set of a kind that we do not make.
+    let listed = lab.node.run("nft", &["-t", "list", "table", "inet", "routerd"]);
+    let line = listed.lines().find(|line| line.contains("set policy-numbers-")).unwrap();
+    let name = line.split_whitespace().nth(1).unwrap();
+    let touched = lab.world.remove_policy("default/q");
+    lab.apply(touched);
+    let occupy = format!("add set inet routerd {name} {{ type ipv4_addr; flags dynamic; }}");
+    lab.node.run("nft", &[&occupy]);
+
+    let report = lab.policy("default/q", ports);
+    let problem = report.problems.iter().find(|problem| problem.item == "NetworkPolicy default/q").unwrap();
+    assert!(problem.retry && problem.message.contains(name), "{problem:?}");
+    lab.expect(&[
+        ("outside", "10.244.1.3", 80, false),
+        ("default/friend", WEB, 80, true),
+        ("outside", WEB, 80, false),
+    ]);
+    // Other changes go on while it is closed, and it opens when the obstacle is gone.
+    lab.label("default/friend", "app=friend,more=labels", 3);
+    lab.node.run("nft", &[&format!("delete set inet routerd {name}")]);
+    assert_eq!(lab.resync().problems, []);
+    lab.expect(&[("outside", "10.244.1.3", 80, true)]);
+}
+
+#[test]
+fn an_invalid_policy_closes_its_pods_and_says_why() {
+    let mut lab = lab();
+    let report =
+        lab.policy("default/bad", "podSelector: {}\ningress: [{from: [{ipBlock: {cidr: nonsense}}]}]");
+    let problem = report.problems.iter().find(|problem| problem.item == "NetworkPolicy default/bad").unwrap();
+    assert!(!problem.retry && problem.message.contains("nonsense"), "{problem:?}");
+    lab.expect(&[
+        ("outside", "10.244.1.3", 80, false),
+        // What another policy admits stays admitted.
+        ("default/friend", WEB, 80, true),
+    ]);
+}
+
+#[test]
+fn cleaning_up_leaves_what_others_own() {
+    let mut lab = lab();
+    lab.node.run(
+        "nft",
+        &["add table ip foreign; add chain ip foreign c { type filter hook forward priority 9; }"],
+    );
+    lab.node.run("nft", &["add chain inet routerd services-other"]);
+    let foreign = lab.node.run("nft", &["-a", "list", "table", "ip", "foreign"]);
+    lab.policy("default/more", "podSelector: {}\npolicyTypes: [Egress]");
+    lab.node.run_in(|| cleanup(&mut Nft::open().unwrap()).unwrap());
+    let printed = lab.node.run("nft", &["list", "ruleset"]);
+    assert!(!printed.contains("policy-") && printed.contains("services-other"), "{printed}");
+    assert_eq!(lab.node.run("nft", &["-a", "list", "table", "ip", "foreign"]), foreign);
+}
+
+#[test]
+fn the_report_counts_what_there_is() {
+    let mut lab = lab();
+    let counts = lab.resync().counts;
+    assert_eq!((counts["pods"], counts["policies"], counts["isolated_ingress"]), (2, 1, 1));
+    assert_eq!((counts["groups"], counts["isolated_egress"]), (1, 0));
+}

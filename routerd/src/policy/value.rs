@@ -1,0 +1,143 @@
+//! What should be, piece by piece: pure values without a word of nf_tables.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use prefix::Prefix;
+
+use super::blocks::Range;
+use super::key::{NamedPort, PeerGroup};
+use crate::cluster::objects::{ObjectName, Protocol};
+
+/// A direction of traffic as the pod sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// To the pod.
+    Ingress,
+    /// From the pod.
+    Egress,
+}
+
+impl Direction {
+    /// Both, ingress first.
+    pub const BOTH: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+}
+
+/// What should be for a [`PolicyKey`](super::PolicyKey).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyValue {
+    /// Of [`PolicyKey::Base`](super::PolicyKey::Base): the pod networks of this node, where an address without a
+    /// verdict is dropped. `None` while no source has shown the node: then the kernel keeps those it has.
+    Base(Option<BTreeSet<Prefix>>),
+    /// Of [`PolicyKey::Pod`](super::PolicyKey::Pod).
+    Pod(PodVerdict),
+    /// Of [`PolicyKey::Policy`](super::PolicyKey::Policy).
+    Policy(Rules),
+    /// Of [`PolicyKey::Group`](super::PolicyKey::Group): the addresses of its members.
+    Group(Arc<BTreeSet<IpAddr>>),
+    /// Of [`PolicyKey::Ports`](super::PolicyKey::Ports): addresses and numbers.
+    Ports(Arc<BTreeSet<(IpAddr, u16)>>),
+}
+
+/// What judges one direction of a pod's traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Isolation {
+    /// No policy: all is admitted.
+    Open,
+    /// What one of these admits, and nothing else. An empty set admits nothing.
+    By(BTreeSet<ObjectName>),
+}
+
+/// A pod of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodVerdict {
+    /// The addresses that are judged.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Addresses that the plugin gave to a pod of this name which the cluster does not know yet, or no longer: closed.
+    pub closed: BTreeSet<IpAddr>,
+    /// What judges packets to it.
+    pub ingress: Isolation,
+    /// What judges packets from it.
+    pub egress: Isolation,
+}
+
+impl PodVerdict {
+    /// What judges packets of `direction`.
+    pub fn isolation(&self, direction: Direction) -> &Isolation {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
+
+    /// The same with nothing admitted.
+    pub(super) fn closed(&self) -> Self {
+        let none = Isolation::By(BTreeSet::new());
+        Self { ingress: none.clone(), egress: none, ..self.clone() }
+    }
+}
+
+/// The rules of a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Of ingress; `None` if the policy says nothing of it.
+    pub ingress: Option<Vec<Admission>>,
+    /// Of egress, likewise.
+    pub egress: Option<Vec<Admission>>,
+    /// Why the policy as written cannot be had; it then admits nothing.
+    pub invalid: Option<String>,
+}
+
+impl Rules {
+    /// The rules of `direction`.
+    pub fn of(&self, direction: Direction) -> Option<&[Admission]> {
+        match direction {
+            Direction::Ingress => self.ingress.as_deref(),
+            Direction::Egress => self.egress.as_deref(),
+        }
+    }
+
+    /// The same directions with nothing admitted.
+    pub(super) fn without_admissions(&self) -> Self {
+        let none = |direction: &Option<Vec<Admission>>| direction.as_ref().map(|_| Vec::new());
+        Self { ingress: none(&self.ingress), egress: none(&self.egress), invalid: self.invalid.clone() }
+    }
+}
+
+/// One rule: who is admitted, to which ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Who.
+    pub peers: Peers,
+    /// To which ports.
+    pub ports: Ports,
+}
+
+/// Whom a rule admits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peers {
+    /// Everybody.
+    Everybody,
+    /// Any of these.
+    Any {
+        /// Pods by label.
+        groups: BTreeSet<PeerGroup>,
+        /// Addresses; the parts that each block leaves out are left out already.
+        ranges: Vec<Range>,
+    },
+}
+
+/// Which ports a rule admits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ports {
+    /// All of all protocols.
+    All,
+    /// Any of these.
+    Any {
+        /// First and last number.
+        numbers: BTreeSet<(Protocol, u16, u16)>,
+        /// Ports by name.
+        names: BTreeSet<NamedPort>,
+    },
+}
