@@ -104,3 +104,68 @@ pub(super) fn change(nft: &mut Nft, change: &PacketChange) -> Result<()> {
     let present = if change.program.is_some() { own_chains(nft)? } else { Vec::new() };
     Ok(nft.commit(&program::transaction(change, &present))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use kernel::testing::TestNs;
+
+    use super::*;
+    use crate::services::desired::NodeFacts;
+    use crate::services::effect::apply_packets;
+    use crate::services::state::Refusal;
+
+    fn tuple(address: &str, port: u16) -> Tuple {
+        Tuple { address: address.parse().unwrap(), protocol: 6, port }
+    }
+
+    fn program() -> Program {
+        let addresses = vec!["192.0.2.11".parse().unwrap()];
+        let pod_cidrs = vec!["10.1.1.0/24".parse().unwrap(), "fd00:1:1::/64".parse().unwrap()];
+        Program::new(&NodeFacts { addresses, pod_cidrs }, false)
+    }
+
+    #[test]
+    fn what_is_written_reads_back_equal_and_foreign_chains_stay() {
+        let namespace = TestNs::new("svc-nft");
+        namespace.run("nft", &["add table inet routerd; add chain inet routerd policy-x"]);
+        // As an older release might have left them.
+        namespace.run("nft", &["add chain inet routerd services-old"]);
+        namespace
+            .run("nft", &["add chain inet routerd services-input { type filter hook input priority 7; }"]);
+        let mut nft = Nft::open_in(namespace.namespace()).unwrap();
+        let (four, six) = (tuple("10.96.0.1", 80), tuple("fd00:96::1", 81));
+        let first = PacketChange {
+            program: Some(program()),
+            add_tuples: BTreeSet::from([four, six]),
+            refuse: BTreeMap::from([(four, Refusal::Reject), (six, Refusal::Drop)]),
+            add_hairpin: BTreeSet::from(["10.1.1.2".parse().unwrap(), "fd00:1:1::2".parse().unwrap()]),
+            ..PacketChange::default()
+        };
+        let second = PacketChange {
+            remove_tuples: BTreeSet::from([six]),
+            unrefuse: BTreeSet::from([four, six]),
+            refuse: BTreeMap::from([(four, Refusal::Drop)]),
+            remove_hairpin: BTreeSet::from(["10.1.1.2".parse().unwrap()]),
+            ..PacketChange::default()
+        };
+        let mut expected = Packets::default();
+        for step in [first, second] {
+            change(&mut nft, &step).unwrap();
+            apply_packets(&step, &mut expected);
+            assert_eq!(observe(&mut nft).unwrap(), expected);
+        }
+        let seen = namespace.run("nft", &["list", "table", "inet", "routerd"]);
+        for line in [
+            "ip daddr . meta l4proto . th dport @services-tuples",
+            "elements = { 10.96.0.1 . tcp . 80 }",
+            "elements = { 10.96.0.1 . tcp . 80 : drop }",
+            "chain policy-x",
+            "snat ip to 192.0.2.11 fully-random",
+        ] {
+            assert!(seen.contains(line), "no {line:?} in\n{seen}");
+        }
+        assert!(!seen.contains("services-old"), "{seen}");
+    }
+}
