@@ -56,9 +56,11 @@ fn writes(status: &serde_json::Value) -> u64 {
 fn restore(node: &Node, count: usize) -> Result<Duration> {
     let rules: Vec<String> = (0..count).map(rules).collect();
     node.netns("peer", true)?;
+    // Without a device that is up the namespace has no table of addresses, and no address counts as unicast.
+    node.run(Cmd::new("ip").words("link set lo up").in_pod("peer"))?;
     let ended = node.output(Cmd::new("ipvsadm").arg("--restore").in_pod("peer").stdin(rules.concat()))?;
     if ended.code != 0 {
-        bail!("ipvsadm --restore: {}", ended.stderr);
+        bail!("ipvsadm --restore: {}", ended.stderr.lines().next().unwrap_or_default());
     }
     node.netns("peer", false)?;
     Ok(ended.took)

@@ -128,13 +128,9 @@ impl Node {
         let what = describe(&cmd);
         let ended = self.output(cmd)?;
         if ended.code != 0 {
-            bail!(
-                "{what} on {} ended with status {}: {}{}",
-                self.name,
-                ended.code,
-                ended.stderr.trim(),
-                ended.stdout.trim()
-            );
+            let said: String =
+                format!("{}{}", ended.stderr.trim(), ended.stdout.trim()).chars().take(2000).collect();
+            bail!("{what} on {} ended with status {}: {said}", self.name, ended.code);
         }
         Ok(ended.stdout)
     }

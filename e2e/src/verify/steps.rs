@@ -42,7 +42,7 @@ pub(super) fn deny(scene: &Scene) -> Result<Outcome> {
     if status.success() {
         outcome.passed += 1;
     } else if text.contains("failed to fetch advisory database") {
-        outcome.note += "advisories not checked: their database cannot be reached from here";
+        outcome.note += " advisories not checked: their database cannot be reached from here";
     } else {
         outcome.failed += 1;
         outcome.note = end_of(&log);
