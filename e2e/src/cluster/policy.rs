@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(super) struct Times {
     /// Until a policy that admits nobody had closed the servers.
     pub(super) closed: Duration,
-    /// Until a policy that admits the clients had opened them again.
+    /// Until a policy that admits the clients had opened them again; up to the patience of a client too long.
     pub(super) opened: Duration,
 }
 

@@ -124,7 +124,7 @@ impl Cluster {
         check(&mut lines, "NetworkPolicy through the API", || {
             let times = policy::takes_effect(&scene, self.plane()?)?;
             Ok(format!(
-                "closes after {}, admits after {}",
+                "closes after {}, admits within {}",
                 milliseconds(times.closed),
                 milliseconds(times.opened)
             ))

@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::control_plane::ControlPlane;
 use super::manifest::{self, WORKLOAD};
@@ -48,22 +49,31 @@ fn clean(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// The run has a process namespace of its own, so every process in it is the lab's.
+/// The run has a process namespace of its own, so every process in it is the lab's. This one is its init and must reap
+/// what a guest's kernel leaves: one process for each of the guest's.
 pub(super) fn no_process_left() -> Result<()> {
     wait_for("the end of every process of the cluster", Duration::from_secs(10), || {
-        let own = std::process::id();
-        let mut left = Vec::new();
-        for entry in fs::read_dir("/proc").context("listing processes")? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.parse::<u32>().is_ok_and(|pid| pid != own) {
-                left.push(
-                    fs::read_to_string(format!("/proc/{name}/comm")).unwrap_or_default().trim().to_owned(),
-                );
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            if status == WaitStatus::StillAlive {
+                break;
             }
         }
-        if left.is_empty() {
-            return Ok(Some(()));
-        }
-        bail!("{} are left", left.join(", "))
+        let left = others()?;
+        ensure!(left.is_empty(), "{} are left", left.join(", "));
+        Ok(Some(()))
     })
+}
+
+/// Number and name of every process but this one.
+fn others() -> Result<Vec<String>> {
+    let own = std::process::id();
+    let mut others = Vec::new();
+    for entry in fs::read_dir("/proc").context("listing processes")? {
+        let number = entry?.file_name().to_string_lossy().into_owned();
+        if number.parse::<u32>().is_ok_and(|pid| pid != own) {
+            let name = fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+            others.push(format!("{number} ({})", name.trim()));
+        }
+    }
+    Ok(others)
 }
