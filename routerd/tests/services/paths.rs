@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use prefix::Family;
-use routerd::cluster::objects::Protocol;
+use routerd::cluster::objects::{Endpoint, Protocol};
 use routerd::services::Settings;
 
 use crate::cluster::{Daemon, ready, service};
@@ -139,4 +139,40 @@ fn with_local_policy_only_local_backends_answer_and_none_is_silence() {
     daemon.endpoints("web", 8080, Family::V4, vec![ready("10.1.2.2")]);
     daemon.applied(&net.node, &["web"]);
     assert_eq!(refusal(&net.outside, "192.0.2.11:30080").0, ErrorKind::TimedOut);
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn a_backend_in_the_nodes_own_network_is_reached_as_the_api_server_of_a_control_plane_node_is() {
+    let (net, mut daemon) = scene(Settings::default());
+    serve_tcp(&net.node, "192.0.2.11:6443", "api");
+    daemon.endpoints(
+        "web",
+        6443,
+        Family::V4,
+        vec![Endpoint { node: Some("node".into()), ..ready("192.0.2.11") }],
+    );
+    daemon.applied(&net.node, &["web"]);
+    for (from, to, source) in [
+        (&net.pod_a, "10.96.0.1:80", "10.1.1.2"),
+        (&net.node, "10.96.0.1:80", "192.0.2.11"),
+        (&net.outside, "192.0.2.11:30080", "192.0.2.100"),
+    ] {
+        assert_eq!(ask(from, to), Heard { server: "api".into(), source: source.into() }, "{to}");
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn with_session_affinity_a_client_stays_with_its_backend() {
+    let (net, mut daemon) = scene(Settings::default());
+    let mut web = service("web", 1, Protocol::Tcp, 80, 30080);
+    web.affinity_seconds = Some(600);
+    daemon.put(web);
+    daemon.applied(&net.node, &["web"]);
+    assert_eq!(hears(&net.pod_a, "10.96.0.1:80").len(), 1);
+    assert_eq!(hears(&net.pod_a, "[fd00:96::1]:80").len(), 1);
+    let seen = net.node.run("ipvsadm", &["-ln"]);
+    assert!(seen.contains("TCP  10.96.0.1:80 rr persistent 600"), "{seen}");
+    assert_eq!(daemon.applied(&net.node, &[]), 0);
 }
