@@ -81,7 +81,7 @@ fn with_the_daemon_dead_and_started_again_refused_stays_refused_and_flows_go_on(
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(leaks.into_inner(), 0);
-    assert!(tries.into_inner() > 50);
+    assert!(tries.into_inner() >= 20, "at least one try a round");
 }
 
 #[test]

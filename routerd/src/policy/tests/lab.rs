@@ -44,7 +44,12 @@ impl Lab {
     /// A node without pods, whose plane has applied what there is.
     pub(super) fn new() -> Self {
         let (node, outside) = (TestNs::new("polnode"), TestNs::new("polout"));
-        node.run("ip", &["link", "add", "kube-bridge", "type", "bridge"]);
+        // Without a finished address check of its link-local address a router asks for no neighbour, and a bridge
+        // whose MAC follows its ports forgets its neighbours: seconds of silence that are no policy's work.
+        for space in [&node, &outside] {
+            space.run("sysctl", &["-qw", "net.ipv6.conf.default.accept_dad=0"]);
+        }
+        node.run("ip", &["link", "add", "kube-bridge", "address", "0a:58:0a:f4:01:01", "type", "bridge"]);
         node.run(
             "ip",
             &["link", "add", "up0", "type", "veth", "peer", "name", "eth0", "netns", outside.name()],
@@ -171,17 +176,6 @@ impl Lab {
         });
         for ((from, to, port, open), answer) in ways.iter().zip(answers) {
             let rules = || self.node.run("nft", &["list", "table", "inet", "routerd"]);
-            if answer != *open {
-                let began = Instant::now();
-                let again = self.space(from).run_in(|| {
-                    TcpStream::connect_timeout(&SocketAddr::new(ip(to), *port), Duration::from_secs(5))
-                        .is_ok()
-                });
-                eprintln!("AGAIN {again} {:?}", began.elapsed());
-                for s in [&self.node, self.space(from)] {
-                    eprintln!("{}", s.run("ip", &["-6", "neigh"]));
-                }
-            }
             assert_eq!(answer, *open, "{from} to {to} port {port}\n{}", rules());
         }
     }
