@@ -55,8 +55,7 @@ fn lab_run(cli: &Cli) -> Result<u8> {
     println!("What the run needs:");
     let ready = setup::nodes(nodes(cli)?)?;
     println!("\nThe run:");
-    let folder = PathBuf::from(format!("/tmp/routerd-lab-{}", std::process::id()));
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let folder = sandbox::new_folder("lab")?;
     fs::write(folder.join(READY), serde_json::to_vec(&ready)?)?;
     match sandbox::run(&folder, &arguments()) {
         Ok(Outcome::Kept(pid, status)) => {

@@ -22,8 +22,7 @@ pub fn command(programs: &[PathBuf], arguments: &[String]) -> Result<u8> {
     }
     packages::ensure(&[packages::RUN, packages::KERNEL], &cache()?)?;
     let kernel = kernel::prepare()?;
-    let folder = PathBuf::from(format!("/tmp/routerd-guest-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
+    let folder = sandbox::new_folder("guest")?;
     fs::write(folder.join(KERNEL), kernel.to_string_lossy().as_bytes())?;
     let outcome = sandbox::run(&folder, arguments);
     fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;

@@ -74,6 +74,32 @@ impl Inside {
     }
 }
 
+/// Makes the folder of a new run. Those of runs of this kind that were killed outright are removed on the way.
+pub fn new_folder(kind: &str) -> Result<PathBuf> {
+    let prefix = format!("routerd-{kind}-");
+    for entry in fs::read_dir("/tmp").context("listing /tmp")? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let process = name.strip_prefix(&prefix).and_then(|pid| pid.parse::<u32>().ok());
+        if process.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) && !is_in_use(&path)? {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    let folder = Path::new("/tmp").join(format!("{prefix}{}", std::process::id()));
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Does some process run a program of this folder, as a lab that was kept does?
+fn is_in_use(folder: &Path) -> Result<bool> {
+    for entry in fs::read_dir("/proc").context("listing /proc")? {
+        if fs::read_link(entry?.path().join("exe")).is_ok_and(|exe| exe.starts_with(folder)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Runs this program once more, with the same arguments, inside new name spaces.
 pub fn run(folder: &Path, arguments: &[String]) -> Result<Outcome> {
     if !geteuid().is_root() {

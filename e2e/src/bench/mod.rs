@@ -55,8 +55,7 @@ pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
         return Ok(0);
     }
     let ready = prepare(bench)?;
-    let folder = PathBuf::from(format!("/tmp/routerd-bench-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
+    let folder = sandbox::new_folder("bench")?;
     fs::write(folder.join(READY), serde_json::to_vec(&ready)?)?;
     let outcome = sandbox::run(&folder, arguments);
     fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
