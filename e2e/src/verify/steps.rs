@@ -90,7 +90,12 @@ pub(super) fn cluster(scene: &Scene) -> Result<Outcome> {
     }
     let log = scene.log("cluster");
     let mut cluster = this_program()?;
-    plain("cargo lab cluster", with_binaries(cluster.arg("cluster"), scene), &log)
+    let status = watched("cargo lab cluster", with_binaries(cluster.arg("cluster"), scene), &log)?;
+    let text = fs::read_to_string(&log)?;
+    let (passed, failed) = count::demo(&text).with_context(|| end_of(&log))?;
+    // What was measured belongs on the screen, too.
+    println!("{}", tail(&log, usize::try_from(passed)? + 1));
+    Ok(counted(passed, failed, status.success(), &log))
 }
 
 fn this_program() -> Result<Command> {
