@@ -6,5 +6,6 @@ mod fixture;
 mod lab;
 mod plan;
 mod semantics;
+mod services;
 mod touched;
 mod upkeep;
