@@ -111,7 +111,7 @@ impl Daemon {
 }
 
 /// Why a daemon is not ready, by its own words.
-fn reasons(status: &Value, absent: &[&str]) -> Vec<String> {
+pub(crate) fn reasons(status: &Value, absent: &[&str]) -> Vec<String> {
     let mut reasons = Vec::new();
     if status["cluster"]["complete"].as_bool() == Some(false) {
         reasons.push("no complete view of the cluster yet".to_owned());

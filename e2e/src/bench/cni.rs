@@ -9,8 +9,10 @@ use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 
 use super::copy;
+use super::daemon::{self, Daemon};
 use super::plugin::Plugin;
 use super::statistics::Times;
+use super::table;
 use super::trace::{self, Seen};
 use crate::guest::{agent, boot};
 use crate::progress::step;
@@ -20,23 +22,23 @@ use crate::sandbox::Inside;
 const REFERENCE: &str = "/usr/lib/cni";
 
 /// How many pods at once.
-const AT_ONCE: usize = 50;
+pub(super) const AT_ONCE: usize = 50;
 
 /// How often so many at once.
 const WAVES: usize = 3;
 
 /// Figures of one plugin.
 #[derive(Debug, Default)]
-struct Figures {
-    add: Times,
-    del: Times,
-    add_cpu: Times,
-    wave_add: Times,
-    wave_del: Times,
-    wave_add_all: Times,
-    wave_del_all: Times,
-    traced_add: Seen,
-    traced_del: Seen,
+pub(super) struct Figures {
+    pub(super) add: Times,
+    pub(super) del: Times,
+    pub(super) add_cpu: Times,
+    pub(super) wave_add: Times,
+    pub(super) wave_del: Times,
+    pub(super) wave_add_all: Times,
+    pub(super) wave_del_all: Times,
+    pub(super) traced_add: Seen,
+    pub(super) traced_del: Seen,
 }
 
 /// Measures and prints the table.
@@ -47,11 +49,16 @@ pub(super) fn run(inside: &Inside, binaries: &Path, rounds: usize) -> Result<()>
     for name in ["bridge", "host-local"] {
         copy(&binaries.join("routerd-cni"), &folder.join(name))?;
     }
+    copy(&binaries.join("routerd-cni"), &folder.join("routerd-cni"))?;
+    let mut pods: Vec<String> = (0..AT_ONCE).map(|number| format!("pod{number}")).collect();
+    pods.extend(["pod", "traced"].map(str::to_owned));
+    let _daemon = Daemon::start(inside, binaries, &pods)?;
     let plugins = [
-        Plugin::new("routerd-cni", &folder, "bridge", "br-ours", "10.251.0.0/16"),
-        Plugin::new("reference plugins", Path::new(REFERENCE), "bridge", "br-theirs", "10.252.0.0/16"),
+        Plugin::new("routerd-cni", &folder, "routerd-cni", "kube-bridge", daemon::RANGE),
+        Plugin::new("as bridge", &folder, "bridge", "br-ours", "10.251.0.0/16"),
+        Plugin::new("reference", Path::new(REFERENCE), "bridge", "br-theirs", "10.252.0.0/16"),
     ];
-    let mut figures = [Figures::default(), Figures::default()];
+    let mut figures = [Figures::default(), Figures::default(), Figures::default()];
     step(&format!("{rounds} pods one by one, taking turns"), |step| {
         for round in 0..rounds + 5 {
             for (plugin, figures) in plugins.iter().zip(&mut figures) {
@@ -73,8 +80,14 @@ pub(super) fn run(inside: &Inside, binaries: &Path, rounds: usize) -> Result<()>
     for (plugin, figures) in plugins.iter().zip(&mut figures) {
         traced(plugin, figures).with_context(|| plugin.label)?;
     }
-    let [ours, theirs] = &figures;
-    println!("\n{}", table([plugins[0].label, plugins[1].label], ours, theirs));
+    println!("\n{}", table::table(&plugins.map(|plugin| plugin.label), &figures));
+    println!(
+        "  routerd-cni: waits until routerd has committed the pod's policy, as on a node. as bridge: the same program"
+    );
+    println!(
+        "  in the reference plugin's place, without a daemon. reference: Debian's bridge and host-local. The ratios"
+    );
+    println!("  say how many times more the reference takes.");
     Ok(())
 }
 
@@ -156,60 +169,4 @@ fn traced(plugin: &Plugin, figures: &mut Figures) -> Result<()> {
     figures.traced_add = trace::call(plugin, "ADD", "traced", None)?;
     figures.traced_del = trace::call(plugin, "DEL", "traced", None)?;
     agent::remove_netns("traced")
-}
-
-fn table(labels: [&str; 2], ours: &Figures, theirs: &Figures) -> String {
-    let mut lines = vec![format!("  {:36} {:>14} {:>18} {:>8}\n", "", labels[0], labels[1], "ratio")];
-    let mut line = |what: &str, unit: &str, of: &dyn Fn(&Figures) -> f64| {
-        let (mine, other) = (of(ours), of(theirs));
-        let digits = if unit.is_empty() { 0 } else { 2 };
-        lines.push(format!(
-            "  {what:36} {:>14} {:>18} {:>8.1}\n",
-            figure(mine, digits, unit),
-            figure(other, digits, unit),
-            other / mine
-        ));
-    };
-    for percent in [50, 99] {
-        line(&format!("ADD, one by one, p{percent}"), " ms", &|figures| figures.add.percentile(percent));
-        line(&format!("DEL, one by one, p{percent}"), " ms", &|figures| figures.del.percentile(percent));
-    }
-    line("ADD, CPU of one", " ms", &|figures| figures.add_cpu.mean());
-    for percent in [50, 99] {
-        line(&format!("ADD, {AT_ONCE} at once, p{percent}"), " ms", &|figures| {
-            figures.wave_add.percentile(percent)
-        });
-        line(&format!("DEL, {AT_ONCE} at once, p{percent}"), " ms", &|figures| {
-            figures.wave_del.percentile(percent)
-        });
-    }
-    line(&format!("ADD, {AT_ONCE} at once, until the last"), " ms", &|figures| {
-        figures.wave_add_all.percentile(50)
-    });
-    line(&format!("DEL, {AT_ONCE} at once, until the last"), " ms", &|figures| {
-        figures.wave_del_all.percentile(50)
-    });
-    line("programs executed by one ADD", "", &|figures| f64::from(figures.traced_add.programs));
-    line("programs executed by one DEL", "", &|figures| f64::from(figures.traced_del.programs));
-    line("memory of the largest process", " MiB", &|figures| figures.traced_add.largest());
-    lines.concat()
-}
-
-fn figure(value: f64, digits: usize, unit: &str) -> String {
-    format!("{value:.digits$}{unit}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_says_how_many_times_less_ours_takes() {
-        let (mut ours, mut theirs) = (Figures::default(), Figures::default());
-        ours.add.push(Duration::from_millis(2));
-        theirs.add.push(Duration::from_millis(8));
-        let text = table(["a", "b"], &ours, &theirs);
-        let line = text.lines().find(|line| line.contains("ADD, one by one, p50")).unwrap();
-        assert!(line.contains("2.00 ms") && line.contains("8.00 ms") && line.ends_with("4.0"), "{line}");
-    }
 }

@@ -13,9 +13,11 @@ use crate::sandbox::{self, Inside, Outcome};
 use crate::setup::{self, Ready, binaries, packages};
 
 mod cni;
+mod daemon;
 mod plugin;
 mod services;
 mod statistics;
+mod table;
 mod trace;
 
 /// What can be measured.
