@@ -18,12 +18,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 pub(crate) use self::sockets::ADMIN_SOCKET;
 
 use self::planes::{Advertised, Running};
 use self::sockets::Failed;
 use crate::admin::Published;
+use crate::advertise::Link;
 use crate::cluster::api::{self, ApiServer};
 use crate::cluster::manifests;
 use crate::cluster::task::{Ends, Settings, Task};
@@ -77,20 +79,30 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let link = start(config, started).await;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let Started { mut owner, link } = start(config, started).await;
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        // Only a bug comes here. Without the index nothing can be kept right; a new start can.
+        _ = &mut owner => Err("the task that owns the index has ended, which is a bug of routerd; ending for a new start".into()),
+    };
     tracing::info!("ending; routes, Services and policies stay in the kernel");
     if let Some(link) = link {
         link.stop().await;
     }
     drop(lock);
-    Ok(())
+    ended
 }
 
-async fn start(config: &Config, started: Instant) -> Option<crate::advertise::Link> {
+/// What the end of the daemon needs of its start.
+struct Started {
+    /// The task that owns the index.
+    owner: JoinHandle<()>,
+    /// BGP.
+    link: Option<Link>,
+}
+
+async fn start(config: &Config, started: Instant) -> Started {
     let server = api_server(config);
     let source = match (&config.source, &server) {
         (ClusterSource::Manifests(folder), _) => format!("folder {}", folder.display()),
@@ -128,19 +140,19 @@ async fn start(config: &Config, started: Instant) -> Option<crate::advertise::Li
     let task = task.with_planes(planes);
     // What was attached before the start is in the index before anything else is.
     sockets::plugin(&config.run_dir, &handle, &failed).await;
-    match &config.source {
+    let owner = match &config.source {
         ClusterSource::Manifests(folder) => {
             if let Err(error) = manifests::spawn(folder.clone(), sender) {
                 failed.add("manifests", format!("its thread cannot start: {error}"));
             }
-            tokio::spawn(task.run());
+            tokio::spawn(task.run())
         }
         ClusterSource::Api { .. } => {
             let lookup = api::spawn(server, sender, handle.clone());
-            tokio::spawn(task.with_lookup(lookup).run());
+            tokio::spawn(task.with_lookup(lookup).run())
         }
-    }
-    link
+    };
+    Started { owner, link }
 }
 
 fn api_server(config: &Config) -> ApiServer {

@@ -86,7 +86,9 @@ impl Apply for Writer {
         });
         match conflist::update(&self.path, &wanted.ranges, mtu) {
             Ok(conflist::Outcome::Written) => {
-                tracing::info!(path = %self.path.display(), ranges = ?wanted.ranges, mtu, "wrote the CNI network configuration");
+                let ranges: Vec<String> = wanted.ranges.iter().map(Prefix::to_string).collect();
+                let ranges = ranges.join(", ");
+                tracing::info!(path = %self.path.display(), ranges, mtu, "wrote the CNI network configuration");
                 report.writes = 1;
             }
             Ok(conflist::Outcome::Current | conflist::Outcome::Waiting) => {}

@@ -17,51 +17,125 @@ struct File {
     problems: Vec<(String, String)>,
 }
 
-/// The files of a folder by name.
+/// The files of a folder by name. What a changed file costs follows that file and not the folder.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
-    files: BTreeMap<String, File>,
+    files: BTreeMap<Arc<str>, File>,
+    /// The files that have an object. The first by name is used.
+    holders: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
+    /// Objects that more than one file has.
+    shared: BTreeSet<ObjectKey>,
+    /// How many objects are in a namespace.
+    members: BTreeMap<String, usize>,
+    /// What [`Folder::changes`] has told.
     merged: Objects,
-    duplicates: Vec<(String, String)>,
+    /// What may have changed since.
+    touched: BTreeSet<ObjectKey>,
 }
 
 impl Folder {
     /// Takes in the content of the file `name`, or why it cannot be read. Objects that cannot be read any more stay as
     /// they were: a slip of the editor must not take a Service or a policy away.
     pub(super) fn load(&mut self, name: &str, content: Result<String, String>) {
-        let file = self.files.entry(name.to_owned()).or_default();
+        let mut file = self.files.remove(name).unwrap_or_default();
         match content {
-            Ok(text) => file.take(parse(&text)),
+            Ok(text) => {
+                let before = file.take(parse(&text));
+                self.note(&Arc::from(name), &before, &file.objects);
+            }
             Err(error) => {
                 file.problems =
                     vec![(String::new(), format!("{error}; its objects stay as they were before"))];
             }
         }
+        self.files.insert(Arc::from(name), file);
     }
 
     /// The file is gone, and its objects with it.
     pub(super) fn remove(&mut self, name: &str) {
-        self.files.remove(name);
+        if let Some(file) = self.files.remove(name) {
+            self.note(&Arc::from(name), &file.objects, &Objects::new());
+        }
+    }
+
+    /// Notes that the file `name` had the objects `before` and has those of `after`.
+    fn note(&mut self, name: &Arc<str>, before: &Objects, after: &Objects) {
+        for key in before.keys().filter(|key| !after.contains_key(*key)) {
+            let holders = self.holders.entry(key.clone()).or_default();
+            holders.remove(name);
+            if holders.len() < 2 {
+                self.shared.remove(key);
+            }
+            if holders.is_empty() {
+                self.holders.remove(key);
+                self.count(key, false);
+            }
+            self.touched.insert(key.clone());
+        }
+        for (key, object) in after {
+            if before.get(key) == Some(object) {
+                continue;
+            }
+            self.touched.insert(key.clone());
+            let holders = self.holders.entry(key.clone()).or_default();
+            let first = holders.is_empty();
+            holders.insert(Arc::clone(name));
+            if holders.len() > 1 {
+                self.shared.insert(key.clone());
+            }
+            if first {
+                self.count(key, true);
+            }
+        }
+    }
+
+    /// Counts an object into its namespace or out of it.
+    fn count(&mut self, key: &ObjectKey, more: bool) {
+        let Some(namespace) = namespace_of(key) else { return };
+        let count = self.members.entry(namespace.clone()).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.members.remove(&namespace);
+        }
+        self.touched.insert(ObjectKey::Namespace(namespace));
     }
 
     /// The names of the files.
     pub(super) fn names(&self) -> BTreeSet<String> {
-        self.files.keys().cloned().collect()
+        self.files.keys().map(ToString::to_string).collect()
     }
 
-    /// Puts the files together and says what changed since the last call.
+    /// What changed since the last call.
     pub(super) fn changes(&mut self) -> Vec<Event> {
-        let new = self.merge();
-        let old = std::mem::take(&mut self.merged);
-        let differs =
-            |key: &ObjectKey, object: &Arc<Object>| old.get(key).is_none_or(|before| before != object);
-        let upserts = new.iter().filter(|(key, object)| differs(key, object));
-        let mut events: Vec<Event> =
-            upserts.map(|(_, object)| Event::Upsert(Object::clone(object))).collect();
-        let gone = old.keys().filter(|key| !new.contains_key(key));
-        events.extend(gone.cloned().map(Event::Delete));
-        self.merged = new;
+        let mut events = Vec::new();
+        for key in std::mem::take(&mut self.touched) {
+            let new = self.object(&key);
+            if self.merged.get(&key) == new.as_ref() {
+                continue;
+            }
+            if let Some(object) = new {
+                events.push(Event::Upsert(Object::clone(&object)));
+                self.merged.insert(key, object);
+            } else {
+                self.merged.remove(&key);
+                events.push(Event::Delete(key));
+            }
+        }
         events
+    }
+
+    /// The object as the folder has it.
+    fn object(&self, key: &ObjectKey) -> Option<Arc<Object>> {
+        if let Some(first) = self.holders.get(key).and_then(BTreeSet::first) {
+            return self.files.get(first)?.objects.get(key).cloned();
+        }
+        match key {
+            // Nobody wrote this namespace down; an API server would not have let it be missing.
+            ObjectKey::Namespace(name) if self.members.contains_key(name) => {
+                Some(Arc::new(Object::Namespace(namespace(name, Labels::new()))))
+            }
+            _ => None,
+        }
     }
 
     /// Everything there is of `kind`, as of the last [`Folder::changes`].
@@ -75,39 +149,24 @@ impl Folder {
         let mut all = Vec::new();
         for (name, file) in &self.files {
             for (place, message) in &file.problems {
-                let item = if place.is_empty() { name.clone() } else { format!("{name} {place}") };
+                let item = if place.is_empty() { name.to_string() } else { format!("{name} {place}") };
                 all.push((item, message.clone()));
             }
         }
-        all.extend(self.duplicates.iter().cloned());
-        all
-    }
-
-    fn merge(&mut self) -> Objects {
-        let mut merged = Objects::new();
-        let mut origin: BTreeMap<&ObjectKey, &String> = BTreeMap::new();
-        self.duplicates.clear();
-        for (name, file) in &self.files {
-            for (key, object) in &file.objects {
-                match origin.get(key) {
-                    None => {
-                        merged.insert(key.clone(), Arc::clone(object));
-                        origin.insert(key, name);
-                    }
-                    Some(first) => self.duplicates.push((
-                        format!("{name} {key}"),
-                        format!("the object is in {first} too, and that one is used"),
-                    )),
-                }
+        for key in &self.shared {
+            let mut holders = self.holders.get(key).into_iter().flatten();
+            if let Some(first) = holders.next() {
+                let message = format!("the object is in {first} too, and that one is used");
+                all.extend(holders.map(|other| (format!("{other} {key}"), message.clone())));
             }
         }
-        add_namespaces(&mut merged);
-        merged
+        all
     }
 }
 
 impl File {
-    fn take(&mut self, parsed: Parsed) {
+    /// Takes in what was read and returns the objects of before.
+    fn take(&mut self, parsed: Parsed) -> Objects {
         let before = std::mem::take(&mut self.objects);
         self.problems = parsed.problems;
         let unreadable: BTreeSet<ObjectKey> = parsed.unreadable.into_iter().collect();
@@ -126,15 +185,16 @@ impl File {
             }
             self.objects.insert(key, Arc::new(object));
         }
-        for (key, object) in before {
-            if parsed.broken || unreadable.contains(&key) {
-                self.objects.entry(key).or_insert(object);
+        for (key, object) in &before {
+            if parsed.broken || unreadable.contains(key) {
+                self.objects.entry(key.clone()).or_insert_with(|| Arc::clone(object));
             }
         }
         if parsed.broken && !self.objects.is_empty() {
             let message = "objects of the file that are not read any more stay as they were before";
             self.problems.push((String::new(), message.to_owned()));
         }
+        before
     }
 }
 
@@ -142,15 +202,7 @@ fn is_sound(object: &Object) -> bool {
     !matches!(object, Object::NetworkPolicy(policy) if policy.invalid.is_some())
 }
 
-/// Namespaces that objects are in and nobody wrote down: an API server would not have let them be missing.
-fn add_namespaces(objects: &mut Objects) {
-    let named: BTreeSet<String> = objects.keys().filter_map(namespace_of).collect();
-    for name in named {
-        let key = ObjectKey::Namespace(name.clone());
-        objects.entry(key).or_insert_with(|| Arc::new(Object::Namespace(namespace(&name, Labels::new()))));
-    }
-}
-
+/// The namespace that an object is in.
 fn namespace_of(key: &ObjectKey) -> Option<String> {
     match key {
         ObjectKey::Node(_) | ObjectKey::Namespace(_) => None,

@@ -1,9 +1,12 @@
 //! A folder of YAML: what is taken from it, what is said of broken files, what stays when a file breaks.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::folder::Folder;
@@ -133,6 +136,43 @@ fn an_object_in_two_files_is_taken_from_the_first_and_reported() {
     assert!(
         matches!(folder.changes().as_slice(), [Event::Upsert(Object::Pod(pod))] if pod.labels["app"] == "other")
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    /// However files come, change and go: what was told is what the files that are there say, first name first.
+    #[test]
+    fn the_changes_told_add_up_to_the_files(steps in vec((0_usize..3, 0_u8..8, 0_u8..3), 0..40)) {
+        let (mut folder, mut files) = (Folder::default(), BTreeMap::<&str, String>::new());
+        let mut told = BTreeMap::new();
+        for (file, pods, label) in steps {
+            let name = ["a.yaml", "b.yaml", "c.yaml"][file];
+            let pod = |number: u8| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p{number}, namespace: s{}, labels: {{l: l{label}}}}}\n", number % 2);
+            let text: Vec<String> = (0..3).filter(|number| pods & (1 << number) != 0).map(pod).collect();
+            if text.is_empty() {
+                files.remove(name);
+                folder.remove(name);
+            } else {
+                files.insert(name, text.join("---\n"));
+                folder.load(name, Ok(text.join("---\n")));
+            }
+            for event in folder.changes() {
+                match event {
+                    Event::Upsert(object) => drop(told.insert(object.key(), object)),
+                    Event::Delete(key) => assert!(told.remove(&key).is_some()),
+                    other => panic!("{other:?}"),
+                }
+            }
+            let mut fresh = Folder::default();
+            for (name, text) in &files {
+                fresh.load(name, Ok(text.clone()));
+            }
+            fresh.changes();
+            let expected: Vec<Object> = [Kind::Namespace, Kind::Pod].into_iter().flat_map(|kind| fresh.objects(kind)).collect();
+            prop_assert_eq!(told.values().cloned().collect::<Vec<_>>(), expected);
+            prop_assert_eq!(folder.problems(), fresh.problems());
+        }
+    }
 }
 
 /// Everything the thread says until `done`, or a failure after some seconds.

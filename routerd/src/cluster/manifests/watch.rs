@@ -153,7 +153,9 @@ impl Watcher {
     }
 
     fn publish(&mut self) {
+        let started = Instant::now();
         let events = self.folder.changes();
+        tracing::debug!(changes = events.len(), took = ?started.elapsed(), "compared the folder");
         if !self.complete {
             self.complete = true;
             for kind in Kind::ALL {

@@ -165,6 +165,7 @@ impl State {
         self.expire(now);
         let attaches = std::mem::take(&mut self.ready);
         let changes = std::mem::take(&mut self.changes);
+        let started = Instant::now();
         let index = &self.index;
         if !self.missing.is_empty() {
             // Nothing is told before the first complete view; what changed until then is part of it.
@@ -193,6 +194,7 @@ impl State {
                 return self.settle(now);
             }
         }
+        tracing::debug!(changes = changes.len(), took = ?started.elapsed(), "told the planes");
         self.publish();
     }
 
