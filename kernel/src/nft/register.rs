@@ -3,7 +3,7 @@
 /// Where an expression reads or leaves a value.
 ///
 /// The sixteen 32-bit words have two names each in the kernel; it reports the wide one where there is one, and so
-/// does [`Register::number`], so that what is written reads back equal.
+/// does `Register::number`, so that what is written reads back equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Register {
     /// The verdict.
