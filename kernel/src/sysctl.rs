@@ -3,7 +3,7 @@
 //! A key is a list of path components, because an interface name may hold dots (`eth0.100`) and every
 //! dotted notation then names another key: the `sysctl` crate turns each dot into a slash, and `..` into one dot.
 //! So the crate serves only what [`get`] and [`set`] take, keys whose every component we wrote ourselves; a key
-//! with a name in it that comes from elsewhere goes through [`read`] and [`write`].
+//! with a name in it that comes from elsewhere goes through [`read()`] and [`write()`].
 //!
 //! `/proc/sys/net` shows the namespace of the calling thread: use [`crate::NetNs::run_in`].
 //!
