@@ -1,6 +1,7 @@
 //! A NetworkPolicy given to the API takes effect on packets.
 
 use std::net::SocketAddr;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +13,12 @@ use crate::guest::client::{Cmd, Running};
 
 /// How long the client waits for an answer.
 const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How long a state must last to count.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// What the client says when its state changes.
+const WORDS: [&str; 2] = ["answered", "silent"];
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -48,16 +55,20 @@ pub(super) fn takes_effect(scene: &Scene<'_>, plane: &ControlPlane) -> Result<Ti
     Ok(Times { closed, opened })
 }
 
-/// Waits for a line of the client that begins with this word; the time from now on until it came, or zero if it was there before.
+/// Waits until the client has said this word last, and for a while: a single lost answer is no policy. Returns when it
+/// said it, counted from now; zero if that was before.
 fn until(flood: &Running, word: &str) -> Result<Duration> {
     let begin = Instant::now();
+    let mut since: Option<Instant> = None;
     while begin.elapsed() < LIMIT {
-        match flood.lines.recv_timeout(LIMIT.saturating_sub(begin.elapsed())) {
-            Ok((moment, line)) if line.starts_with(word) => {
-                return Ok(moment.saturating_duration_since(begin));
-            }
-            Ok(_) => {}
-            Err(_) => break,
+        if let Some(moment) = since.filter(|moment| moment.elapsed() >= HOLD) {
+            return Ok(moment.saturating_duration_since(begin));
+        }
+        match flood.lines.recv_timeout(Duration::from_millis(20)) {
+            Ok((moment, line)) if line.starts_with(word) => since = Some(moment),
+            Ok((_, line)) if WORDS.iter().any(|other| line.starts_with(other)) => since = None,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the client ended"),
         }
     }
     bail!("the client was not {word} within {} s", LIMIT.as_secs())
