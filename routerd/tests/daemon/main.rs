@@ -5,6 +5,7 @@
     reason = "the daemon is run as a process, and nft looks with other eyes"
 )]
 
+#[cfg(test)]
 mod world;
 
 use std::fs;
