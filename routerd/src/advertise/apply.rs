@@ -9,10 +9,10 @@ use bgp::{
     SpeakerHandle,
 };
 use tokio::runtime::Handle as Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::desired::{Advertise, Identity, Key, Value};
-use super::link;
+use super::link::{self, Link, Stage};
 use super::plan::{Plan, State};
 use super::policy::NodePolicy;
 use crate::cluster::objects::LearntRoute;
@@ -34,19 +34,14 @@ pub struct Applier {
     bgp: BgpConfig,
     runtime: Runtime,
     routes: mpsc::Sender<Vec<LearntRoute>>,
-    publish: watch::Sender<Option<SpeakerHandle>>,
+    link: Link,
     running: Option<Running>,
 }
 
 impl Applier {
-    /// The speaker runs in `runtime`; what it learns goes to `routes`, its handle to `publish`.
-    pub fn new(
-        bgp: BgpConfig,
-        runtime: Runtime,
-        routes: mpsc::Sender<Vec<LearntRoute>>,
-        publish: watch::Sender<Option<SpeakerHandle>>,
-    ) -> Self {
-        Self { bgp, runtime, routes, publish, running: None }
+    /// The speaker runs in `runtime`; what it learns goes to `routes`, its handle to `link`.
+    pub fn new(bgp: BgpConfig, runtime: Runtime, routes: mpsc::Sender<Vec<LearntRoute>>, link: Link) -> Self {
+        Self { bgp, runtime, routes, link, running: None }
     }
 
     fn speaker_config(&self, identity: &Identity) -> SpeakerConfig {
@@ -71,9 +66,9 @@ impl Applier {
         let _inside = self.runtime.enter();
         let (handle, events) =
             Speaker::start(self.speaker_config(identity)).map_err(|error| error.to_string())?;
-        self.runtime.spawn(link::forward(events, self.routes.clone()));
+        self.runtime.spawn(link::forward(events, self.routes.clone(), self.link.clone()));
         tracing::info!(router_id = %identity.router_id, asn = self.bgp.asn, "BGP speaker started");
-        self.publish.send_replace(Some(handle.clone()));
+        self.link.set(Stage::Running(handle.clone()));
         self.running =
             Some(Running { identity: identity.clone(), handle, told: State::default(), view_told: false });
         Ok(())
@@ -81,7 +76,7 @@ impl Applier {
 
     fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            self.publish.send_replace(None);
+            self.link.set(Stage::Absent);
             // One that has ended by itself is as good.
             let _ = self.runtime.block_on(running.handle.shutdown(Shutdown::Cease));
         }
@@ -150,6 +145,9 @@ impl Apply for Applier {
 
     fn apply(&mut self, desired: &BTreeMap<Key, Value>, _: &Scope<Key>) -> Report {
         let mut report = Report::default();
+        if self.link.is_ending() {
+            return report;
+        }
         for (key, value) in desired {
             if let Value::Wrong(reason) = value {
                 report.problems.push(wrong(key, reason));

@@ -11,41 +11,77 @@ use crate::cluster::objects::LearntRoute;
 /// Routes handed on at once.
 const BATCH: usize = 1024;
 
+/// Where the speaker's life stands.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Stage {
+    /// The node is not known, or wrong.
+    #[default]
+    Absent,
+    /// It runs.
+    Running(SpeakerHandle),
+    /// The daemon ends, and the speaker with it.
+    Ending,
+}
+
 /// The running speaker, if there is one. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Link {
-    speaker: watch::Receiver<Option<SpeakerHandle>>,
+    stage: watch::Sender<Stage>,
 }
 
 impl Link {
-    pub(super) fn new(speaker: watch::Receiver<Option<SpeakerHandle>>) -> Self {
-        Self { speaker }
+    pub(super) fn new() -> Self {
+        Self { stage: watch::Sender::default() }
     }
 
     /// The handle of the speaker that runs now.
     pub fn speaker(&self) -> Option<SpeakerHandle> {
-        self.speaker.borrow().clone()
+        match &*self.stage.borrow() {
+            Stage::Running(speaker) => Some(speaker.clone()),
+            Stage::Absent | Stage::Ending => None,
+        }
     }
 
     /// Ends the speaker before the daemon ends. It goes without a word, so that the other nodes keep the way to this
     /// node's pods while the daemon is replaced; the pods do not stop with it.
     pub async fn stop(&self) {
-        if let Some(speaker) = self.speaker() {
+        if let Stage::Running(speaker) = self.stage.send_replace(Stage::Ending) {
             // One that has ended already needs no end.
             let _ = speaker.shutdown(Shutdown::Quiet).await;
         }
     }
+
+    /// Notes what the plane has done, unless the daemon ends.
+    pub(super) fn set(&self, stage: Stage) {
+        self.stage.send_modify(|now| {
+            if !matches!(now, Stage::Ending) {
+                *now = stage;
+            }
+        });
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(*self.stage.borrow(), Stage::Ending)
+    }
 }
 
-/// Hands on what a speaker learns until it ends; then all of it counts as lost.
-pub(super) async fn forward(mut events: mpsc::Receiver<RibEvent>, routes: mpsc::Sender<Vec<LearntRoute>>) {
+/// Hands on what a speaker learns until it ends. Then all of it counts as lost, but not at the end of the daemon:
+/// its routes stay in the kernel.
+pub(super) async fn forward(
+    mut events: mpsc::Receiver<RibEvent>,
+    routes: mpsc::Sender<Vec<LearntRoute>>,
+    link: Link,
+) {
     let mut known: BTreeSet<Prefix> = BTreeSet::new();
     let mut batch = Vec::new();
     while events.recv_many(&mut batch, BATCH).await > 0 {
         let learnt: Vec<LearntRoute> = batch.drain(..).map(|event| learnt(event, &mut known)).collect();
-        if routes.send(learnt).await.is_err() {
+        if link.is_ending() || routes.send(learnt).await.is_err() {
             return;
         }
+    }
+    if link.is_ending() {
+        return;
     }
     let lost = known.into_iter().map(|prefix| LearntRoute { prefix, next_hops: Vec::new() });
     // Whoever took them is gone only with the daemon.

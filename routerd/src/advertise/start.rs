@@ -37,10 +37,9 @@ pub fn start(
     settings: Settings,
 ) -> io::Result<Advertising> {
     let (route_sender, routes) = mpsc::channel(ROUTES);
-    let (handle_sender, handle) = watch::channel(None);
     let (status_sender, status) = watch::channel(serde_json::Value::Null);
-    let link = Link::new(handle);
-    let applier = Applier::new(bgp.clone(), runtime.clone(), route_sender, handle_sender);
+    let link = Link::new();
+    let applier = Applier::new(bgp.clone(), runtime.clone(), route_sender, link.clone());
     let plane = spawn(Advertise { families, bgp }, applier, settings)?;
     runtime.spawn(status::publish(link.clone(), status_sender));
     Ok(Advertising { plane, routes, status, link })
