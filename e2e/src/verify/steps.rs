@@ -13,7 +13,7 @@ use crate::process::{command, tail};
 use crate::setup::{deny as cargo_deny, go};
 
 pub(super) fn fmt(scene: &Scene) -> Result<Outcome> {
-    plain("cargo fmt --check", &mut cargo("fmt --all --check")?, &scene.log("fmt"))
+    plain("cargo fmt --check", &mut cargo("fmt --all --check -- --color never")?, &scene.log("fmt"))
 }
 
 pub(super) fn clippy(scene: &Scene) -> Result<Outcome> {
