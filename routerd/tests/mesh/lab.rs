@@ -1,0 +1,193 @@
+//! Nodes that are namespaces on one switch, each with a daemon.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use kernel::testing::TestNs;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const ROUTERD: &str = env!("CARGO_BIN_EXE_routerd");
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One node. Its pod is an address of its range on `lo`: routes are what is judged here, not pods.
+pub(crate) struct Node {
+    number: u8,
+    pub(crate) ns: TestNs,
+    folder: TempDir,
+    daemon: Option<Child>,
+}
+
+/// The nodes and the switch between them. All of it goes when this is dropped.
+pub(crate) struct Lab {
+    // Daemons end before their namespaces do.
+    pub(crate) nodes: Vec<Node>,
+    switch: TestNs,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.daemon.is_some() {
+            self.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+/// The Node object of a number.
+fn manifest(number: u8) -> String {
+    format!(
+        "apiVersion: v1
+kind: Node
+metadata: {{name: node{number}}}
+spec: {{podCIDRs: [10.244.{number}.0/24, 'fd00:244:{number}::/64']}}
+status: {{addresses: [{{type: InternalIP, address: 192.0.2.{number}}}, {{type: InternalIP, address: '2001:db8::{number}'}}]}}
+"
+    )
+}
+
+impl Lab {
+    /// A cluster of `count` nodes without daemons.
+    pub(crate) fn new(count: u8) -> Self {
+        let switch = TestNs::new("switch");
+        // Without snooping: a switch that learns who listens swallows the first neighbour discoveries.
+        switch.run("ip", &["link", "add", "switch", "type", "bridge", "mcast_snooping", "0"]);
+        switch.run("ip", &["link", "set", "switch", "up"]);
+        let nodes = (1..=count).map(|number| Node::new(number, &switch)).collect();
+        let lab = Self { nodes, switch };
+        lab.know(1..=count);
+        lab
+    }
+
+    /// All nodes know of the nodes with these numbers and of no others.
+    pub(crate) fn know(&self, numbers: impl IntoIterator<Item = u8>) {
+        let text = numbers.into_iter().fold(String::new(), |mut text, number| {
+            let _ = writeln!(text, "---\n{}", manifest(number));
+            text
+        });
+        for node in &self.nodes {
+            let path = node.folder.path();
+            fs::write(path.join("new"), &text).unwrap();
+            fs::rename(path.join("new"), path.join("manifests/nodes.yaml")).unwrap();
+        }
+    }
+
+    /// Pulls a node's cable out of the switch, or puts it in.
+    pub(crate) fn cable(&self, number: u8, connected: bool) {
+        let state = if connected { "up" } else { "down" };
+        self.switch.run("ip", &["link", "set", &format!("port{number}"), state]);
+    }
+}
+
+impl Node {
+    fn new(number: u8, switch: &TestNs) -> Self {
+        let ns = TestNs::new("node");
+        let port = format!("port{number}");
+        ns.run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", &port, "netns", switch.name()]);
+        switch.run("ip", &["link", "set", &port, "master", "switch", "up"]);
+        for (address, device) in [
+            (format!("192.0.2.{number}/24"), "eth0"),
+            (format!("2001:db8::{number}/64"), "eth0"),
+            (format!("10.244.{number}.1/32"), "lo"),
+            (format!("fd00:244:{number}::1/128"), "lo"),
+        ] {
+            let nodad: &[&str] = if address.contains("::") { &["nodad"] } else { &[] };
+            ns.run("ip", &[&["address", "add", &address, "dev", device], nodad].concat());
+        }
+        ns.run("ip", &["link", "set", "eth0", "up"]);
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("manifests")).unwrap();
+        Self { number, ns, folder, daemon: None }
+    }
+
+    pub(crate) fn start(&mut self) {
+        assert!(self.daemon.is_none());
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let log = fs::OpenOptions::new().create(true).append(true).open(path("log")).unwrap();
+        let daemon = self
+            .ns
+            .command(ROUTERD)
+            .arg(format!("--manifests={}", path("manifests")))
+            .arg(format!("--run-dir={}", path("run")))
+            .arg(format!("--hostname-override=node{}", self.number))
+            .args(["--bgp-holdtime=3s", "--enable-ipv6", "--run-firewall=false", "--run-service-proxy=false"])
+            .args(["--enable-cni=false", "--service-cluster-ip-range=10.96.0.0/12", "-v=1"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.daemon = Some(daemon);
+    }
+
+    /// Ends the daemon.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        let mut daemon = self.daemon.take().unwrap();
+        kill(Pid::from_raw(daemon.id().try_into().unwrap()), signal).unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// Our routes, of both families.
+    pub(crate) fn routes(&self) -> String {
+        let both = ["-4", "-6"].map(|family| self.ns.run("ip", &[family, "route", "show", "proto", "190"]));
+        both.concat()
+    }
+
+    /// What there is to say when a test fails.
+    pub(crate) fn story(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        format!("routes:\n{}log:\n{log}", self.routes())
+    }
+
+    /// True if there are routes to the pods of this node, in both families.
+    pub(crate) fn reaches(&self, number: u8) -> bool {
+        let routes = self.routes();
+        routes.contains(&format!("10.244.{number}.0/24 via 192.0.2.{number} "))
+            && routes.contains(&format!("fd00:244:{number}::/64 via 2001:db8::{number} "))
+    }
+
+    /// Waits for what must come and says how long it took.
+    pub(crate) fn until(&self, what: &str, done: impl Fn(&Self) -> bool) -> Duration {
+        let start = Instant::now();
+        while !done(self) {
+            let number = self.number;
+            assert!(start.elapsed() < PATIENCE, "node{number} never had {what}; {}", self.story());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        start.elapsed()
+    }
+
+    /// The addresses of its pod.
+    fn pod(&self) -> [IpAddr; 2] {
+        let number = self.number;
+        [IpAddr::from([10, 244, number, 1]), format!("fd00:244:{number}::1").parse().unwrap()]
+    }
+
+    fn socket(&self, address: IpAddr) -> UdpSocket {
+        let socket = self.ns.run_in(|| UdpSocket::bind((address, 0))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    }
+
+    /// A question of this node's pod to that of another and its answer, in both families; an error says who was seen
+    /// as the asker, or what did not come.
+    pub(crate) fn asks(&self, other: &Node) -> Result<(), String> {
+        for (own, peer) in self.pod().into_iter().zip(other.pod()) {
+            let (asker, asked) = (self.socket(own), other.socket(peer));
+            let mut buffer = [0; 8];
+            asker.send_to(b"question", asked.local_addr().unwrap()).map_err(|error| error.to_string())?;
+            let (_, from) =
+                asked.recv_from(&mut buffer).map_err(|error| format!("{own} to {peer}: {error}"))?;
+            if from.ip() != own {
+                return Err(format!("{peer} was asked by {own} and saw {from}"));
+            }
+            asked.send_to(b"answer", from).map_err(|error| error.to_string())?;
+            asker.recv_from(&mut buffer).map_err(|error| format!("{peer} back to {own}: {error}"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Daemons that find each other by BGP: pods of one node reach those of another, whatever happens to daemons, routes
+//! and cables.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod lab;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use lab::Lab;
+
+fn running(count: u8) -> Lab {
+    let mut lab = Lab::new(count);
+    for node in &mut lab.nodes {
+        node.start();
+    }
+    for (node, own) in lab.nodes.iter().zip(1..) {
+        for other in (1..=count).filter(|other| *other != own) {
+            node.until("the routes of all others", |node| node.reaches(other));
+        }
+    }
+    lab
+}
+
+#[test]
+fn pods_of_three_nodes_reach_each_other_and_keep_their_addresses() {
+    let lab = running(3);
+    for (from, to) in [(0, 1), (0, 2), (1, 2), (2, 0)] {
+        // The asker is seen by its own address: the masquerade is not for pods of the cluster.
+        assert_eq!(lab.nodes[from].asks(&lab.nodes[to]), Ok(()));
+    }
+}
+
+#[test]
+fn a_flushed_route_is_back_within_a_second() {
+    let lab = running(2);
+    for family in ["-4", "-6"] {
+        lab.nodes[0].ns.run("ip", &[family, "route", "flush", "proto", "190"]);
+        let took = lab.nodes[0].until("its routes again", |node| node.reaches(2));
+        assert!(took < Duration::from_secs(1), "{family}: back after {took:?}");
+    }
+}
+
+#[test]
+fn a_lost_node_is_forgotten_by_the_hold_time_and_found_again() {
+    let lab = running(3);
+    lab.cable(3, false);
+    let gone = lab.nodes[0].until("no route to node3", |node| !node.routes().contains(".3.0/24"));
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&gone), "gone after {gone:?}");
+    assert!(lab.nodes[0].reaches(2), "the others' routes stay");
+    lab.cable(3, true);
+    lab.nodes[0].until("node3 again", |node| node.reaches(3));
+}
+
+#[test]
+fn a_daemon_that_is_killed_and_started_again_loses_no_route_anywhere() {
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let mut lab = running(2);
+        // Whatever is deleted, on either node, in all of the time.
+        let mut monitors: Vec<_> = lab
+            .nodes
+            .iter()
+            .map(|node| {
+                let mut command = node.ns.command("ip");
+                command.args(["monitor", "route"]).stdout(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(200));
+        lab.nodes[1].signal(signal);
+        std::thread::sleep(Duration::from_millis(700));
+        let asked = lab.nodes[0].asks(&lab.nodes[1]);
+        assert_eq!(
+            asked,
+            Ok(()),
+            "pods live on without their daemon; {} {}",
+            lab.nodes[0].story(),
+            lab.nodes[1].story()
+        );
+        lab.nodes[1].start();
+        // Longer than routes of an earlier run and of an absent peer are kept.
+        std::thread::sleep(Duration::from_secs(8));
+        for (node, monitor) in lab.nodes.iter().zip(&mut monitors) {
+            monitor.kill().unwrap();
+            monitor.wait().unwrap();
+            let lines: Vec<String> =
+                BufReader::new(monitor.stdout.take().unwrap()).lines().map_while(Result::ok).collect();
+            let deleted: Vec<&String> = lines
+                .iter()
+                .filter(|line| line.starts_with("Deleted") && line.contains("proto 190"))
+                .collect();
+            assert!(deleted.is_empty(), "{signal}: {deleted:?}");
+            assert!(!node.routes().is_empty());
+        }
+        assert!(lab.nodes[0].reaches(2) && lab.nodes[1].reaches(1));
+    }
+}
+
+#[test]
+fn a_node_that_leaves_the_cluster_loses_its_routes_at_once() {
+    let lab = running(3);
+    lab.know([1, 2]);
+    let gone = lab.nodes[0].until("no route to node3", |node| !node.routes().contains(".3.0/24"));
+    assert!(gone < Duration::from_secs(2), "gone after {gone:?}");
+    assert!(lab.nodes[0].reaches(2));
+    lab.know([1, 2, 3]);
+    let back = lab.nodes[0].until("node3 again", |node| node.reaches(3));
+    assert!(back < Duration::from_secs(10), "back after {back:?}");
+}
