@@ -23,6 +23,7 @@ const POD: &str =
 const CLOSED: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec: {podSelector: {}}\n";
 
 /// The plane called `name`.
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 fn plane<'a>(status: &'a Value, name: &str) -> &'a Value {
     status["planes"].as_array().unwrap().iter().find(|plane| plane["name"] == name).unwrap()
 }
