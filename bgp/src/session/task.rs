@@ -19,6 +19,12 @@ use crate::packet::open::encode_keepalive;
 /// How long the last messages of a stopped session may take.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A timer that is noticed so much too late means that this process did not run. What the peer sent meanwhile waits to
+/// be read, so its silence proves nothing yet.
+const STALLED: Duration = Duration::from_millis(500);
+/// How long there is to read it.
+const REPRIEVE: Duration = Duration::from_secs(1);
+
 /// What a session is connected to.
 #[derive(Debug)]
 pub struct Wiring<N: Network, C> {
@@ -162,10 +168,15 @@ impl<N: Network, C: Clock> Session<N, C> {
             self.timers.iter().filter(|(_, deadline)| **deadline <= now).map(|(timer, _)| *timer).collect();
         for timer in due {
             // An earlier one of the list may have stopped it.
-            if self.timers.get(&timer).is_some_and(|deadline| *deadline <= now) {
-                self.timers.remove(&timer);
-                self.handle(fsm::Event::Expired(timer)).await;
+            let Some(deadline) = self.timers.get_mut(&timer).filter(|deadline| **deadline <= now) else {
+                continue;
+            };
+            if matches!(timer, Timer::Hold(_)) && now > *deadline + STALLED {
+                *deadline = now + REPRIEVE;
+                continue;
             }
+            self.timers.remove(&timer);
+            self.handle(fsm::Event::Expired(timer)).await;
         }
     }
 

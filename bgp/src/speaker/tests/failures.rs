@@ -54,6 +54,29 @@ async fn a_silent_peer_is_given_up_after_the_hold_time_and_its_routes_go() {
 }
 
 #[tokio::test]
+async fn a_speaker_that_did_not_run_for_a_while_does_not_blame_its_peer() {
+    let network = Memory::new(ip(0));
+    let clock = ManualClock::default();
+    let mut host = Host::start_at(&network, config(1), &clock);
+    host.handle.set_peer(passive(2)).await.unwrap();
+    let mut peer = RawPeer::establish(&network, 2, 1, &RawPeer::open(2, 9, None)).await;
+    peer.send(&routes(&["10.2.0.0/24"], ip(2))).await;
+    host.has(&[("10.2.0.0/24", &[ip(2)])]).await;
+    // All of the hold time passes between two looks at the clock; what the peer sent in it comes right after.
+    clock.advance(Duration::from_secs(30));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    peer.send(&crate::packet::open::encode_keepalive()).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    pass(&clock, 2).await;
+    host.has(&[("10.2.0.0/24", &[ip(2)])]).await;
+    // But a reprieve is short.
+    clock.advance(Duration::from_secs(30));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    pass(&clock, 1).await;
+    host.has(&[]).await;
+}
+
+#[tokio::test]
 async fn a_removed_peer_takes_its_routes_along_and_leaves_other_sessions_alone() {
     let network = Memory::new(ip(0));
     let mut host = Host::start(&network, config(1));
