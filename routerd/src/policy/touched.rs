@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::key::{PeerGroup, PolicyKey, peer_means};
-use super::select::{groups, is_local, named_ports, pods_in, policies_in};
+use super::select::{self, groups, is_local, named_ports, pods_in, policies_in};
 use crate::cluster::objects::{Attachment, Namespace, NetworkPolicy, Pod, PolicyPeer, PolicyRule};
 use crate::cluster::{Change, Delta, Index};
 
@@ -71,7 +71,8 @@ fn pod(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys: &
             let judged = was_local && old.is_some_and(|pod| policy.pods.matches(&pod.labels));
             let judges = is_now_local && new.is_some_and(|pod| policy.pods.matches(&pod.labels));
             // With an attachment the pod may have become local just now.
-            if judged != judges || (moved && judges) {
+            let may_matter = judged != judges || (moved && judges);
+            if may_matter && !others_are_judged(index, policy, any) {
                 with_policy(policy, keys);
             }
         }
@@ -79,6 +80,12 @@ fn pod(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys: &
     let moved = moved || addresses_may_differ(old, new) || was_local != is_now_local;
     memberships(index, old, new, moved, keys);
     ports(index, old, new, moved, keys);
+}
+
+/// True if the policy judges a pod of this node besides `pod`, so that it is active whatever becomes of that one.
+fn others_are_judged(index: &Index, policy: &NetworkPolicy, pod: &Pod) -> bool {
+    pods_in(index, &policy.name.namespace)
+        .any(|other| other.name != pod.name && select::judges(index, policy, other))
 }
 
 /// True unless both have the same addresses by what their objects say.
