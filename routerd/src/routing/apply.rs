@@ -33,7 +33,9 @@ fn route(prefix: Prefix, hops: &BTreeSet<IpAddr>) -> Route {
 }
 
 fn problem(item: String, error: &KernelError) -> Problem {
-    let advice = if error.is_not_found() || error.errno == nix::errno::Errno::ENETUNREACH {
+    let advice = if error.is_exists() {
+        "; a route of another origin to the same destination stays; remove it if the learnt one is wanted"
+    } else if error.is_not_found() || error.errno == nix::errno::Errno::ENETUNREACH {
         "; the next hop must be on a network that this node is attached to"
     } else {
         ""
@@ -71,7 +73,13 @@ impl Applier {
 
     fn write(&mut self, plan: &Plan, report: &mut Report) {
         for (prefix, hops) in &plan.write {
-            match self.routes.replace_route(&route(*prefix, hops)) {
+            let wanted = route(*prefix, hops);
+            // Only what is ours is written over: a peer must not move a route of the administrator or the kernel.
+            let written = match self.known.routes.contains_key(prefix) {
+                true => self.routes.replace_route(&wanted),
+                false => self.routes.add_route(&wanted),
+            };
+            match written {
                 Ok(()) => {
                     report.writes += 1;
                     self.known.routes.insert(*prefix, hops.clone());

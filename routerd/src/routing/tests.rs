@@ -190,3 +190,22 @@ fn a_flushed_route_comes_back_with_the_next_full_run() {
         assert_eq!(applier.apply(&desired(&cluster()), &Scope::Everything).writes, 2);
     });
 }
+
+#[test]
+fn a_peer_cannot_move_a_route_of_another_origin() {
+    let namespace = attached();
+    namespace.run("ip", &["route", "add", "10.244.2.0/24", "via", "192.0.2.9"]);
+    let mut index = cluster();
+    index.apply(learnt("192.0.2.0/24", &["192.0.2.3"]));
+    let before = namespace.run("ip", &["route", "show", "192.0.2.0/24"]);
+    namespace.run_in(|| {
+        let report = Applier::new(Duration::ZERO).unwrap().apply(&desired(&index), &Scope::Everything);
+        for item in ["route 10.244.2.0/24", "route 192.0.2.0/24"] {
+            let problem = report.problems.iter().find(|problem| problem.item == item);
+            assert!(problem.is_some_and(|problem| problem.message.contains("another origin")), "{item}");
+        }
+    });
+    assert_eq!(namespace.run("ip", &["route", "show", "192.0.2.0/24"]), before);
+    assert!(namespace.run("ip", &["route", "show", "10.244.2.0/24"]).contains("via 192.0.2.9"));
+    assert!(routes_of(&namespace).contains("10.244.3.0/24"));
+}
