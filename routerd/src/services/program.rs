@@ -46,8 +46,7 @@ pub struct Program {
     pub sets: BTreeMap<String, Set>,
 }
 
-/// The tuples of all our virtual services of `family`. The policy plane looks them up too and makes the set by the same
-/// definition if it comes first.
+/// The tuples of all our virtual services of `family`.
 pub fn tuple_set(family: Family) -> Set {
     let name = match family {
         Family::V4 => "services-tuples",
