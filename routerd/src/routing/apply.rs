@@ -75,9 +75,10 @@ impl Applier {
         for (prefix, hops) in &plan.write {
             let wanted = route(*prefix, hops);
             // Only what is ours is written over: a peer must not move a route of the administrator or the kernel.
-            let written = match self.known.routes.contains_key(prefix) {
-                true => self.routes.replace_route(&wanted),
-                false => self.routes.add_route(&wanted),
+            let written = if self.known.routes.contains_key(prefix) {
+                self.routes.replace_route(&wanted)
+            } else {
+                self.routes.add_route(&wanted)
             };
             match written {
                 Ok(()) => {
