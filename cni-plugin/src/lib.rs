@@ -37,6 +37,7 @@ pub mod plugin;
 pub mod request;
 pub mod result;
 pub mod socket;
+pub mod tag;
 pub mod undo;
 pub mod version;
 
@@ -45,5 +46,6 @@ pub use config::{BridgeConf, NetConf};
 pub use error::{CniError, Code};
 pub use request::{Addresses, Ipam, Request, Wired, Wiring};
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
+pub use tag::Tag;
 pub use undo::Undo;
 pub use version::Version;
