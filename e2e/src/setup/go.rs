@@ -37,9 +37,14 @@ struct Source {
 const KUBE: Source = source!("kube", "go.mod", "go.sum", "main.go");
 const CONTAINERD: Source = source!("containerd", "go.mod", "go.sum", "tools.go");
 const PAUSE: Source = source!("pause", "go.mod", "main.go");
+/// The reference plugins of the current release.
+const CNI: Source = source!("cni", "go.mod", "go.sum", "tools.go");
 
 /// What is built: the program's file name, its module and the package in it.
-const PROGRAMS: [(&str, &Source, &str); 6] = [
+type Program = (&'static str, &'static Source, &'static str);
+
+/// The programs of a real cluster.
+const PROGRAMS: [Program; 6] = [
     ("pause", &PAUSE, "."),
     ("containerd", &CONTAINERD, "github.com/containerd/containerd/v2/cmd/containerd"),
     (
@@ -52,6 +57,39 @@ const PROGRAMS: [(&str, &Source, &str); 6] = [
     ("kube", &KUBE, "."),
 ];
 
+/// The reference plugins that the benches compare with, beside Debian's older ones.
+const PLUGINS: [Program; 6] = [
+    ("bridge", &CNI, "github.com/containernetworking/plugins/plugins/main/bridge"),
+    ("loopback", &CNI, "github.com/containernetworking/plugins/plugins/main/loopback"),
+    ("host-local", &CNI, "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+    ("portmap", &CNI, "github.com/containernetworking/plugins/plugins/meta/portmap"),
+    ("bandwidth", &CNI, "github.com/containernetworking/plugins/plugins/meta/bandwidth"),
+    ("tuning", &CNI, "github.com/containernetworking/plugins/plugins/meta/tuning"),
+];
+
+/// A folder with the reference plugins of the current release, built when the cache has none; `None` on a machine
+/// without Go.
+pub fn reference_plugins() -> Result<Option<PathBuf>> {
+    built("cni", &PLUGINS)
+}
+
+/// What the release of the reference plugins is called.
+pub fn reference_release() -> &'static str {
+    let line = CNI.files[0].1.lines().find_map(|line| line.split_once("containernetworking/plugins v"));
+    line.map_or("?", |(_, version)| version.trim())
+}
+
+/// The folder of some programs in the cache, filled when it is not there.
+fn built(kind: &str, programs: &[Program]) -> Result<Option<PathBuf>> {
+    let folder = cache()?.join(format!("{kind}-{}", key(programs)));
+    if folder.is_dir() {
+        return Ok(Some(folder));
+    }
+    let Some(go) = find_go() else { return Ok(None) };
+    build_all(&go, programs, &folder)?;
+    Ok(Some(folder))
+}
+
 /// The programs, ready to be started.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Programs {
@@ -62,15 +100,8 @@ pub struct Programs {
 impl Programs {
     /// The programs, built when the cache has none; `None` on a machine without Go.
     pub fn prepare() -> Result<Option<Self>> {
-        let folder = cache()?.join(format!("go-{}", key()));
         let assets = std::env::var_os(ASSETS).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let ready = Self { folder, assets };
-        if ready.folder.is_dir() {
-            return Ok(Some(ready));
-        }
-        let Some(go) = find_go() else { return Ok(None) };
-        build_all(&go, &ready.folder)?;
-        Ok(Some(ready))
+        Ok(built("go", &PROGRAMS)?.map(|folder| Self { folder, assets }))
     }
 
     /// Where a program lies that is not part of `kube`.
@@ -103,9 +134,9 @@ pub fn missing() -> String {
     )
 }
 
-fn key() -> String {
+fn key(programs: &[Program]) -> String {
     let mut parts = FLAGS.to_vec();
-    for (program, source, package) in PROGRAMS {
+    for (program, source, package) in programs {
         parts.extend([program, package]);
         parts.extend(source.files.iter().flat_map(|(name, text)| [*name, *text]));
     }
@@ -118,7 +149,7 @@ fn find_go() -> Option<PathBuf> {
 }
 
 /// Builds beside the final place and moves it there at the end, so that a folder of that name is always complete.
-fn build_all(go: &Path, to: &Path) -> Result<()> {
+fn build_all(go: &Path, programs: &[Program], to: &Path) -> Result<()> {
     let parent = to.parent().context("the cache has no folder")?;
     let work = tempfile::Builder::new()
         .prefix("go-build-")
@@ -126,15 +157,15 @@ fn build_all(go: &Path, to: &Path) -> Result<()> {
         .context("a folder for the Go build")?;
     let output = work.path().join("programs");
     fs::create_dir(&output)?;
-    for source in [&KUBE, &CONTAINERD, &PAUSE] {
+    for (_, source, _) in programs {
         let folder = work.path().join(source.name);
-        fs::create_dir(&folder)?;
+        fs::create_dir_all(&folder)?;
         for (name, text) in source.files {
             fs::write(folder.join(name), text)
                 .with_context(|| format!("writing {name} of {}", source.name))?;
         }
     }
-    for (program, source, package) in PROGRAMS {
+    for (program, source, package) in programs {
         step(&format!("go build {program}"), |step| {
             let file = output.join(program);
             build_one(go, &work.path().join(source.name), package, &file, step)?;
@@ -209,8 +240,14 @@ mod tests {
 
     #[test]
     fn the_cache_key_is_stable_within_one_source() {
-        assert_eq!(key(), key());
-        assert_eq!(key().len(), 16);
+        assert_eq!(key(&PROGRAMS), key(&PROGRAMS));
+        assert_eq!(key(&PROGRAMS).len(), 16);
+        assert_ne!(key(&PROGRAMS), key(&PLUGINS));
+    }
+
+    #[test]
+    fn the_release_of_the_reference_plugins_is_that_of_the_module_file() {
+        assert_eq!(reference_release(), "1.9.1");
     }
 
     #[test]
