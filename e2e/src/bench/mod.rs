@@ -10,24 +10,23 @@ use crate::cli::Nodes;
 use crate::guest::NodeKind;
 use crate::paths::cache;
 use crate::sandbox::{self, Inside, Outcome};
-use crate::setup::{self, Ready, binaries, packages};
+use crate::setup::{self, Ready, binaries, go, packages};
 
 mod cni;
-mod daemon;
-mod plugin;
 mod services;
-mod statistics;
-mod table;
-mod trace;
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// ADD and DEL, one by one and 50 at once, beside Debian's reference plugins, on this kernel.
+    /// ADD and DEL, one by one and many at once, beside Debian's reference plugins and those of the current release,
+    /// on this kernel.
     Cni {
         /// How many pods one by one.
         #[arg(long, default_value_t = 100)]
         rounds: usize,
+        /// With how many other pods on the node, ascending.
+        #[arg(long, value_delimiter = ',', default_values_t = [0, 200, 1000])]
+        others: Vec<usize>,
         /// A folder with routerd-cni built before, instead of building it.
         #[arg(long, value_name = "DIR")]
         binaries: Option<PathBuf>,
@@ -51,7 +50,11 @@ pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
     if let Some(inside) = Inside::enter()? {
         let ready: Ready = serde_json::from_slice(&fs::read(inside.folder.join(READY))?)?;
         match bench {
-            Bench::Cni { rounds, .. } => cni::run(&inside, &ready.binaries, *rounds)?,
+            Bench::Cni { rounds, others, .. } => {
+                let release = go::reference_plugins()?.map(|folder| (folder, go::reference_release()));
+                let (rounds, others) = (*rounds, others.clone());
+                cni::run(&inside, &cni::Plan { binaries: &ready.binaries, release, rounds, others })?;
+            }
             Bench::Services { count, .. } => services::run(&inside, &ready, *count)?,
         }
         return Ok(0);
@@ -71,7 +74,11 @@ fn prepare(bench: &Bench) -> Result<Ready> {
     let cache = cache()?;
     match bench {
         Bench::Cni { binaries, .. } => {
-            packages::ensure(&[packages::RUN, packages::BUILD, &["containernetworking-plugins"]], &cache)?;
+            let peers = ["containernetworking-plugins", "iptables"];
+            packages::ensure(&[packages::RUN, packages::BUILD, &peers], &cache)?;
+            if go::reference_plugins()?.is_none() {
+                println!("  without the reference plugins {}: {}", go::reference_release(), go::missing());
+            }
             Ok(Ready { kernel: None, binaries: binaries::prepare(binaries.as_deref())? })
         }
         Bench::Services { binaries, .. } => {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::daemon::{Daemon, Programs};
-use crate::guest::NodeKind;
 use crate::guest::client::{Cmd, Node};
+use crate::guest::{Extras, NodeKind};
 use crate::lab::{Lab, Plan};
 use crate::manifests::Manifests;
 use crate::sandbox::Inside;
@@ -18,7 +18,13 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// Measures and prints the figures.
 pub(super) fn run(inside: &Inside, ready: &Ready, count: usize) -> Result<()> {
-    let plan = Plan { kind: NodeKind::Uml, kernel: ready.kernel.clone(), memory: 600, count: 1 };
+    let plan = Plan {
+        kind: NodeKind::Uml,
+        kernel: ready.kernel.clone(),
+        memory: 600,
+        count: 1,
+        extras: Extras::default(),
+    };
     let lab = Lab::boot(inside, &plan)?;
     let node = lab.node(1)?;
     let manifests = Manifests::new(&lab.nodes);

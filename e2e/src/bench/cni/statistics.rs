@@ -20,6 +20,11 @@ impl Times {
         sorted.get(rank).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The mean in milliseconds.
     pub(super) fn mean(&self) -> f64 {
         let sum: Duration = self.0.iter().sum();

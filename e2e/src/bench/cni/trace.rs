@@ -1,16 +1,17 @@
-//! What one call of a plugin executes, and how much memory each process had at most.
+//! What one operation executes, and how much memory each process had at most.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Child;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::plugin::Plugin;
+use super::plugin::{Call, Chain, Pod, output};
 
 /// What was seen.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -29,9 +30,26 @@ impl Seen {
     }
 }
 
-/// Calls a plugin under `ptrace`, following what it starts.
-pub(super) fn call(plugin: &Plugin, verb: &str, pod: &str, previous: Option<&Value>) -> Result<Seen> {
-    let mut child = plugin.start(verb, pod)?;
+/// Runs an operation under `ptrace`, following what the plugins start, and returns the result too.
+pub(super) fn run(chain: &Chain, verb: &str, pod: &Pod, previous: Option<&Value>) -> Result<(Seen, Value)> {
+    let mut seen = Seen::default();
+    let mut result = previous.cloned();
+    for call in chain.calls(verb, pod, &chain.node.network())? {
+        let mut child = call.start()?;
+        let status = follow(&call, &mut child, result.as_ref(), &mut seen)?;
+        let text = output(&mut child)?;
+        if status != 0 {
+            bail!("{} under the tracer: {verb} ended with {status}: {text}", chain.label);
+        }
+        if verb == "ADD" {
+            result = Some(serde_json::from_str(&text)?);
+        }
+    }
+    Ok((seen, result.unwrap_or(Value::Null)))
+}
+
+/// One exec to its end; the answer is its exit status.
+fn follow(call: &Call<'_>, child: &mut Child, previous: Option<&Value>, seen: &mut Seen) -> Result<i32> {
     let main = Pid::from_raw(i32::try_from(child.id())?);
     // Its own exec ends a moment after the start returns and must not be counted twice; after that it waits for
     // its configuration, and nothing has happened yet.
@@ -39,13 +57,14 @@ pub(super) fn call(plugin: &Plugin, verb: &str, pod: &str, previous: Option<&Val
     let follow = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE;
     let events = Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACEEXIT | Options::PTRACE_O_EXITKILL;
     ptrace::seize(main, follow | events).context("the plugin cannot be traced")?;
-    plugin.feed(&mut child, previous)?;
-    let mut seen = Seen { programs: 1, peaks: BTreeMap::new() };
+    call.feed(child, previous)?;
+    seen.programs += 1;
     loop {
         match waitpid(None, Some(WaitPidFlag::__WALL))? {
-            WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) if pid == main => return Ok(seen),
+            WaitStatus::Exited(pid, status) if pid == main => return Ok(status),
+            WaitStatus::Signaled(pid, signal, _) if pid == main => return Ok(128 + signal as i32),
             WaitStatus::PtraceEvent(pid, _, event) => {
-                note(&mut seen, pid, event)?;
+                note(seen, pid, event)?;
                 go_on(pid, None);
             }
             WaitStatus::Stopped(pid, signal) => go_on(pid, Some(signal)),

@@ -11,15 +11,12 @@ use crate::daemon::reasons;
 use crate::process::{attach_log, capture, command, tail, wait_for};
 use crate::sandbox::Inside;
 
-/// The range of the node's pods.
-pub(super) const RANGE: &str = "10.253.0.0/16";
-
 /// It runs until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Daemon(Child);
 
 impl Daemon {
-    /// Starts it with a cluster of one node and these pods.
+    /// Starts it in the calling thread's network, with a cluster of one node and these pods.
     pub(super) fn start(inside: &Inside, binaries: &Path, pods: &[String]) -> Result<Self> {
         let manifests = inside.folder.join("manifests");
         fs::create_dir_all(&manifests)?;
@@ -37,7 +34,7 @@ impl Daemon {
         let log = inside.folder.join("routerd.log");
         let child = attach_log(&mut daemon, &log)?.spawn().context("starting routerd")?;
         let started = Self(child);
-        wait_for("routerd to be ready", Duration::from_secs(15), || {
+        wait_for("routerd to be ready", Duration::from_secs(30), || {
             let status = serde_json::from_str(&capture(command(&program).args(["status", "--json"]))?)?;
             match reasons(&status, &[]) {
                 reasons if reasons.is_empty() => Ok(Some(())),
@@ -89,11 +86,13 @@ fn pod(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::DAEMON;
     use super::*;
 
     #[test]
     fn the_nodes_range_is_the_plugins() {
-        assert!(CLUSTER.contains(RANGE));
+        let range = DAEMON.network().subnet;
+        assert!(CLUSTER.contains("10.253.0.0/16") && range.starts_with("10.253."), "{range}");
         assert!(pod("pod7").contains("name: pod7"));
     }
 }
