@@ -75,6 +75,11 @@ impl KernelError {
         )
     }
 
+    /// The kernel does not take the request as it is.
+    pub fn is_invalid(&self) -> bool {
+        self.errno == Errno::EINVAL
+    }
+
     /// The caller lacks the privilege.
     pub fn is_permission(&self) -> bool {
         matches!(self.errno, Errno::EPERM | Errno::EACCES)

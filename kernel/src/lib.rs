@@ -14,6 +14,7 @@ pub mod nft;
 pub mod rtnl;
 pub mod sysctl;
 pub mod sysfs;
+pub mod tc;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

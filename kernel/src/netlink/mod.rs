@@ -3,7 +3,9 @@
 mod attributes;
 mod message;
 mod socket;
+mod together;
 
 pub use attributes::{Attribute, AttributeReader, Attributes};
 pub use message::{Message, flags};
 pub use socket::{Protocol, Socket, Verdict};
+pub use together::Request;

@@ -4,6 +4,7 @@
 //! read with `netlink-packet-route`, whose types do not leave this module, as they change about monthly.
 
 mod address;
+mod batch;
 mod codec;
 mod link;
 mod mac;
@@ -12,6 +13,7 @@ mod route;
 mod rule;
 
 pub use address::{Address, NewAddress};
+pub use batch::Batch;
 pub use link::{
     BridgeOptions, BridgePort, Link, LinkChange, LinkKind, NewLink, NewLinkKind, OperState, VethPeer,
 };
@@ -23,7 +25,7 @@ pub use rule::{Rule, RuleAction};
 pub(crate) use codec::{decode_event, kinds};
 
 use crate::error::Result;
-use crate::netlink::{Protocol, Socket};
+use crate::netlink::{Message, Protocol, Request, Socket};
 use crate::netns::NetNs;
 
 /// How far an address or a route reaches (`enum rt_scope_t`).
@@ -82,5 +84,13 @@ impl Rtnl {
     pub fn open_in(namespace: &NetNs) -> Result<Self> {
         // A netlink socket belongs for ever to the namespace of the thread that opened it.
         namespace.run_in(Self::open)?
+    }
+
+    pub(crate) fn ask(&mut self, request: &Request) -> Result<Vec<Message>> {
+        self.socket.request(&request.operation, request.kind, request.flags, &request.payload)
+    }
+
+    pub(crate) fn dump(&mut self, operation: &str, kind: u16, payload: &[u8]) -> Result<Vec<Message>> {
+        self.socket.dump(operation, kind, payload)
     }
 }

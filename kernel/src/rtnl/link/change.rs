@@ -8,6 +8,7 @@ use super::super::codec::{bytes, check_name, kinds};
 use super::super::{MacAddress, Rtnl};
 use super::BridgePort;
 use crate::error::Result;
+use crate::netlink::Request;
 
 /// What to change of a link; what is `None` stays. All of it goes in one message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,8 +17,12 @@ pub struct LinkChange<'a> {
     pub up: Option<bool>,
     /// Promiscuous or not.
     pub promiscuous: Option<bool>,
+    /// All multicast packets are taken, or only those of joined groups.
+    pub all_multicast: Option<bool>,
     /// Largest packet in bytes.
     pub mtu: Option<u32>,
+    /// The length of its queue in packets.
+    pub queue_length: Option<u32>,
     /// Ethernet address.
     pub mac: Option<MacAddress>,
     /// The bridge it is a port of; `Some(0)` takes it out.
@@ -34,7 +39,12 @@ impl LinkChange<'_> {
     fn message(&self, index: u32) -> LinkMessage {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        for (wanted, flag) in [(self.up, LinkFlags::Up), (self.promiscuous, LinkFlags::Promisc)] {
+        let switches = [
+            (self.up, LinkFlags::Up),
+            (self.promiscuous, LinkFlags::Promisc),
+            (self.all_multicast, LinkFlags::Allmulti),
+        ];
+        for (wanted, flag) in switches {
             if let Some(on) = wanted {
                 message.header.change_mask |= flag;
                 message.header.flags.set(flag, on);
@@ -42,6 +52,7 @@ impl LinkChange<'_> {
         }
         let attributes = &mut message.attributes;
         attributes.extend(self.mtu.map(LinkAttribute::Mtu));
+        attributes.extend(self.queue_length.map(LinkAttribute::TxQueueLen));
         attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
         attributes.extend(self.master.map(LinkAttribute::Controller));
         attributes.extend(self.name.map(|name| LinkAttribute::IfName(name.to_owned())));
@@ -54,7 +65,9 @@ impl LinkChange<'_> {
         let mut words = vec![format!("set link {index}")];
         words.extend(self.up.map(|up| if up { "up".to_owned() } else { "down".to_owned() }));
         words.extend(self.promiscuous.map(|on| format!("promiscuous {on}")));
+        words.extend(self.all_multicast.map(|on| format!("allmulticast {on}")));
         words.extend(self.mtu.map(|mtu| format!("mtu {mtu}")));
+        words.extend(self.queue_length.map(|length| format!("txqueuelen {length}")));
         words.extend(self.mac.map(|mac| format!("address {mac}")));
         words.extend(self.master.map(|master| format!("master {master}")));
         words.extend(self.name.map(|name| format!("name {name}")));
@@ -75,15 +88,31 @@ fn port_info(port: BridgePort) -> LinkAttribute {
     ])
 }
 
+impl LinkChange<'_> {
+    pub(crate) fn request(&self, index: u32) -> Result<Request> {
+        let operation = self.operation(index);
+        if let Some(name) = self.name {
+            check_name(&operation, name)?;
+        }
+        let payload = bytes(&self.message(index));
+        Ok(Request { operation, kind: kinds::NEW_LINK, flags: 0, payload })
+    }
+
+    /// The change of the link that is called `name` when the kernel comes to it. It cannot be renamed this way.
+    pub(crate) fn request_named(&self, name: &str) -> Result<Request> {
+        let change = LinkChange { name: None, ..self.clone() };
+        let operation = format!("{} ({name})", change.operation(0));
+        check_name(&operation, name)?;
+        let mut message = change.message(0);
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        Ok(Request { operation, kind: kinds::NEW_LINK, flags: 0, payload: bytes(&message) })
+    }
+}
+
 impl Rtnl {
     /// Changes a link.
     pub fn change_link(&mut self, index: u32, change: &LinkChange<'_>) -> Result<()> {
-        let operation = change.operation(index);
-        if let Some(name) = change.name {
-            check_name(&operation, name)?;
-        }
-        let message = change.message(index);
-        self.socket.request(&operation, kinds::NEW_LINK, 0, &bytes(&message)).map(drop)
+        self.ask(&change.request(index)?).map(drop)
     }
 
     /// Sets a link up.

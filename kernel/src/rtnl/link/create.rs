@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
 use super::super::codec::{bytes, check_name, kinds};
 use super::super::{MacAddress, Rtnl};
 use crate::error::Result;
-use crate::netlink::flags;
+use crate::netlink::{Request, flags};
 use crate::netns::NetNs;
 
 /// Settings of a new bridge; what is `None` is left to the kernel.
@@ -41,6 +41,9 @@ pub enum NewLinkKind<'a> {
     Veth(VethPeer<'a>),
     /// A dummy.
     Dummy,
+    /// An intermediate functional block: what is redirected to it leaves through its queueing discipline and goes on
+    /// where it came from. So packets that arrive can be shaped.
+    Ifb,
 }
 
 /// A link to make, in one message.
@@ -56,6 +59,9 @@ pub struct NewLink<'a> {
     pub mac: Option<MacAddress>,
     /// The bridge it becomes a port of.
     pub master: Option<u32>,
+    /// The length of its queue in packets; `None` is the kind's own. It says which queueing discipline the kernel
+    /// gives it.
+    pub queue_length: Option<u32>,
     /// Set it up at once.
     pub up: bool,
 }
@@ -63,7 +69,7 @@ pub struct NewLink<'a> {
 impl<'a> NewLink<'a> {
     /// A link of that name and kind, and all else as the kernel likes, down.
     pub fn new(name: &'a str, kind: NewLinkKind<'a>) -> Self {
-        Self { name, kind, mtu: None, mac: None, master: None, up: false }
+        Self { name, kind, mtu: None, mac: None, master: None, queue_length: None, up: false }
     }
 
     /// A bridge.
@@ -81,11 +87,17 @@ impl<'a> NewLink<'a> {
         Self::new(name, NewLinkKind::Dummy)
     }
 
+    /// An intermediate functional block.
+    pub fn ifb(name: &'a str) -> Self {
+        Self::new(name, NewLinkKind::Ifb)
+    }
+
     fn operation(&self) -> String {
         let name = self.name;
         match &self.kind {
             NewLinkKind::Bridge(_) => format!("create bridge {name}"),
             NewLinkKind::Dummy => format!("create dummy {name}"),
+            NewLinkKind::Ifb => format!("create ifb {name}"),
             NewLinkKind::Veth(peer) => match peer.netns {
                 Some(netns) => {
                     format!("create veth {name} with peer {} in {}", peer.name, netns.path().display())
@@ -122,6 +134,32 @@ fn info(kind: &NewLinkKind<'_>) -> Vec<LinkInfo> {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer_message(peer)))),
         ],
         NewLinkKind::Dummy => vec![LinkInfo::Kind(InfoKind::Dummy)],
+        NewLinkKind::Ifb => vec![LinkInfo::Kind(InfoKind::Ifb)],
+    }
+}
+
+impl NewLink<'_> {
+    pub(crate) fn request(&self) -> Result<Request> {
+        let operation = self.operation();
+        check_name(&operation, self.name)?;
+        if let NewLinkKind::Veth(peer) = &self.kind {
+            check_name(&operation, peer.name)?;
+        }
+        let mut message = LinkMessage::default();
+        message.attributes = common(self.name, self.mtu, self.mac);
+        message.attributes.extend(self.master.map(LinkAttribute::Controller));
+        message.attributes.extend(self.queue_length.map(LinkAttribute::TxQueueLen));
+        message.attributes.push(LinkAttribute::LinkInfo(info(&self.kind)));
+        if self.up {
+            message.header.flags = LinkFlags::Up;
+            message.header.change_mask = LinkFlags::Up;
+        }
+        Ok(Request {
+            operation,
+            kind: kinds::NEW_LINK,
+            flags: flags::CREATE | flags::EXCLUSIVE,
+            payload: bytes(&message),
+        })
     }
 }
 
@@ -129,21 +167,6 @@ impl Rtnl {
     /// Makes a link. A link of that name is an error with `is_exists()`; so is, for a pair, the peer's name in its
     /// own namespace.
     pub fn create_link(&mut self, link: &NewLink<'_>) -> Result<()> {
-        let operation = link.operation();
-        check_name(&operation, link.name)?;
-        if let NewLinkKind::Veth(peer) = &link.kind {
-            check_name(&operation, peer.name)?;
-        }
-        let mut message = LinkMessage::default();
-        message.attributes = common(link.name, link.mtu, link.mac);
-        message.attributes.extend(link.master.map(LinkAttribute::Controller));
-        message.attributes.push(LinkAttribute::LinkInfo(info(&link.kind)));
-        if link.up {
-            message.header.flags = LinkFlags::Up;
-            message.header.change_mask = LinkFlags::Up;
-        }
-        self.socket
-            .request(&operation, kinds::NEW_LINK, flags::CREATE | flags::EXCLUSIVE, &bytes(&message))
-            .map(drop)
+        self.ask(&link.request()?).map(drop)
     }
 }

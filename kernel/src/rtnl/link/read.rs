@@ -12,7 +12,7 @@ use netlink_packet_route::link::{
 use super::super::codec::{bytes, check_name, decode_all, kinds};
 use super::super::{MacAddress, Rtnl};
 use crate::error::{KernelError, Result};
-use crate::netlink::Message;
+use crate::netlink::{Message, Request};
 
 /// What a link is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,6 +25,8 @@ pub enum LinkKind {
     Veth,
     /// A dummy.
     Dummy,
+    /// An intermediate functional block.
+    Ifb,
     /// VXLAN.
     Vxlan,
     /// IPv4 in IPv4.
@@ -41,6 +43,7 @@ impl From<&InfoKind> for LinkKind {
             InfoKind::Bridge => Self::Bridge,
             InfoKind::Veth => Self::Veth,
             InfoKind::Dummy => Self::Dummy,
+            InfoKind::Ifb => Self::Ifb,
             InfoKind::Vxlan => Self::Vxlan,
             InfoKind::IpIp => Self::IpIp,
             InfoKind::Ip6Tnl => Self::Ip6Tunnel,
@@ -56,6 +59,7 @@ impl fmt::Display for LinkKind {
             Self::Bridge => "bridge",
             Self::Veth => "veth",
             Self::Dummy => "dummy",
+            Self::Ifb => "ifb",
             Self::Vxlan => "vxlan",
             Self::IpIp => "ipip",
             Self::Ip6Tunnel => "ip6tnl",
@@ -127,6 +131,10 @@ pub struct Link {
     pub promiscuity: u32,
     /// Its own flag `IFF_PROMISC`.
     pub promiscuous: bool,
+    /// Its own flag `IFF_ALLMULTI`.
+    pub all_multicast: bool,
+    /// The length of its queue in packets.
+    pub queue_length: u32,
     /// Its operational state.
     pub oper_state: OperState,
     /// The other end's index (veth) or the device below it.
@@ -154,6 +162,8 @@ impl Link {
             lower_up: false,
             promiscuity: 0,
             promiscuous: false,
+            all_multicast: false,
+            queue_length: 0,
             oper_state: OperState::Unknown,
             peer_index: None,
             peer_netns: None,
@@ -173,6 +183,7 @@ impl Link {
         link.up = flags.contains(LinkFlags::Up);
         link.lower_up = flags.contains(LinkFlags::LowerUp);
         link.promiscuous = flags.contains(LinkFlags::Promisc);
+        link.all_multicast = flags.contains(LinkFlags::Allmulti);
         for attribute in message.attributes {
             link.take(attribute);
         }
@@ -187,6 +198,7 @@ impl Link {
             LinkAttribute::Address(address) => self.mac = MacAddress::from_bytes(&address),
             LinkAttribute::Controller(index) => self.master = Some(index),
             LinkAttribute::Promiscuity(count) => self.promiscuity = count,
+            LinkAttribute::TxQueueLen(length) => self.queue_length = length,
             LinkAttribute::OperState(state) => self.oper_state = state.into(),
             LinkAttribute::Link(index) if index != 0 => self.peer_index = Some(index),
             LinkAttribute::LinkNetNsId(id) if id >= 0 => self.peer_netns = Some(id),
@@ -218,7 +230,8 @@ impl fmt::Display for Link {
     }
 }
 
-fn decode(answers: &[Message]) -> Vec<Link> {
+/// The links in the kernel's answers.
+pub(crate) fn decode(answers: &[Message]) -> Vec<Link> {
     decode_all(answers, kinds::NEW_LINK, LinkMessage::parse, Link::from_message)
 }
 
@@ -232,31 +245,51 @@ impl Rtnl {
         Ok(decode(&answers))
     }
 
+    /// All links of one kind. The kernel picks them, so it costs little among thousands of others.
+    pub fn links_of_kind(&mut self, kind: &LinkKind) -> Result<Vec<Link>> {
+        let mut message = LinkMessage::default();
+        let name = InfoKind::Other(kind.to_string());
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(name)]));
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let operation = format!("list links of kind {kind}");
+        let answers = self.socket.dump(&operation, kinds::GET_LINK, &bytes(&message))?;
+        Ok(decode(&answers).into_iter().filter(|link| link.kind == *kind).collect())
+    }
+
     /// The link of that name; `None` if there is none.
     pub fn link_by_name(&mut self, name: &str) -> Result<Option<Link>> {
-        let operation = format!("look up link {name}");
-        check_name(&operation, name)?;
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        self.look_up(&operation, message)
+        self.look_up(&look_up_named(name)?)
     }
 
     /// The link of that index; `None` if there is none.
     pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        self.look_up(&format!("look up link number {index}"), message)
+        self.look_up(&look_up_request(format!("look up link number {index}"), message))
     }
 
-    fn look_up(&mut self, operation: &str, mut message: LinkMessage) -> Result<Option<Link>> {
-        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let answers = match self.socket.request(operation, kinds::GET_LINK, 0, &bytes(&message)) {
+    fn look_up(&mut self, request: &Request) -> Result<Option<Link>> {
+        let answers = match self.ask(request) {
             Err(error) if error.is_not_found() => return Ok(None),
             answers => answers?,
         };
         match decode(&answers).pop() {
             Some(link) => Ok(Some(link)),
-            None => Err(KernelError::malformed(operation, "the kernel's answer holds no link")),
+            None => Err(KernelError::malformed(&request.operation, "the kernel's answer holds no link")),
         }
     }
+}
+
+/// The request for the link that is called `name` when the kernel comes to it.
+pub(crate) fn look_up_named(name: &str) -> Result<Request> {
+    let operation = format!("look up link {name}");
+    check_name(&operation, name)?;
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    Ok(look_up_request(operation, message))
+}
+
+fn look_up_request(operation: String, mut message: LinkMessage) -> Request {
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    Request { operation, kind: kinds::GET_LINK, flags: 0, payload: bytes(&message) }
 }
