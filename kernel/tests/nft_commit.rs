@@ -131,6 +131,37 @@ fn a_clash_of_definitions_or_data_is_refused() {
 }
 
 #[test]
+fn what_must_be_new_is_refused_if_it_is_there_and_one_element_is_read_by_its_key() {
+    let mut bench = Bench::new();
+    let map =
+        Set::new(bench.table.name.set("m"), [DataType::Protocol, DataType::Port]).values([DataType::Ip4]);
+    let element = |comment: &str| Element::new((6u8, 80u16)).value(ip("10.0.0.1")).comment(comment);
+    let create = |comment: &str| {
+        let mut transaction = Transaction::new();
+        transaction.create_elements(&map, vec![element(comment)]);
+        transaction
+    };
+    let absent = bench.nft.commit(&create("first")).unwrap_err();
+    assert!(absent.error.is_not_found() && absent.operation == Some(0), "{absent}");
+    let mut transaction = Transaction::new();
+    transaction.add_set(map.clone()).append(create("first"));
+    bench.nft.commit(&transaction).unwrap();
+    let refused = bench.nft.commit(&create("second")).unwrap_err();
+    assert!(refused.error.is_exists() && refused.element == Some(0), "{refused}");
+    assert_eq!(refused.error.operation, "create element 6 . 80 : 10.0.0.1 in inet t m");
+    assert_eq!(bench.nft.get_element(&map, &(6u8, 80u16).into()).unwrap(), Some(element("first")));
+    assert_eq!(bench.nft.get_element(&map, &(6u8, 81u16).into()).unwrap(), None);
+    let gone = Set::new(bench.table.name.set("gone"), [DataType::Ip4]);
+    assert_eq!(bench.nft.get_element(&gone, &ip("10.0.0.1").into()).unwrap(), None);
+    for transaction in [
+        Transaction::new().create_table(bench.table.clone()),
+        Transaction::new().create_chain(bench.chain.clone()),
+    ] {
+        assert!(bench.nft.commit(transaction).unwrap_err().error.is_exists());
+    }
+}
+
+#[test]
 fn what_is_in_use_cannot_be_removed_but_can_together_with_its_user() {
     let mut bench = Bench::new();
     let target = bench.table.name.chain("target");

@@ -189,3 +189,19 @@ fn a_neighbour_is_written_seen_and_forgotten() {
         assert!(!rtnl.neighbours(Some(link), None).unwrap().contains(&neighbour));
     }
 }
+
+#[test]
+fn the_kernel_is_asked_where_an_address_leads_to() {
+    let namespace = TestNs::new("way");
+    let (mut rtnl, link) = network(&namespace);
+    for near in ["10.9.0.77", "fd09::77"] {
+        let way = rtnl.way_to(ip(near)).unwrap().unwrap();
+        assert_eq!((way.kind, way.link), (RouteKind::Unicast, Some(link)), "{near}");
+    }
+    for own in ["10.9.0.1", "127.0.0.9", "fd09::1", "::1"] {
+        assert_eq!(rtnl.way_to(ip(own)).unwrap().unwrap().kind, RouteKind::Local, "{own}");
+    }
+    for nowhere in ["192.0.2.1", "2001:db8::1"] {
+        assert_eq!(rtnl.way_to(ip(nowhere)).unwrap(), None, "{nowhere}");
+    }
+}

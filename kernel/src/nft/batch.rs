@@ -107,7 +107,9 @@ impl Encoded {
 
 fn elements_of(operation: &Operation) -> Option<(&SetName, Shape, bool, &[Element])> {
     match operation {
-        Operation::AddElements(set, shape, elements) => Some((set, *shape, false, elements)),
+        Operation::AddElements(set, shape, elements) | Operation::CreateElements(set, shape, elements) => {
+            Some((set, *shape, false, elements))
+        }
         Operation::RemoveElements(set, shape, _, elements) => Some((set, *shape, true, elements)),
         _ => None,
     }
@@ -120,6 +122,7 @@ fn encode_operation(operation: &Operation, at: usize, first_element: usize) -> (
             Operation::RemoveElements(_, _, how, _) => {
                 (removal(*how, message::DELETE_ELEMENT, message::DESTROY_ELEMENT), 0)
             }
+            Operation::CreateElements(..) => (message::NEW_ELEMENT, flags::CREATE | flags::EXCLUSIVE),
             _ => (message::NEW_ELEMENT, flags::CREATE),
         };
         let mut attributes = Attributes::new();
@@ -171,6 +174,10 @@ fn encode_object(operation: &Operation, at: usize) -> Encoded {
             table.write(out);
             (message::NEW_TABLE, flags::CREATE, table.name.family)
         }
+        Operation::CreateTable(table) => {
+            table.write(out);
+            (message::NEW_TABLE, flags::CREATE | flags::EXCLUSIVE, table.name.family)
+        }
         Operation::RemoveTable(name, how) => {
             out.string(wire::table::NAME, &name.name);
             (removal(*how, message::DELETE_TABLE, message::DESTROY_TABLE), 0, name.family)
@@ -205,6 +212,10 @@ fn encode_chain_operation(operation: &Operation, out: &mut Attributes) -> (u16, 
         Operation::AddChain(chain @ Chain { name, .. }) => {
             chain.write(out);
             (message::NEW_CHAIN, flags::CREATE, name.table.family)
+        }
+        Operation::CreateChain(chain @ Chain { name, .. }) => {
+            chain.write(out);
+            (message::NEW_CHAIN, flags::CREATE | flags::EXCLUSIVE, name.table.family)
         }
         Operation::RemoveChain(name, how) => {
             out.string(wire::chain::TABLE, &name.table.name).string(wire::chain::NAME, &name.name);

@@ -173,6 +173,9 @@ fn named(
         (Operation::AddElements(set, _, elements), Some(at)) => {
             format!("add element {} to {set}", elements[at])
         }
+        (Operation::CreateElements(set, _, elements), Some(at)) => {
+            format!("create element {} in {set}", elements[at])
+        }
         (Operation::RemoveElements(set, _, how, elements), Some(at)) => {
             format!("{how} element {} of {set}", elements[at])
         }

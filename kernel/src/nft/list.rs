@@ -2,6 +2,7 @@
 
 use super::chain::Chain;
 use super::connection::Nft;
+use super::datum::Key;
 use super::element::{Element, ElementReader};
 use super::name::{ChainName, SetName, TableFamily, TableName};
 use super::rule::Rule;
@@ -138,6 +139,27 @@ impl Nft {
         sets.collect::<Option<_>>().ok_or_else(|| KernelError::malformed(what, "a set without a name"))
     }
 
+    /// The element of `key` of a set or map; `None` if there is none, or no such set. It costs the same whatever the
+    /// set's size is.
+    pub fn get_element(&mut self, set: &Set, key: &Key) -> Result<Option<Element>> {
+        let what = format!("get element {key} of {}", set.name);
+        let mut filter = Attributes::new();
+        filter
+            .string(wire::element::LIST_TABLE, &set.name.table.name)
+            .string(wire::element::LIST_SET, &set.name.name)
+            .nested(wire::element::LIST_ELEMENTS, |out| {
+                Element::new(key.clone()).write(out, set.shape(), true);
+            });
+        let mut payload = wire::header(Some(set.name.table.family)).to_vec();
+        payload.extend_from_slice(filter.as_bytes());
+        let answers = match self.socket.request(&what, wire::kind(message::GET_ELEMENT), 0, &payload) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            other => other?,
+        };
+        let elements = read_elements(&what, set, &answers)?;
+        Ok(elements.into_iter().next())
+    }
+
     /// All elements of a set or map, in the order of their keys.
     pub fn list_elements(&mut self, set: &Set) -> Result<Vec<Element>> {
         let what = format!("list elements of {}", set.name);
@@ -146,16 +168,20 @@ impl Nft {
             .string(wire::element::LIST_TABLE, &set.name.table.name)
             .string(wire::element::LIST_SET, &set.name.name);
         let answers = self.list(&what, message::GET_ELEMENT, Some(set.name.table.family), &filter)?;
-        let mut reader = ElementReader::new(set);
-        let malformed = || KernelError::malformed(&what, "an element that is not of the set's types");
-        for (_, attributes) in answers.iter().filter_map(|answer| open(answer, message::NEW_ELEMENT)) {
-            let Some(list) = attributes.find(wire::element::LIST_ELEMENTS) else { continue };
-            for element in list.nested() {
-                reader.push(&element?.nested()).ok_or_else(malformed)?;
-            }
-        }
-        reader.finish().ok_or_else(malformed)
+        read_elements(&what, set, &answers)
     }
+}
+
+fn read_elements(what: &str, set: &Set, answers: &[Message]) -> Result<Vec<Element>> {
+    let mut reader = ElementReader::new(set);
+    let malformed = || KernelError::malformed(what, "an element that is not of the set's types");
+    for (_, attributes) in answers.iter().filter_map(|answer| open(answer, message::NEW_ELEMENT)) {
+        let Some(list) = attributes.find(wire::element::LIST_ELEMENTS) else { continue };
+        for element in list.nested() {
+            reader.push(&element?.nested()).ok_or_else(malformed)?;
+        }
+    }
+    reader.finish().ok_or_else(malformed)
 }
 
 /// Packets and bytes of a rule's first counter.

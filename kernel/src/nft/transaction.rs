@@ -37,12 +37,16 @@ pub enum Removal {
 pub enum Operation {
     /// Adds a table.
     AddTable(Table),
+    /// Adds a table that must not be there yet: of several who try, one succeeds.
+    CreateTable(Table),
     /// Removes a table with all that is in it.
     RemoveTable(TableName, Removal),
     /// Removes all rules of a table.
     FlushTable(TableName),
     /// Adds a chain.
     AddChain(Chain),
+    /// Adds a chain that must not be there yet.
+    CreateChain(Chain),
     /// Removes a chain with its rules; nothing may refer to it.
     RemoveChain(ChainName, Removal),
     /// Removes all rules of a chain.
@@ -61,6 +65,8 @@ pub enum Operation {
     FlushSet(SetName),
     /// Adds elements.
     AddElements(SetName, Shape, Vec<Element>),
+    /// Adds elements that must not be there yet, whatever they hold.
+    CreateElements(SetName, Shape, Vec<Element>),
     /// Removes elements; of each only the keys count.
     RemoveElements(SetName, Shape, Removal, Vec<Element>),
 }
@@ -69,9 +75,11 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Operation::AddTable(table) => write!(f, "add table {}", table.name),
+            Operation::CreateTable(table) => write!(f, "create table {}", table.name),
             Operation::RemoveTable(name, how) => write!(f, "{how} table {name}"),
             Operation::FlushTable(name) => write!(f, "flush table {name}"),
             Operation::AddChain(chain) => write!(f, "add chain {}", chain.name),
+            Operation::CreateChain(chain) => write!(f, "create chain {}", chain.name),
             Operation::RemoveChain(name, how) => write!(f, "{how} chain {name}"),
             Operation::FlushChain(name) => write!(f, "flush chain {name}"),
             Operation::AddRule(chain, _, rule) => {
@@ -85,6 +93,9 @@ impl fmt::Display for Operation {
             Operation::FlushSet(name) => write!(f, "flush set {name}"),
             Operation::AddElements(set, _, elements) => {
                 write!(f, "add {} element(s) to {set}", elements.len())
+            }
+            Operation::CreateElements(set, _, elements) => {
+                write!(f, "create {} element(s) in {set}", elements.len())
             }
             Operation::RemoveElements(set, _, how, elements) => {
                 write!(f, "{how} {} element(s) of {set}", elements.len())
@@ -148,6 +159,11 @@ impl Transaction {
         self.push(Operation::AddTable(table))
     }
 
+    /// Adds a table that must not be there yet.
+    pub fn create_table(&mut self, table: Table) -> &mut Self {
+        self.push(Operation::CreateTable(table))
+    }
+
     /// Removes a table that must be there.
     pub fn delete_table(&mut self, name: TableName) -> &mut Self {
         self.push(Operation::RemoveTable(name, Removal::Delete))
@@ -161,6 +177,11 @@ impl Transaction {
     /// Adds a chain.
     pub fn add_chain(&mut self, chain: Chain) -> &mut Self {
         self.push(Operation::AddChain(chain))
+    }
+
+    /// Adds a chain that must not be there yet.
+    pub fn create_chain(&mut self, chain: Chain) -> &mut Self {
+        self.push(Operation::CreateChain(chain))
     }
 
     /// Removes a chain that must be there.
@@ -209,6 +230,14 @@ impl Transaction {
             return self;
         }
         self.push(Operation::AddElements(set.name.clone(), set.shape(), elements))
+    }
+
+    /// Adds elements of which none may be there yet, not even with the same data; nothing is done for none.
+    pub fn create_elements(&mut self, set: &Set, elements: Vec<Element>) -> &mut Self {
+        if elements.is_empty() {
+            return self;
+        }
+        self.push(Operation::CreateElements(set.name.clone(), set.shape(), elements))
     }
 
     /// Removes elements that must be there; nothing is done for none. (An empty list would mean all to the kernel.)

@@ -19,7 +19,7 @@ pub use link::{
 };
 pub use mac::{MacAddress, MacAddressError};
 pub use neighbour::{Neighbour, NeighbourState};
-pub use route::{NextHop, Route, RouteFilter, RouteKind, protocol, table};
+pub use route::{NextHop, Route, RouteFilter, RouteKind, Way, protocol, table};
 pub use rule::{Rule, RuleAction};
 
 pub(crate) use codec::{decode_event, kinds};

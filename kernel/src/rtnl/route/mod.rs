@@ -2,6 +2,9 @@
 
 mod codec;
 mod display;
+mod lookup;
+
+pub use lookup::Way;
 
 use std::net::IpAddr;
 

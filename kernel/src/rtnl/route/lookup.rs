@@ -1,0 +1,50 @@
+//! Asking the kernel where it would send a packet.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::Parseable;
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use nix::errno::Errno;
+use prefix::Family;
+
+use super::super::Rtnl;
+use super::super::codec::{address_family, bytes, decode_event, kinds};
+use super::RouteKind;
+use crate::error::Result;
+
+/// Where packets to an address go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// [`RouteKind::Local`]: the address is this machine's.
+    pub kind: RouteKind,
+    /// The number of the device they leave by; `lo` for addresses of this machine.
+    pub link: Option<u32>,
+}
+
+impl Rtnl {
+    /// Where the kernel would send a packet from this machine to `address`; `None` if nowhere.
+    pub fn way_to(&mut self, address: IpAddr) -> Result<Option<Way>> {
+        let family = Family::of(address);
+        let mut message = RouteMessage::default();
+        message.header.address_family = address_family(family);
+        message.header.destination_prefix_length = family.bits();
+        message.attributes.push(RouteAttribute::Destination(address.into()));
+        let operation = format!("look up the route to {address}");
+        let answers = match self.socket.request(&operation, kinds::GET_ROUTE, 0, &bytes(&message)) {
+            Err(error) if matches!(error.errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => return Ok(None),
+            answers => answers?,
+        };
+        let answer = answers.iter().find(|answer| answer.kind == kinds::NEW_ROUTE);
+        Ok(answer.and_then(|answer| decode_event(answer, RouteMessage::parse)).map(Way::from_message))
+    }
+}
+
+impl Way {
+    fn from_message(message: RouteMessage) -> Self {
+        let link = message.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(link) => Some(*link),
+            _ => None,
+        });
+        Self { kind: message.header.kind.into(), link }
+    }
+}
