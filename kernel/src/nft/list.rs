@@ -57,7 +57,7 @@ pub struct ListedSet {
 }
 
 /// The family and attributes of a message of the wanted kind.
-fn open(answer: &Message, wanted: u16) -> Option<(TableFamily, AttributeReader<'_>)> {
+pub(super) fn open(answer: &Message, wanted: u16) -> Option<(TableFamily, AttributeReader<'_>)> {
     if answer.kind != wire::kind(wanted) {
         return None;
     }

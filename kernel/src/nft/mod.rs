@@ -17,6 +17,7 @@ mod element;
 mod expression;
 mod field;
 mod list;
+mod lookup;
 mod name;
 mod register;
 mod rule;
