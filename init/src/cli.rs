@@ -9,8 +9,9 @@ use crate::plugins::{Plan, Role};
 
 /// Installs routerd's CNI plugin and the template of the network configuration on this node.
 ///
-/// A plugin of another origin (`bridge`, `host-local`, `loopback`) is kept unless --force is given. A network
-/// configuration that is there already is kept.
+/// A plugin of another origin (as `bridge` or `loopback` of the distribution) is kept unless --force is given; what is
+/// replaced is kept beside it as NAME.before-routerd. A network configuration that is there already stays: of
+/// kube-router's, the type `bridge` becomes `routerd-cni` and all else is as it was. --restore is the way back.
 #[derive(Debug, Parser)]
 #[command(name = "routerd-init", version, max_term_width = 110)]
 pub struct Options {
@@ -29,6 +30,10 @@ pub struct Options {
     /// Replace plugins of another origin too.
     #[arg(long)]
     pub force: bool,
+
+    /// Undo: remove what is routerd's and put back what it replaced.
+    #[arg(long, conflicts_with_all = ["force", "cni_conf"])]
+    pub restore: bool,
 
     /// The network configuration; its template is put beside it as `<file>.template`.
     #[arg(

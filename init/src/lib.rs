@@ -15,19 +15,46 @@ use clap::Parser as _;
 /// Runs the program as the command line says.
 pub fn run() -> ExitCode {
     let options = cli::Options::parse();
+    let results = if options.restore { restore(&options) } else { install(&options) };
     let mut failed = false;
-    let mut say = |result: Result<String, file::InstallError>| match result {
-        Ok(line) => println!("{line}"),
-        Err(error) => {
-            failed = true;
-            eprintln!("routerd-init: {error}");
+    for result in results {
+        match result {
+            Ok(line) => println!("{line}"),
+            Err(error) => {
+                failed = true;
+                eprintln!("routerd-init: {error}");
+            }
         }
-    };
-    for outcome in plugins::install(&options.plugins()) {
-        say(outcome.map(|done| done.to_string()));
     }
-    if !options.no_cni_conf {
-        say(conflist::install(&options.template(), &options.conflist).map(|done| done.to_string()));
+    if !options.no_cni_conf && !options.restore {
+        for remark in conflist::remarks(&options.conflist, &options.host_bin_path) {
+            eprintln!("routerd-init: {remark}");
+        }
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+type Line = Result<String, file::InstallError>;
+
+fn line(outcome: Result<impl ToString, file::InstallError>) -> Line {
+    outcome.map(|done| done.to_string())
+}
+
+/// The plugins come first: a configuration must not name what is not there.
+fn install(options: &cli::Options) -> Vec<Line> {
+    let mut lines: Vec<Line> = plugins::install(&options.plugins()).into_iter().map(line).collect();
+    if !options.no_cni_conf {
+        lines.push(line(conflist::install(&options.template(), &options.conflist)));
+    }
+    lines
+}
+
+/// And go last, for the same reason.
+fn restore(options: &cli::Options) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    if !options.no_cni_conf {
+        lines.extend(conflist::restore(&options.conflist).into_iter().map(line));
+    }
+    lines.extend(plugins::restore(&options.host_bin_path, &options.names).into_iter().map(line));
+    lines
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -18,20 +17,34 @@ const MODE: u32 = 0o755;
 /// A name the plugin may be called by; the name picks the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// Bridge, addresses and policy hand-shake in one.
+    /// Bridge, addresses, port mapping, bandwidth and policy hand-shake in one.
     #[value(name = "routerd-cni")]
     Routerd,
     /// The reference plugin `bridge`.
     Bridge,
     /// The reference plugin `host-local`.
     HostLocal,
+    /// The reference plugin `portmap`.
+    Portmap,
     /// The reference plugin `loopback`; containerd runs it for every pod.
     Loopback,
+    /// The reference plugin `bandwidth`.
+    Bandwidth,
+    /// The reference plugin `tuning`.
+    Tuning,
 }
 
 impl Role {
     /// All roles the binary has.
-    pub const DEFAULT: [Role; 4] = [Role::Routerd, Role::Bridge, Role::HostLocal, Role::Loopback];
+    pub const DEFAULT: [Role; 7] = [
+        Role::Routerd,
+        Role::Bridge,
+        Role::HostLocal,
+        Role::Portmap,
+        Role::Loopback,
+        Role::Bandwidth,
+        Role::Tuning,
+    ];
 
     /// The file name.
     pub fn name(self) -> &'static str {
@@ -39,7 +52,10 @@ impl Role {
             Role::Routerd => "routerd-cni",
             Role::Bridge => "bridge",
             Role::HostLocal => "host-local",
+            Role::Portmap => "portmap",
             Role::Loopback => "loopback",
+            Role::Bandwidth => "bandwidth",
+            Role::Tuning => "tuning",
         }
     }
 }
@@ -75,7 +91,18 @@ pub enum Outcome {
     /// Is somebody else's, and stays.
     Kept(PathBuf),
     /// Was somebody else's.
-    Replaced(PathBuf),
+    Replaced {
+        /// The name.
+        path: PathBuf,
+        /// Where what was there is kept.
+        backup: PathBuf,
+        /// Why it was replaced.
+        why: &'static str,
+    },
+    /// Was ours, and what was there before is back.
+    PutBack(PathBuf),
+    /// Was ours, and is gone.
+    Removed(PathBuf),
 }
 
 impl fmt::Display for Outcome {
@@ -87,9 +114,12 @@ impl fmt::Display for Outcome {
             Outcome::Kept(path) => {
                 write!(f, "kept {}: it is of another origin; --force replaces it", path.display())
             }
-            Outcome::Replaced(path) => {
-                write!(f, "replaced {}, which was of another origin (--force)", path.display())
+            Outcome::Replaced { path, backup, why } => {
+                let (path, backup) = (path.display(), backup.display());
+                write!(f, "replaced {path}, which was of another origin ({why}); it is kept as {backup}")
             }
+            Outcome::PutBack(path) => write!(f, "put back {}, as it was before routerd", path.display()),
+            Outcome::Removed(path) => write!(f, "removed {}", path.display()),
         }
     }
 }
@@ -107,12 +137,15 @@ pub fn install(plan: &Plan) -> Vec<Result<Outcome, InstallError>> {
     if let Err(error) = fs::create_dir_all(&plan.target) {
         return vec![Err(failed("make the folder", &plan.target)(error))];
     }
+    file::remove_abandoned(&plan.target);
+    let overrun = overrun(&plan.target);
     let mut first: Option<PathBuf> = None;
     plan.names
         .iter()
         .map(|role| {
             let target = plan.target.join(role.name());
-            let outcome = one(&target, &content, plan.force, first.as_deref())?;
+            let why = if plan.force { Some("--force") } else { reason(&target, overrun) };
+            let outcome = one(&target, &content, why, first.as_deref())?;
             if !matches!(outcome, Outcome::Kept(_)) {
                 first.get_or_insert(target);
             }
@@ -121,15 +154,21 @@ pub fn install(plan: &Plan) -> Vec<Result<Outcome, InstallError>> {
         .collect()
 }
 
-fn one(target: &Path, content: &[u8], force: bool, first: Option<&Path>) -> Result<Outcome, InstallError> {
+/// Installs one name; what is of another origin there is replaced for the reason `why`, and kept without one.
+fn one(
+    target: &Path,
+    content: &[u8],
+    why: Option<&'static str>,
+    first: Option<&Path>,
+) -> Result<Outcome, InstallError> {
     let path = target.to_owned();
-    let outcome = match fs::read(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Outcome::Installed(path),
-        Err(error) => return Err(failed("read what is there", target)(error)),
-        Ok(there) if there == content && is_executable(target) => return Ok(Outcome::Current(path)),
-        Ok(there) if is_ours(&there) => Outcome::Updated(path),
-        Ok(_) if force => Outcome::Replaced(path),
-        Ok(_) => return Ok(Outcome::Kept(path)),
+    let outcome = match (fs::read(target), why) {
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Outcome::Installed(path),
+        (Err(error), _) => return Err(failed("read what is there", target)(error)),
+        (Ok(there), _) if there == content && has_mode(target, MODE) => return Ok(Outcome::Current(path)),
+        (Ok(there), _) if is_ours(&there) => Outcome::Updated(path),
+        (Ok(_), Some(why)) => Outcome::Replaced { path, backup: file::keep(target)?, why },
+        (Ok(_), None) => return Ok(Outcome::Kept(path)),
     };
     match first {
         Some(first) => file::link(first, target, content, MODE)?,
@@ -138,8 +177,39 @@ fn one(target: &Path, content: &[u8], force: bool, first: Option<&Path>) -> Resu
     Ok(outcome)
 }
 
-fn is_executable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|data| data.permissions().mode() & MODE == MODE)
+/// Why a file of another origin cannot stay; `None` if it can.
+fn reason(target: &Path, overrun: Option<(u64, u64)>) -> Option<&'static str> {
+    if overrun.is_some() && file::identity(target) == overrun {
+        return Some("a copy over one of routerd's names, which are one file, went over all of them");
+    }
+    // As kube-router's installer does it: what cannot be run is nobody's plugin.
+    (!has_mode(target, 0o100)).then_some("it could not be executed")
+}
+
+/// The file that `routerd-cni` names if its content is not ours any more.
+fn overrun(folder: &Path) -> Option<(u64, u64)> {
+    let path = folder.join(Role::Routerd.name());
+    let there = fs::read(&path).ok()?;
+    if is_ours(&there) { None } else { file::identity(&path) }
+}
+
+/// The way back: every name that is ours becomes again what it replaced, or goes.
+pub fn restore(target: &Path, names: &[Role]) -> Vec<Result<Outcome, InstallError>> {
+    let one = |role: &Role| {
+        let path = target.join(role.name());
+        let ours = match fs::read(&path) {
+            Ok(there) => is_ours(&there),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return Some(Err(failed("read what is there", &path)(error))),
+        };
+        let outcome = ours.then(|| file::put_back(&path))?;
+        Some(outcome.map(|back| if back { Outcome::PutBack(path) } else { Outcome::Removed(path) }))
+    };
+    names.iter().filter_map(one).collect()
+}
+
+fn has_mode(path: &Path, mode: u32) -> bool {
+    file::mode_of(path).is_ok_and(|found| found & mode == mode)
 }
 
 fn is_ours(content: &[u8]) -> bool {
