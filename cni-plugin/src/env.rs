@@ -70,6 +70,8 @@ pub struct Environment {
     pub path: Vec<PathBuf>,
     /// `CNI_NETNS_OVERRIDE`: the plugin's own namespace is allowed as the pod's.
     pub netns_override: bool,
+    /// When this invocation began, as [`crate::socket::moment`] counts.
+    pub started: u64,
 }
 
 impl Environment {
@@ -103,6 +105,7 @@ impl Environment {
             args: value("CNI_ARGS"),
             path: value("CNI_PATH").split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
             netns_override: matches!(value("CNI_NETNS_OVERRIDE").to_ascii_uppercase().as_str(), "1" | "TRUE"),
+            started: crate::socket::moment(),
         }))
     }
 

@@ -1,9 +1,11 @@
 //! The hand-shake with the daemon: an ADD returns after the pod's policy is in the kernel.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::RouterdConf;
 use crate::error::{CniError, Code};
+use crate::ipam::HostLocalConf;
 use crate::request::{Request, Wired};
 use crate::socket::{self, Attach, Client, ClientError, Detach, Reply};
 use crate::undo::Undo;
@@ -54,6 +56,8 @@ pub(super) fn client_error(error: &ClientError) -> CniError {
              it will be tried again",
         ),
         ClientError::Untrusted { .. } => (Code::PROTOCOL, "another program listens there; stop it"),
+        // One of them is being replaced: that passes.
+        other if other.is_version() => (Code::TRY_AGAIN, SAME_RELEASE),
         ClientError::Protocol { .. } => (Code::PROTOCOL, SAME_RELEASE),
     };
     CniError::new(code, error.to_string()).with_details(details)
@@ -76,7 +80,11 @@ pub(super) fn status(conf: &RouterdConf) -> Result<(), CniError> {
 }
 
 fn detach_message(container_id: &str, ifname: &str) -> socket::Request {
-    socket::Request::Detach(Detach { container_id: container_id.to_owned(), interface: ifname.to_owned() })
+    socket::Request::Detach(Detach {
+        container_id: container_id.to_owned(),
+        interface: ifname.to_owned(),
+        at: socket::moment(),
+    })
 }
 
 fn attach_message(request: &Request, wired: &Wired) -> Attach {
@@ -92,5 +100,14 @@ fn attach_message(request: &Request, wired: &Wired) -> Attach {
         host_interface: wired.host_interface.clone(),
         addresses: wired.result.ips.iter().map(|ip| ip.address.address).collect(),
         mac: wired.mac.to_string(),
+        leases: lease_folder(request),
+        started: request.env.started,
     }
+}
+
+/// Where the daemon can see whose the addresses are; nowhere if another plugin gave them.
+fn lease_folder(request: &Request) -> PathBuf {
+    let ipam = request.conf.fields().object("ipam").ok().flatten();
+    let of = ipam.and_then(|ipam| ipam.text_or_empty("type").ok().map(str::to_owned));
+    if of.as_deref() == Some("host-local") { HostLocalConf::folder(&request.conf) } else { PathBuf::new() }
 }

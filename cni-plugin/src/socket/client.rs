@@ -17,6 +17,8 @@ use super::message::{Reply, Request};
 
 /// How long a daemon that is not there is given before it is looked for again. A restart takes a few hundred ms.
 const RETRY: Duration = Duration::from_millis(20);
+/// And one that speaks another version: it may be about to be replaced, and every question costs it something.
+const RETRY_OTHER: Duration = Duration::from_millis(200);
 
 /// Why the daemon gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,18 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// The daemon is of another release.
+    pub fn is_version(&self) -> bool {
+        matches!(self, Self::Protocol { source: FrameError::Version { .. }, .. })
+    }
+
+    /// A daemon that is restarted or replaced looks like that meanwhile.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable { .. }) || self.is_version()
+    }
+}
+
 /// A way to the daemon.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -67,24 +81,26 @@ impl Client {
         Self { socket: socket.into() }
     }
 
-    /// Asks and waits for the answer, at most `total` in all. A daemon that is away, or goes away meanwhile, is asked
-    /// again for the time of `away`, because it may be restarting and every request may be repeated.
+    /// Asks and waits for the answer, at most `total` in all. A daemon that is away, goes away meanwhile or speaks
+    /// another version is asked again for the time of `away`: it may be restarting or about to be replaced, and every
+    /// request may be repeated.
     pub fn ask(&self, request: &Request, total: Duration, away: Duration) -> Result<Reply, ClientError> {
         let deadline = Instant::now() + total;
         let mut gone_since = None;
         loop {
             let started = Instant::now();
             match self.try_once(request, deadline) {
-                Err(error @ ClientError::Unreachable { .. }) => {
+                Err(error) if error.may_pass() => {
+                    let pause = if error.is_version() { RETRY_OTHER } else { RETRY };
                     // One that took its time was there until now.
                     if started.elapsed() > RETRY {
                         gone_since = None;
                     }
                     let give_up = *gone_since.get_or_insert_with(Instant::now) + away;
-                    if Instant::now() + RETRY >= deadline.min(give_up) {
+                    if Instant::now() + pause >= deadline.min(give_up) {
                         return Err(error);
                     }
-                    thread::sleep(RETRY);
+                    thread::sleep(pause);
                 }
                 // The time that is told is the whole, not what was left for the last attempt.
                 Err(ClientError::Timeout { socket, .. }) => {
@@ -272,6 +288,27 @@ mod tests {
         let error = client.ask(&Request::Status, LONG, LONG).unwrap_err();
         assert!(matches!(error, ClientError::Protocol { .. }), "{error}");
         server.join().unwrap();
+    }
+
+    #[test]
+    fn a_daemon_of_another_version_is_asked_again_until_it_is_replaced_or_the_time_is_over() {
+        const OTHER: &[u8] = b"\0\0\0\x1a{\"version\":9,\"body\":null} ";
+        for (others, away) in [(1, LONG), (usize::MAX, SHORT)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (listener, client) = listen(folder.path());
+            thread::spawn(move || {
+                for _ in 0..others {
+                    let Ok((mut stream, _)) = listener.accept() else { return };
+                    let _: Result<Request, _> = read_frame(&mut stream);
+                    drop(stream.write_all(OTHER));
+                }
+                answer(&listener, &Reply::Committed);
+            });
+            match client.ask(&Request::Status, LONG, away) {
+                Ok(reply) => assert_eq!((reply, others), (Reply::Committed, 1)),
+                Err(error) => assert!(error.is_version() && others > 1, "{error}"),
+            }
+        }
     }
 
     #[test]

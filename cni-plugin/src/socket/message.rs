@@ -45,6 +45,10 @@ pub struct Attach {
     pub addresses: Vec<IpAddr>,
     /// The pod end's link address as text.
     pub mac: String,
+    /// The folder of the leases of `addresses`; empty if they are not ours to look at (a foreign IPAM plugin).
+    pub leases: PathBuf,
+    /// When the ADD began, as [`super::moment`] counts; 0 if it is not known.
+    pub started: u64,
 }
 
 /// An interface that goes away.
@@ -55,6 +59,10 @@ pub struct Detach {
     pub container_id: String,
     /// `CNI_IFNAME`.
     pub interface: String,
+    /// When it was said, as [`super::moment`] counts; 0 if it is not known. An ADD that began before is void, one that
+    /// began after is none of its business, whichever of the two the daemon hears first.
+    #[serde(default)]
+    pub at: u64,
 }
 
 /// What the daemon answers.

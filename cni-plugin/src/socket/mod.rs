@@ -5,9 +5,14 @@
 //! different releases tell each other so instead of guessing. Both sides look at the other's credentials: only root, or
 //! the user they run as themselves, is listened to.
 
+//!
+//! A connection that is closed without an answer means "ask again": the daemon was ended or replaced meanwhile.
+
 mod client;
 mod frame;
 mod message;
+
+use std::time::Duration;
 
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, HEADER, MOST_BYTES, decode, encode, frame_length, read_frame};
@@ -16,4 +21,12 @@ pub use message::{Attach, DaemonError, Detach, Reply, Request, VERSION};
 /// True if a peer with the user id `uid` may speak to us.
 pub fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == nix::unistd::geteuid().as_raw()
+}
+
+/// Nanoseconds since the machine's start, sleep included: a clock that plugin and daemon share and nobody sets. 0 if the
+/// kernel does not tell, which means "unknown" to both.
+pub fn moment() -> u64 {
+    let now =
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(0)
 }
