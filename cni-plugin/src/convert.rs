@@ -123,6 +123,22 @@ fn dns_json(dns: &Dns) -> Value {
 
 /// Reads a result (a `prevResult`). Its own `cniVersion` says the form; without one it is that of `config`.
 pub fn from_json(fields: &Fields<'_>, config: Version) -> Result<AddResult, CniError> {
+    let interfaces = fields.objects("interfaces")?.len();
+    result_from(fields, config, interfaces)
+}
+
+/// Reads the result of an IPAM plugin. Interfaces are not its affair: what it says of them is left out.
+pub fn addresses_from_json(fields: &Fields<'_>, config: Version) -> Result<AddResult, CniError> {
+    let mut result = result_from(fields, config, usize::MAX)?;
+    result.interfaces.clear();
+    for ip in &mut result.ips {
+        ip.interface = None;
+    }
+    Ok(result)
+}
+
+/// `known` is the number of interfaces that an address may name.
+fn result_from(fields: &Fields<'_>, config: Version, known: usize) -> Result<AddResult, CniError> {
     let version = match fields.text_or_empty("cniVersion")? {
         "" => config,
         text => Version::parse(text)?,
@@ -136,8 +152,7 @@ pub fn from_json(fields: &Fields<'_>, config: Version) -> Result<AddResult, CniE
     }
     let interfaces: Vec<Interface> =
         fields.objects("interfaces")?.iter().map(interface_from).collect::<Result<_, _>>()?;
-    let ips =
-        fields.objects("ips")?.iter().map(|ip| ip_from(ip, interfaces.len())).collect::<Result<_, _>>()?;
+    let ips = fields.objects("ips")?.iter().map(|ip| ip_from(ip, known)).collect::<Result<_, _>>()?;
     let routes = fields.objects("routes")?.iter().map(route_from).collect::<Result<_, _>>()?;
     Ok(AddResult { interfaces, ips, routes, dns })
 }

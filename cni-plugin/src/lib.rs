@@ -32,6 +32,7 @@ pub mod convert;
 pub mod env;
 pub mod error;
 pub mod ipam;
+pub mod ipam_exec;
 pub mod json;
 pub mod plugin;
 pub mod request;

@@ -32,6 +32,7 @@ pub struct NetConf {
     /// `type`: the plugin's name; may be empty.
     pub plugin_type: String,
     raw: Map<String, Value>,
+    text: Vec<u8>,
 }
 
 impl NetConf {
@@ -49,12 +50,17 @@ impl NetConf {
                 .with_details(format!("name is {name:?}, allowed are letters, digits, `_`, `.` and `-`")));
         }
         let plugin_type = fields.text_or_empty("type")?.to_owned();
-        Ok(Self { version, name, plugin_type, raw })
+        Ok(Self { version, name, plugin_type, raw, text: stdin.to_vec() })
     }
 
     /// All keys.
     pub fn fields(&self) -> Fields<'_> {
         Fields::root(&self.raw)
+    }
+
+    /// The text it was read from: a delegated IPAM plugin gets the same.
+    pub fn text(&self) -> &[u8] {
+        &self.text
     }
 
     /// `prevResult`: what the plugins before this one in the chain made.

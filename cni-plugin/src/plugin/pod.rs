@@ -9,6 +9,7 @@ use crate::convert::to_json;
 use crate::env::Command;
 use crate::error::{CniError, Code};
 use crate::ipam::{self, HostLocal, HostLocalConf};
+use crate::ipam_exec::ForeignIpam;
 use crate::request::{Addresses, Ipam, Request, Wiring};
 use crate::result::AddResult;
 use crate::undo::Undo;
@@ -26,12 +27,11 @@ impl<'a, W: Wiring> Pod<'a, W> {
     }
 
     /// Where addresses come from; `None`: nowhere, layer 2 only.
-    fn ipam(&self) -> Result<Option<HostLocal>, CniError> {
+    fn ipam(&self) -> Result<Option<Box<dyn Ipam>>, CniError> {
         match ipam_type(self.request)? {
             "" => Ok(None),
-            "host-local" => Ok(Some(HostLocal)),
-            other => Err(CniError::new(Code::UNSUPPORTED, format!("ipam.type {other:?} is not supported"))
-                .with_details("this release has host-local only")),
+            "host-local" => Ok(Some(Box::new(HostLocal))),
+            other => Ok(Some(Box::new(ForeignIpam::find(other, &self.request.env)?))),
         }
     }
 
@@ -76,7 +76,7 @@ impl<'a, W: Wiring> Pod<'a, W> {
 
     fn add_steps(
         &self,
-        ipam: Option<HostLocal>,
+        ipam: Option<Box<dyn Ipam>>,
         bridge: &BridgeConf,
         routerd: Option<&RouterdConf>,
         undo: &mut Undo,
@@ -150,7 +150,9 @@ impl<'a, W: Wiring> Pod<'a, W> {
     /// takes any error as "the node is not ready". That the daemon restarts is therefore no error, unless asked for.
     fn status(&self) -> Result<(), CniError> {
         let bridge = self.bridge_conf()?;
-        let not_ready = |error: CniError| CniError { code: Code::NOT_READY, ..error };
+        // What a foreign IPAM plugin says of running pods is its own word.
+        let code = |code| if code == Code::LIMITED { Code::LIMITED } else { Code::NOT_READY };
+        let not_ready = |error: CniError| CniError { code: code(error.code), ..error };
         self.refuse_without_ranges().map_err(not_ready)?;
         if let Some(ipam) = self.ipam()? {
             ipam.status(self.request).map_err(not_ready)?;

@@ -47,6 +47,11 @@ impl Role {
         }
     }
 
+    /// True if `name` is one of the plugins in this program.
+    pub fn is_known(name: &str) -> bool {
+        Self::named(name).is_some()
+    }
+
     fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod check;
+mod ipam;
 mod network;
 mod pods;
 mod support;

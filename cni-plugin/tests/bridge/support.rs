@@ -69,6 +69,11 @@ impl Node {
         Self { ns: TestNs::new("node"), folder }
     }
 
+    /// Where the plugin and its leases lie; the only folder in `CNI_PATH`.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// A network on `cni0` with IPv4 and IPv6, the node as gateway; `changes` go over it.
     pub(crate) fn network(&self, changes: &Value) -> Value {
         let mut conf = json!({
@@ -178,7 +183,7 @@ pub(crate) fn links(ns: &TestNs, which: &[&str]) -> Vec<String> {
 }
 
 /// Puts the keys of `changes` over those of `base`, objects key by key.
-fn merge(base: &mut Value, changes: &Value) {
+pub(crate) fn merge(base: &mut Value, changes: &Value) {
     match (base, changes) {
         (Value::Object(base), Value::Object(changes)) => {
             for (key, change) in changes {
