@@ -11,6 +11,7 @@ mod mac;
 mod neighbour;
 mod route;
 mod rule;
+mod vlan;
 
 pub use address::{Address, NewAddress};
 pub use batch::Batch;
@@ -21,6 +22,7 @@ pub use mac::{MacAddress, MacAddressError};
 pub use neighbour::{Neighbour, NeighbourState};
 pub use route::{NextHop, Route, RouteFilter, RouteKind, Way, protocol, table};
 pub use rule::{Rule, RuleAction};
+pub use vlan::{PortVlans, VlanFlags};
 
 pub(crate) use codec::{decode_event, kinds};
 
