@@ -150,3 +150,12 @@ fn the_operator_is_told_of_a_plugin_that_is_missing_and_of_a_configuration_that_
     assert!(!said.contains("plugin routerd-cni"), "{said}");
     assert!(said.contains("runtimes use") && said.contains("05-other.conflist"), "{said}");
 }
+
+#[test]
+fn the_manifests_configuration_is_the_built_in_one() {
+    let manifest = include_str!("../../../daemonset/routerd-all-features.yaml");
+    let (_, after) = manifest.split_once("10-kuberouter.conflist: |\n").unwrap();
+    let indented: Vec<&str> = after.lines().take_while(|line| line.starts_with("    ")).collect();
+    let built_in = include_str!("../../../cni/10-kuberouter.conflist");
+    assert_eq!(value(&indented.join("\n")), value(built_in));
+}
