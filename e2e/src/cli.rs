@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
+use crate::cluster::runtime::Runtime;
 use crate::guest::NodeKind;
 use crate::tool::Tool;
 
@@ -49,6 +50,8 @@ pub enum Command {
     },
     /// A cluster with the real control plane, kubelets and container runtimes, and routerd as its users deploy it.
     Cluster(Nodes),
+    /// The plugin under containerd and kubelets of a dual-stack cluster: many pods at once, lost sandboxes, restarts, a power cut.
+    Runtime(Runtime),
     /// Write the daemon's image as an OCI archive.
     Image {
         /// The archive to write.

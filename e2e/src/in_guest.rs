@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::guest::NodeKind;
 use crate::guest::client::Cmd;
+use crate::guest::{Extras, NodeKind};
 use crate::lab::{Lab, Plan};
 use crate::paths::cache;
 use crate::sandbox::{self, Inside, Outcome};
@@ -34,7 +34,10 @@ pub fn command(programs: &[PathBuf], arguments: &[String]) -> Result<u8> {
 
 fn inner(inside: &Inside, programs: &[PathBuf]) -> Result<u8> {
     let kernel = Some(PathBuf::from(fs::read_to_string(inside.folder.join(KERNEL))?));
-    let lab = Lab::boot(inside, &Plan { kind: NodeKind::Uml, kernel, memory: 800, count: 1 })?;
+    let lab = Lab::boot(
+        inside,
+        &Plan { kind: NodeKind::Uml, kernel, memory: 800, count: 1, extras: Extras::default() },
+    )?;
     let node = lab.node(1)?;
     let mut failed = 0_u8;
     for program in programs {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 
 use crate::guest::client::Node;
-use crate::guest::{NodeKind, Place, host, uml};
+use crate::guest::{Extras, NodeKind, Place, host, uml};
 use crate::process::{tail, wait_for};
 use crate::sandbox::Inside;
 
@@ -22,6 +22,8 @@ pub struct Plan {
     pub memory: u32,
     /// How many nodes (up to 9).
     pub count: u8,
+    /// What each has beside the usual.
+    pub extras: Extras,
 }
 
 /// Nodes that run until this value is dropped.
@@ -33,16 +35,22 @@ pub struct Lab {
     pub kind: NodeKind,
     /// The nodes, in order.
     pub nodes: Vec<Node>,
+    plan: Plan,
     processes: Vec<Child>,
 }
 
 impl Lab {
     /// Boots the nodes and waits until each one's agent answers. The process must be inside its [`crate::sandbox`].
     pub fn boot(inside: &Inside, plan: &Plan) -> Result<Self> {
-        let mut lab =
-            Self { folder: inside.folder.clone(), kind: plan.kind, nodes: Vec::new(), processes: Vec::new() };
+        let mut lab = Self {
+            folder: inside.folder.clone(),
+            kind: plan.kind,
+            nodes: Vec::new(),
+            plan: plan.clone(),
+            processes: Vec::new(),
+        };
         for index in 1..=plan.count {
-            let place = Place { index, kind: plan.kind };
+            let place = Place { index, kind: plan.kind, extras: plan.extras };
             lab.processes.push(start(place, plan, &inside.folder)?);
             lab.nodes.push(Node { name: place.name(), index, address: place.address().into() });
         }
@@ -73,11 +81,7 @@ impl Lab {
 
     /// A node is lost, as by a power cut: its processes end at once. Returns when.
     pub fn kill_node(&mut self, index: u8) -> Result<Instant> {
-        let place = self
-            .nodes
-            .iter()
-            .position(|node| node.index == index)
-            .with_context(|| format!("there is no node {index}"))?;
+        let place = self.position(index)?;
         if self.kind == NodeKind::Host {
             // The kernel lives on and would say good-bye for the node's processes, which a power cut does not.
             crate::net::cut(index)?;
@@ -87,6 +91,19 @@ impl Lab {
         let moment = Instant::now();
         process.wait()?;
         Ok(moment)
+    }
+
+    /// Boots a node that was lost once more: with its disk, if it has one, and nothing else of before.
+    pub fn boot_again(&mut self, index: u8) -> Result<()> {
+        let position = self.position(index)?;
+        let place = Place { index, kind: self.kind, extras: self.plan.extras };
+        self.processes[position] = start(place, &self.plan, &self.folder)?;
+        self.wait_for_agent(position)
+    }
+
+    fn position(&self, index: u8) -> Result<usize> {
+        let place = self.nodes.iter().position(|node| node.index == index);
+        place.with_context(|| format!("there is no node {index}"))
     }
 }
 

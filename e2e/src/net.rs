@@ -1,7 +1,7 @@
 //! The segment that joins the nodes: a bridge in the run's own network namespace, with one TAP
 //! device (guest) or veth (name space) a node.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 
@@ -15,6 +15,14 @@ pub fn node_address(index: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 10 + index)
 }
 
+/// The lab's own IPv6 address on the segment (from the documentation range, RFC 3849).
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0xc0de, 0, 0, 0, 1);
+
+/// The IPv6 address of the node with this number (from 1), where nodes have one.
+pub fn node_address6(index: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0xc0de, 0, 0, 0, 0x10 + u16::from(index))
+}
+
 /// The IPv4 range of the pods of a node, `10.244.N.0/24`.
 pub fn pod_range(index: u8) -> String {
     format!("10.244.{index}.0/24")
@@ -25,12 +33,17 @@ pub fn make_segment() -> Result<()> {
     ip(&["link", "set", "lo", "up"])?;
     ip(&["link", "add", "br0", "type", "bridge"])?;
     ip(&["addr", "add", &format!("{GATEWAY}/24"), "dev", "br0"])?;
+    // Nobody else is there who could have it: nothing to wait for.
+    ip(&["addr", "add", &format!("{GATEWAY6}/64"), "dev", "br0", "nodad"])?;
     ip(&["link", "set", "br0", "up"])
 }
 
-/// Makes a TAP device on the bridge for a guest and returns its name.
+/// Makes a TAP device on the bridge for a guest, if it is not there from an earlier boot, and returns its name.
 pub fn make_tap(index: u8) -> Result<String> {
     let name = format!("tap{index}");
+    if std::path::Path::new("/sys/class/net").join(&name).exists() {
+        return Ok(name);
+    }
     ip(&["tuntap", "add", &name, "mode", "tap"])?;
     ip(&["link", "set", &name, "master", "br0", "up"])?;
     Ok(name)

@@ -1,12 +1,13 @@
 //! What must be true of a cluster whose only network is routerd.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::control_plane::API_PORT;
+use super::host_ports::ask_udp;
 use super::http::{Api, get};
 use super::pods::{HTTP_PORT, Pod, fetch, with_label};
 use crate::guest::client::Cmd;
@@ -126,7 +127,7 @@ impl<'a> Scene<'a> {
                 (0..TRIES).map(|_| get(to, "/hostname", Duration::from_secs(5))).collect::<Result<_>>()?;
             self.all_servers(&answers).with_context(|| format!("from outside to {to}"))?;
             let to = SocketAddr::new(node.address, NODE_PORT + 1);
-            let answers: Vec<String> = (0..TRIES).map(|_| udp(to)).collect::<Result<_>>()?;
+            let answers: Vec<String> = (0..TRIES).map(|_| ask_udp(to, "hostname")).collect::<Result<_>>()?;
             self.all_servers(&answers).with_context(|| format!("from outside to UDP {to}"))?;
         }
         Ok(())
@@ -160,15 +161,4 @@ fn cluster_ip(api: &Api, service: &str) -> Result<IpAddr> {
     let object = api.get(&format!("/api/v1/namespaces/default/services/{service}"))?;
     let address = object["spec"]["clusterIP"].as_str().and_then(|text| text.parse().ok());
     address.with_context(|| format!("the Service {service} has no address"))
-}
-
-/// Asks a server of the test image for its name.
-fn udp(to: SocketAddr) -> Result<String> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect(to)?;
-    socket.set_read_timeout(Some(Duration::from_secs(3)))?;
-    socket.send(b"hostname")?;
-    let mut buffer = [0; 512];
-    let length = socket.recv(&mut buffer).with_context(|| format!("no answer from UDP {to}"))?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }

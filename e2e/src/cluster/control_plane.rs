@@ -18,10 +18,21 @@ use crate::setup::go::Programs;
 /// Where nodes reach the API server.
 pub(super) const API_PORT: u16 = 6443;
 
-/// The addresses of the cluster, as its manifest must name them.
-pub(super) const POD_RANGE: &str = "10.244.0.0/16";
-/// The range of Service addresses.
-pub(super) const SERVICE_RANGE: &str = "10.96.0.0/16";
+/// The addresses of a cluster: a range a family, joined by a comma, as Kubernetes' flags take them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ranges {
+    /// Those of pods.
+    pub(super) pods: &'static str,
+    /// Those of Services.
+    pub(super) services: &'static str,
+}
+
+/// A cluster of IPv4 alone.
+pub(super) const IPV4: Ranges = Ranges { pods: "10.244.0.0/16", services: "10.96.0.0/16" };
+
+/// A cluster of both families, IPv4 first.
+pub(super) const DUAL_STACK: Ranges =
+    Ranges { pods: "10.244.0.0/16,fd00:10:244::/48", services: "10.96.0.0/16,fd00:10:96::/112" };
 
 const ETCD: &str = "http://127.0.0.1:2379";
 const PROXY_PORT: u16 = 8001;
@@ -34,18 +45,20 @@ pub(super) struct ControlPlane {
     pub(super) kubeconfig: PathBuf,
     programs: Programs,
     folder: PathBuf,
+    ranges: Ranges,
     processes: Vec<(String, Child)>,
 }
 
 impl ControlPlane {
     /// Starts everything and waits until the API server is ready.
-    pub(super) fn start(programs: &Programs, folder: &Path) -> Result<Self> {
+    pub(super) fn start(programs: &Programs, folder: &Path, ranges: Ranges) -> Result<Self> {
         fs::create_dir_all(folder.join("pki"))?;
         let mut plane = Self {
             api: Api(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PROXY_PORT)),
             kubeconfig: folder.join("kubeconfig"),
             programs: programs.clone(),
             folder: folder.to_owned(),
+            ranges,
             processes: Vec::new(),
         };
         plane.credentials()?;
@@ -90,7 +103,7 @@ impl ControlPlane {
         server.arg("--service-account-key-file").arg(pki.join("sa.pub"));
         server.arg("--service-account-signing-key-file").arg(pki.join("sa.key"));
         server.arg("--token-auth-file").arg(pki.join("tokens.csv")).arg("--cert-dir").arg(&pki);
-        server.args(["--service-cluster-ip-range", SERVICE_RANGE, "--bind-address", "0.0.0.0"]);
+        server.args(["--service-cluster-ip-range", self.ranges.services, "--bind-address", "0.0.0.0"]);
         server.args(["--advertise-address", &GATEWAY.to_string(), "--secure-port", &API_PORT.to_string()]);
         // The lab has no name service, so `kubectl exec` must use the nodes' addresses.
         server.args(["--kubelet-preferred-address-types", "InternalIP"]);
@@ -114,9 +127,9 @@ impl ControlPlane {
         controllers.args([
             "--allocate-node-cidrs",
             "--cluster-cidr",
-            POD_RANGE,
+            self.ranges.pods,
             "--service-cluster-ip-range",
-            SERVICE_RANGE,
+            self.ranges.services,
         ]);
         controllers.arg("--service-account-private-key-file").arg(pki.join("sa.key"));
         controllers.arg("--root-ca-file").arg(pki.join("apiserver.crt"));

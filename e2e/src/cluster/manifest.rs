@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::control_plane::{API_PORT, SERVICE_RANGE};
+use super::control_plane::{API_PORT, Ranges};
 use crate::net::GATEWAY;
 
 /// Where the manifest puts routerd.
@@ -14,16 +14,26 @@ pub(super) const DAEMON_SET: &str = "routerd";
 /// Servers, clients and a Service.
 pub(super) const WORKLOAD: &str = include_str!("workload.yaml");
 
-/// The manifest of `daemonset/` for the lab's cluster.
-pub(super) fn routerd() -> Result<String> {
+/// The manifest of `daemonset/` for a cluster of the lab with these addresses.
+pub(super) fn routerd(ranges: Ranges) -> Result<String> {
     let path = crate::paths::workspace().join("daemonset/routerd-all-features.yaml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let values = [
         ("api-server-host", GATEWAY.to_string()),
         ("api-server-port", API_PORT.to_string()),
-        ("service-cluster-ip-range", SERVICE_RANGE.to_owned()),
+        ("service-cluster-ip-range", ranges.services.to_owned()),
     ];
-    values.iter().try_fold(text, |text, (key, value)| set(&text, key, value))
+    let text = values.iter().try_fold(text, |text, (key, value)| set(&text, key, value))?;
+    if ranges.pods.contains(':') { flag(&text, "--enable-ipv6=true") } else { Ok(text) }
+}
+
+/// Adds a flag of routerd, in front of the first that the manifest has.
+fn flag(text: &str, flag: &str) -> Result<String> {
+    const FIRST: &str = "- --run-router=true";
+    let (before, after) =
+        text.split_once(FIRST).context("the manifest does not start routerd as expected")?;
+    let indent = before.rsplit('\n').next().unwrap_or_default();
+    Ok(format!("{before}- {flag}\n{indent}{FIRST}{after}"))
 }
 
 /// Sets a value that the manifest marks as the user's: the one line `KEY: "…"`.
@@ -43,11 +53,19 @@ fn set(text: &str, key: &str, value: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::control_plane::{DUAL_STACK, IPV4};
     use super::*;
 
     #[test]
+    fn a_cluster_of_both_families_says_so_to_routerd() {
+        let text = routerd(DUAL_STACK).unwrap();
+        assert!(text.contains("\n        - --enable-ipv6=true\n        - --run-router=true\n"), "{text}");
+        assert!(!routerd(IPV4).unwrap().contains("--enable-ipv6"));
+    }
+
+    #[test]
     fn the_manifest_of_the_users_takes_the_labs_values() {
-        let text = routerd().unwrap();
+        let text = routerd(IPV4).unwrap();
         assert!(text.contains("  api-server-host: \"192.0.2.1\"\n"), "{text}");
         assert!(text.contains("  service-cluster-ip-range: \"10.96.0.0/16\"\n"), "{text}");
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::guest::NodeKind;
+use crate::guest::{Extras, NodeKind};
 use crate::lab::{Lab, Plan};
 use crate::sandbox::Inside;
 use crate::setup::go::Programs;
@@ -17,12 +17,14 @@ mod control_plane;
 mod diagnose;
 mod door;
 mod health;
+mod host_ports;
 pub mod http;
 mod manifest;
 mod node;
 mod pods;
 mod policy;
 mod run;
+pub mod runtime;
 mod teardown;
 
 pub use door::{PACKAGES, command, prepare};
@@ -55,7 +57,13 @@ pub fn verify(inside: &Inside, parts: &Parts) -> Result<Vec<Line>> {
     let begin = Instant::now();
     let folder = inside.folder.join("cluster");
     std::fs::create_dir_all(&folder)?;
-    let plan = Plan { kind: NodeKind::Uml, kernel: Some(parts.kernel.clone()), memory: MEMORY, count: NODES };
+    let plan = Plan {
+        kind: NodeKind::Uml,
+        kernel: Some(parts.kernel.clone()),
+        memory: MEMORY,
+        count: NODES,
+        extras: Extras::default(),
+    };
     let lab = Lab::boot(inside, &plan)?;
     let mut cluster = Cluster::new(lab, folder);
     match cluster.run(parts) {

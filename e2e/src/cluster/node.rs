@@ -14,6 +14,9 @@ use crate::setup::go::Programs;
 /// The image that holds a pod's namespaces.
 pub(super) const PAUSE: &str = "localhost/pause:dev";
 
+/// Where containerd tells what it measured, on its node.
+pub(super) const METRICS: &str = "127.0.0.1:1338";
+
 const CONTAINERD_CONFIG: &str = "/run/containerd/config.toml";
 const KUBELET_CONFIG: &str = "/run/kubelet/config.yaml";
 
@@ -28,8 +31,8 @@ pub(super) struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Starts containerd and imports the images.
-    pub(super) fn runtime(&self, images: &[PathBuf]) -> Result<()> {
+    /// Starts containerd, imports the images and returns containerd's process number.
+    pub(super) fn runtime(&self, images: &[PathBuf]) -> Result<i32> {
         // As systemd does on a real node, so that mounts made in a pod can be seen outside when it asks for that.
         self.node.run(Cmd::new("mount").words("--make-rshared /"))?;
         self.node.write(CONTAINERD_CONFIG, &containerd_config())?;
@@ -37,7 +40,7 @@ impl Member<'_> {
         let path = format!("{}:{PATH}", self.programs.path("").display());
         let containerd =
             self.program("containerd").words("--config").arg(CONTAINERD_CONFIG).env("PATH", path);
-        self.node.background(containerd, &log.to_string_lossy())?;
+        let pid = self.node.background(containerd, &log.to_string_lossy())?;
         wait_for(&format!("containerd on {}", self.node.name), Duration::from_mins(1), || {
             self.node.run(self.program("ctr").arg("version")).map(Some)
         })?;
@@ -45,11 +48,11 @@ impl Member<'_> {
             let import = self.program("ctr").words("-n k8s.io image import").arg(image.to_string_lossy());
             self.node.run(import).with_context(|| format!("the image {}", image.display()))?;
         }
-        Ok(())
+        Ok(pid)
     }
 
-    /// Starts the kubelet, which makes the Node object.
-    pub(super) fn kubelet(&self, kubeconfig: &Path) -> Result<()> {
+    /// Starts the kubelet, which makes the Node object with these addresses: one a family, joined by a comma.
+    pub(super) fn kubelet(&self, kubeconfig: &Path, addresses: &str) -> Result<()> {
         self.node.write(KUBELET_CONFIG, include_str!("kubelet.yaml"))?;
         let (path, first) = self.programs.kubernetes("kubelet");
         let mut kubelet = Cmd::new(path.to_string_lossy());
@@ -58,8 +61,8 @@ impl Member<'_> {
         }
         let kubelet = kubelet
             .words(&format!(
-                "--config {KUBELET_CONFIG} --hostname-override {} --node-ip {}",
-                self.node.name, self.node.address
+                "--config {KUBELET_CONFIG} --hostname-override {} --node-ip {addresses}",
+                self.node.name
             ))
             .arg("--kubeconfig")
             .arg(kubeconfig.to_string_lossy());
@@ -81,6 +84,8 @@ impl Member<'_> {
 fn containerd_config() -> String {
     format!(
         "version = 3\n\
+         [metrics]\n\
+         address = \"{METRICS}\"\n\
          [plugins.\"io.containerd.cri.v1.images\".pinned_images]\n\
          sandbox = \"{PAUSE}\"\n\
          [plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.runc]\n\

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::checks::Scene;
-use super::control_plane::ControlPlane;
+use super::control_plane::{ControlPlane, IPV4};
 use super::node::{self, Member, PAUSE};
 use super::{Line, Parts, diagnose, health, manifest, pods, policy, teardown};
 use crate::image::{self, Image};
@@ -15,7 +15,7 @@ use crate::process::wait_for;
 use crate::progress::step;
 
 /// The test image's name.
-const AGNHOST: &str = "localhost/agnhost:dev";
+pub(super) const AGNHOST: &str = "localhost/agnhost:dev";
 
 /// How long routes and Services may take after the pods are ready.
 const SETTLE: Duration = Duration::from_secs(20);
@@ -62,21 +62,21 @@ impl Cluster {
         let plane = std::thread::scope(|scope| -> Result<ControlPlane> {
             let runtimes: Vec<_> =
                 members.iter().map(|member| scope.spawn(|| member.runtime(images))).collect();
-            let plane = ControlPlane::start(&parts.programs, &self.folder)?;
+            let plane = ControlPlane::start(&parts.programs, &self.folder, IPV4)?;
             for runtime in runtimes {
                 runtime.join().map_err(|_| anyhow::anyhow!("a thread that starts a node ended badly"))??;
             }
             Ok(plane)
         })?;
         for member in &members {
-            member.kubelet(&plane.kubeconfig)?;
+            member.kubelet(&plane.kubeconfig, &member.node.address.to_string())?;
         }
         Ok(plane)
     }
 
     fn deploy(&mut self) -> Result<()> {
         let plane = self.plane()?;
-        plane.apply(&manifest::routerd()?)?;
+        plane.apply(&manifest::routerd(IPV4)?)?;
         pods::wait_for_daemon_set(
             &plane.api,
             manifest::NAMESPACE,
@@ -190,7 +190,7 @@ fn check(lines: &mut Vec<Line>, what: &str, work: impl FnOnce() -> Result<String
     Ok(())
 }
 
-fn images(parts: &Parts, folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn images(parts: &Parts, folder: &Path) -> Result<Vec<PathBuf>> {
     let agnhost =
         Image::new(AGNHOST, &["/agnhost"], &["pause"]).program("agnhost", &parts.programs.path("agnhost"))?;
     let pause = Image::new(PAUSE, &["/pause"], &[]).program("pause", &parts.programs.path("pause"))?;

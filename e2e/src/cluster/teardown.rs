@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::control_plane::ControlPlane;
+use super::control_plane::{ControlPlane, IPV4};
 use super::manifest::{self, WORKLOAD};
 use crate::guest::client::{Cmd, Node};
 use crate::lab::Lab;
@@ -26,7 +26,7 @@ pub(super) fn workload(plane: &ControlPlane, lab: &Lab) -> Result<()> {
 
 /// Deletes what the manifest made.
 pub(super) fn routerd(plane: &ControlPlane) -> Result<()> {
-    plane.delete(&manifest::routerd()?)?;
+    plane.delete(&manifest::routerd(IPV4)?)?;
     no_pods(plane, manifest::NAMESPACE)
 }
 

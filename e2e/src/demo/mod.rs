@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cli;
 use crate::daemon::Programs;
-use crate::guest::NodeKind;
+use crate::guest::{Extras, NodeKind};
 use crate::lab::{Lab, Plan};
 use crate::pods::{self, Spec};
 use crate::process::wait_for;
@@ -28,7 +28,13 @@ const MEMORY: u32 = 300;
 
 /// Boots the nodes and starts the product on them. Lines go to the report.
 fn start(inside: &Inside, nodes: &cli::Nodes, ready: &Ready, report: &mut Report) -> Result<World> {
-    let plan = Plan { kind: nodes.kernel, kernel: ready.kernel.clone(), memory: MEMORY, count: 3 };
+    let plan = Plan {
+        kind: nodes.kernel,
+        kernel: ready.kernel.clone(),
+        memory: MEMORY,
+        count: 3,
+        extras: Extras::default(),
+    };
     let begin = Instant::now();
     let lab = Lab::boot(inside, &plan)?;
     let booted = begin.elapsed();

@@ -1,8 +1,9 @@
 //! The first process of a node: mounts, addresses, then the agent as a child while this one reaps
 //! what the node leaves behind, as an init does.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -16,10 +17,20 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, sethostname};
 
 use super::{NodeKind, Place};
+use crate::net::{GATEWAY, GATEWAY6};
 use crate::process::{PATH, capture, command, wait_for};
 
 /// Folders of which every node has its own; what is written there never reaches the host.
 const PRIVATE: [&str; 6] = ["/run", "/var/lib", "/var/log", "/opt", "/etc/cni", "/mnt"];
+
+/// Folders that must be there. The container runtime's and the plugin's.
+const NEEDED: [&str; 4] = ["/run/netns", "/opt/cni/bin", "/etc/cni/net.d", "/var/lib/cni"];
+
+/// The folders that a machine keeps over a power cut.
+const KEPT: [&str; 4] = ["/var/lib", "/var/log", "/opt", "/etc/cni"];
+
+/// Where a guest's disk is mounted; one of the private folders.
+const DISK: &str = "/mnt";
 
 /// What a User Mode Linux guest does as its process 1.
 pub fn guest_init(place: Place) -> Result<()> {
@@ -36,6 +47,9 @@ pub fn guest_init(place: Place) -> Result<()> {
     attach("devpts", "/dev/pts", "devpts")?;
     attach("tmpfs", "/dev/shm", "tmpfs")?;
     private_folders()?;
+    if place.extras.disk {
+        kept_folders()?;
+    }
     cpu_with_a_clock()?;
     finish(place)?;
     Ok(reboot(RebootMode::RB_POWER_OFF).map(|_| ())?)
@@ -81,12 +95,28 @@ pub(crate) fn private_folders() -> Result<()> {
             attach("tmpfs", folder, "tmpfs")?;
         }
     }
-    for folder in ["/run/netns", "/opt/cni/bin", "/etc/cni/net.d", "/var/lib/cni"] {
+    for folder in NEEDED {
         fs::create_dir_all(folder)?;
     }
     // A pod's namespace is mounted here and must be seen by every process of the node.
     mount(Some("/run/netns"), "/run/netns", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     mount(None::<&str>, "/run/netns", None::<&str>, MsFlags::MS_SHARED, None::<&str>)?;
+    Ok(())
+}
+
+/// Puts the guest's disk in the place of the folders that a machine keeps.
+fn kept_folders() -> Result<()> {
+    mount(Some("/dev/ubda"), DISK, Some("ext4"), MsFlags::empty(), None::<&str>)
+        .context("mounting the guest's disk")?;
+    for folder in KEPT {
+        let kept = format!("{DISK}{folder}");
+        fs::create_dir_all(&kept)?;
+        mount(Some(kept.as_str()), folder, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .with_context(|| format!("putting the disk's {kept} at {folder}"))?;
+    }
+    for folder in NEEDED {
+        fs::create_dir_all(folder)?;
+    }
     Ok(())
 }
 
@@ -104,10 +134,12 @@ fn finish(place: Place) -> Result<()> {
         Ok(Path::new("/sys/class/net/vec0").exists().then_some(()))
     })?;
     let address = place.address();
-    let lines = format!(
-        "link set lo up\naddr add {address}/24 dev vec0\nlink set vec0 up\nroute add default via {}\n",
-        crate::net::GATEWAY
+    let mut lines = format!(
+        "link set lo up\naddr add {address}/24 dev vec0\nlink set vec0 up\nroute add default via {GATEWAY}\n"
     );
+    if let Some(address) = place.address6() {
+        writeln!(lines, "addr add {address}/64 dev vec0 nodad\nroute add default via {GATEWAY6}")?;
+    }
     batch(&lines)?;
     let agent = command(std::env::current_exe()?)
         .arg("agent")

@@ -1,9 +1,9 @@
 //! Nodes of the lab. Two kinds behind one seam: a User Mode Linux guest with a kernel of its own,
 //! and name spaces of the running kernel for machines where that cannot run.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::net::node_address;
+use crate::net::{node_address, node_address6};
 
 pub mod agent;
 pub mod boot;
@@ -23,6 +23,15 @@ pub enum NodeKind {
     Host,
 }
 
+/// What a node has beside the usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// A disk of its own for the folders that a machine keeps over a power cut. Needs a kernel of its own.
+    pub disk: bool,
+    /// An IPv6 address beside the IPv4 one.
+    pub dual_stack: bool,
+}
+
 /// Which node a process belongs to, as passed down in its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -30,6 +39,23 @@ pub struct Place {
     pub index: u8,
     /// The node's kind.
     pub kind: NodeKind,
+    /// What it has beside the usual.
+    pub extras: Extras,
+}
+
+/// Names the extras to a node's processes, as words separated by commas.
+const EXTRAS: &str = "LAB_EXTRAS";
+
+impl Extras {
+    fn words(self) -> String {
+        let words = [(self.disk, "disk"), (self.dual_stack, "dual-stack")];
+        words.iter().filter(|(has, _)| *has).map(|(_, word)| *word).collect::<Vec<_>>().join(",")
+    }
+
+    fn from_words(text: &str) -> Self {
+        let has = |wanted: &str| text.split(',').any(|word| word == wanted);
+        Self { disk: has("disk"), dual_stack: has("dual-stack") }
+    }
 }
 
 impl Place {
@@ -44,12 +70,13 @@ impl Place {
     /// Reads the node's number from the environment.
     pub fn from_environment(kind: NodeKind) -> Option<Self> {
         let index = std::env::var(Self::variable(kind)).ok()?.parse().ok()?;
-        Some(Self { index, kind })
+        let extras = Extras::from_words(&std::env::var(EXTRAS).unwrap_or_default());
+        Some(Self { index, kind, extras })
     }
 
     /// The environment that tells a child process where it is.
-    pub fn environment(self) -> [(String, String); 1] {
-        [(Self::variable(self.kind).into(), self.index.to_string())]
+    pub fn environment(self) -> [(String, String); 2] {
+        [(Self::variable(self.kind).into(), self.index.to_string()), (EXTRAS.into(), self.extras.words())]
     }
 
     /// `node1` and so on.
@@ -60,5 +87,24 @@ impl Place {
     /// The node's address on the lab's segment.
     pub fn address(self) -> Ipv4Addr {
         node_address(self.index)
+    }
+
+    /// The node's IPv6 address there, if it has one.
+    pub fn address6(self) -> Option<Ipv6Addr> {
+        self.extras.dual_stack.then(|| node_address6(self.index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extras_survive_the_way_through_the_environment() {
+        for extras in [Extras::default(), Extras { disk: true, dual_stack: true }] {
+            assert_eq!(Extras::from_words(&extras.words()), extras);
+        }
+        let place = Place { index: 2, kind: NodeKind::Uml, extras: Extras::default() };
+        assert_eq!(place.address6(), None);
     }
 }

@@ -1,13 +1,17 @@
 //! A node with a Linux kernel of its own: User Mode Linux, whose root is the host's file system.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use anyhow::{Context, Result};
 
 use super::Place;
 use crate::net::make_tap;
-use crate::process::{attach_log, command};
+use crate::process::{attach_log, capture, command};
+
+/// How large a guest's disk looks.
+const DISK_BYTES: u64 = 8 << 30;
 
 /// Starts a guest; its console goes to `console`. `memory` is in MiB.
 pub fn start(place: Place, kernel: &Path, folder: &Path, memory: u32) -> Result<Child> {
@@ -18,6 +22,9 @@ pub fn start(place: Place, kernel: &Path, folder: &Path, memory: u32) -> Result<
     guest.arg(format!("mem={memory}M"));
     guest.args(["rootfstype=hostfs", "rootflags=/", "rw", "con=null", "con0=null,fd:1", "quiet", "panic=-1"]);
     guest.arg(format!("init={}", init.display()));
+    if place.extras.disk {
+        guest.arg(format!("ubda={}", disk(place, folder)?.display()));
+    }
     guest.arg(format!("vec0:transport=tap,ifname={tap},depth=128,gro=1"));
     guest.args([format!("umid={name}"), format!("uml_dir={}", folder.join("uml").display())]);
     // What the kernel does not know it hands to init as environment.
@@ -26,6 +33,18 @@ pub fn start(place: Place, kernel: &Path, folder: &Path, memory: u32) -> Result<
     attach_log(&mut guest, &folder.join(format!("{name}.console")))?
         .spawn()
         .with_context(|| format!("{} could not be started", kernel.display()))
+}
+
+/// The node's disk, made by its first boot.
+fn disk(place: Place, folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(format!("{}.disk", place.name()));
+    if !path.exists() {
+        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+        // Only what is written takes space.
+        file.set_len(DISK_BYTES)?;
+        capture(command("mkfs.ext4").args(["-q", "-F"]).arg(&path))?;
+    }
+    Ok(path)
 }
 
 /// A guest's memory is a file: it belongs in a memory file system.
