@@ -34,6 +34,7 @@ pub mod error;
 pub mod ipam;
 pub mod ipam_exec;
 pub mod json;
+pub mod legacy;
 pub mod plugin;
 pub mod request;
 pub mod result;

@@ -45,6 +45,8 @@ fn cases() -> Vec<(Rule, &'static str)> {
         (Rule::new().destination(&"192.0.2.1/32".parse().unwrap()).drop(), "ip daddr 192.0.2.1 drop"),
         (Rule::new().source(&"fd00:10::/60".parse().unwrap()).drop(), "ip6 saddr fd00:10::/60 drop"),
         (Rule::new().destination(&"::/0".parse().unwrap()).drop(), "meta nfproto ipv6 drop"),
+        (Rule::new().not_to(&"192.0.2.0/24".parse().unwrap()).drop(), "ip daddr != 192.0.2.0/24 drop"),
+        (Rule::new().not_to(&"fd00:10::/64".parse().unwrap()).drop(), "ip6 daddr != fd00:10::/64 drop"),
         (Rule::new().to_port(6, 80).accept(), "tcp dport 80 accept"),
         (
             Rule::new().protocol(17).between(Field::DestinationPort, 100u16, 200u16).accept(),

@@ -76,12 +76,17 @@ impl Rule {
         })
     }
 
-    /// True if the rule compares something with exactly this value, or loads it, as an address it translates to.
-    pub fn has_value(&self, value: &[u8]) -> bool {
-        self.expressions.iter().any(|expression| match expression {
-            Expression::Compare { data, .. } | Expression::Immediate { data, .. } => data == value,
-            _ => false,
+    /// The constants that the rule compares with, or loads, as an address it translates to.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.expressions.iter().filter_map(|expression| match expression {
+            Expression::Compare { data, .. } | Expression::Immediate { data, .. } => Some(data.as_slice()),
+            _ => None,
         })
+    }
+
+    /// True if one of [`Rule::values`] is exactly this.
+    pub fn has_value(&self, value: &[u8]) -> bool {
+        self.values().any(|found| found == value)
     }
 }
 

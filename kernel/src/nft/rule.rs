@@ -138,10 +138,21 @@ impl Rule {
         self.inside(Field::destination(prefix.family()), prefix)
     }
 
+    /// Only packets of the prefix's family to an address outside `prefix`. Outside of all addresses is nothing, so the
+    /// rule then never holds.
+    #[must_use]
+    pub fn not_to(self, prefix: &Prefix) -> Self {
+        self.against(Field::destination(prefix.family()), prefix, Comparison::NotEqual)
+    }
+
     fn inside(self, field: Field, prefix: &Prefix) -> Self {
         if prefix.is_default() {
             return self.family(prefix.family());
         }
+        self.against(field, prefix, Comparison::Equal)
+    }
+
+    fn against(self, field: Field, prefix: &Prefix, comparison: Comparison) -> Self {
         let loaded = self.load(&[field]);
         let masked = if prefix.is_host() {
             loaded
@@ -151,7 +162,7 @@ impl Rule {
             loaded.bitwise(mask, xor)
         };
         let data = Datum::from(prefix.address()).bytes();
-        masked.then(Expression::Compare { from: Register::FIRST, comparison: Comparison::Equal, data })
+        masked.then(Expression::Compare { from: Register::FIRST, comparison, data })
     }
 
     /// Only packets whose `fields` together are in the set.
