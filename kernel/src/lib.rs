@@ -11,6 +11,7 @@ pub mod monitor;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod presence;
 pub mod rtnl;
 pub mod sysctl;
 pub mod sysfs;
@@ -20,4 +21,5 @@ pub mod testing;
 
 pub use error::{KernelError, Result};
 pub use netns::NetNs;
+pub use presence::Presence;
 pub use rtnl::{MacAddress, Rtnl};

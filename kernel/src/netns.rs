@@ -131,6 +131,11 @@ impl NetNs {
         std::fs::remove_file(&path).map_err(|error| KernelError::io(operation, &error))
     }
 
+    /// The descriptor itself.
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

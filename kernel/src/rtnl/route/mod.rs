@@ -231,6 +231,12 @@ impl Rtnl {
         self.write_route("add", route, kinds::NEW_ROUTE, flags::CREATE | flags::EXCLUSIVE)
     }
 
+    /// Adds a route behind those of the same destination, table and metric that go another way: the first one is used
+    /// (IPv4), or all of them (IPv6, ECMP). One that goes the same way is an error with `is_exists()`.
+    pub fn append_route(&mut self, route: &Route) -> Result<()> {
+        self.write_route("append", route, kinds::NEW_ROUTE, flags::CREATE | flags::APPEND)
+    }
+
     /// Writes a route over the one of the same destination, table and metric, or adds it. Traffic goes by the old
     /// or the new one and never by none.
     pub fn replace_route(&mut self, route: &Route) -> Result<()> {
