@@ -55,7 +55,7 @@ fn at_every_system_call(operation: &str, prepare: impl Fn(&Installed)) {
         assert_eq!(installed.leases(), ["10.1.2.2", "fd00::2"], "{operation} killed at step {count}");
         assert_eq!(
             installed.leftovers().len(),
-            4,
+            2,
             "{operation} killed at step {count}: {:?}",
             installed.leftovers()
         );

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
@@ -74,7 +73,7 @@ fn a_lease_of_an_old_version_is_its_containers_when_there_is_no_other() {
 #[test]
 fn whatever_a_killed_process_leaves_is_repaired_by_the_next_one() {
     type Leave = fn(&Path);
-    let states: [(&str, Leave); 7] = [
+    let states: [(&str, Leave); 8] = [
         ("empty lease, as the reference leaves it", |f| fs::write(f.join("10.1.2.7"), "").unwrap()),
         ("zeros after a power cut", |f| fs::write(f.join("10.1.2.7"), [0; 8]).unwrap()),
         ("new lease not begun", |f| fs::write(f.join(".new-lease"), "").unwrap()),
@@ -84,7 +83,14 @@ fn whatever_a_killed_process_leaves_is_repaired_by_the_next_one() {
             fs::hard_link(f.join(".new-lease"), f.join("10.1.2.7")).unwrap();
         }),
         ("lease without index", |f| fs::write(f.join("10.1.2.7"), "dead\r\neth0").unwrap()),
-        ("index without lease", |f| symlink("10.1.2.7", f.join(".lease-0-dead@eth0")).unwrap()),
+        ("index of another folder", |f| {
+            let copied = tempfile::tempdir().unwrap();
+            open(copied.path()).reserve(ip(7), &Owner::new("dead", "eth0")).unwrap();
+            fs::copy(copied.path().join("lock"), f.join("lock")).unwrap();
+        }),
+        ("index cut off", |f| {
+            fs::File::options().write(true).open(f.join("lock")).unwrap().set_len(99).unwrap();
+        }),
     ];
     for (name, leave) in states {
         let folder = tempfile::tempdir().unwrap();
@@ -92,7 +98,7 @@ fn whatever_a_killed_process_leaves_is_repaired_by_the_next_one() {
         assert!(open(folder.path()).reserve(ip(2), &other).unwrap());
         leave(folder.path());
         open(folder.path()).release(&Owner::new("dead", "eth0")).unwrap();
-        assert_eq!(visible(folder.path()), [".lease-0-other@eth0", "10.1.2.2"], "{name}");
+        assert_eq!(visible(folder.path()), ["10.1.2.2"], "{name}");
         assert!(open(folder.path()).reserve(ip(7), &Owner::new("next", "eth0")).unwrap(), "{name}");
         assert_eq!(fs::read(folder.path().join("10.1.2.2")).unwrap(), b"other\r\neth0", "{name}");
     }
@@ -103,11 +109,56 @@ fn a_lease_that_lost_its_content_in_a_power_cut_is_still_released_and_can_be_giv
     let folder = tempfile::tempdir().unwrap();
     let owner = Owner::new("a", "eth0");
     open(folder.path()).reserve(ip(2), &owner).unwrap();
-    // Truncation does not touch the folder's time: the index still counts as true, as after a power cut.
+    // Truncation does not touch the folder's time: the index still counts.
     fs::File::options().write(true).truncate(true).open(folder.path().join("10.1.2.2")).unwrap();
     assert!(open(folder.path()).reserve(ip(2), &Owner::new("b", "eth0")).unwrap());
     assert_eq!(open(folder.path()).held_by(&owner).unwrap(), Vec::<IpAddr>::new());
     assert_eq!(open(folder.path()).held_by(&Owner::new("b", "eth0")).unwrap(), [ip(2)]);
+}
+
+#[test]
+fn what_an_administrator_keeps_an_address_for_is_kept_and_is_nobodys() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("10.1.2.4")).unwrap();
+    fs::write(folder.path().join("10.1.2.5"), "kept for the printer").unwrap();
+    fs::write(folder.path().join("notes"), "a\r\neth0").unwrap();
+    let owner = Owner::new("a", "eth0");
+    for last in [4, 5] {
+        assert!(!open(folder.path()).reserve(ip(last), &owner).unwrap());
+    }
+    assert_eq!(open(folder.path()).release(&owner).unwrap(), Vec::<IpAddr>::new());
+    assert_eq!(open(folder.path()).leases().unwrap(), BTreeMap::new());
+    assert_eq!(visible(folder.path()), ["10.1.2.4", "10.1.2.5", "notes"]);
+}
+
+#[test]
+fn a_round_robin_mark_is_exact_whatever_was_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("last_reserved_ip.0");
+    for garbage in [&b""[..], b"\0\0\0\0\0\0\0\0\0\0\0\0", b"2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", b"\xff"]
+    {
+        fs::write(&mark, garbage).unwrap();
+        open(folder.path()).set_last_reserved(0, ip(2));
+        assert_eq!(fs::read(&mark).unwrap(), b"10.1.2.2");
+        assert_eq!(open(folder.path()).last_reserved(0), Some(ip(2)));
+    }
+}
+
+#[test]
+fn an_index_that_grew_and_shrank_still_knows_every_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(0x0a01_0000 + number));
+    let owner = |number: u32| Owner::new(format!("c{number}"), "eth0");
+    for number in 0..600 {
+        assert!(open(folder.path()).reserve(address(number), &owner(number)).unwrap());
+        if number % 3 == 0 {
+            assert_eq!(open(folder.path()).release(&owner(number)).unwrap(), [address(number)]);
+        }
+    }
+    for number in 0..600 {
+        let held = open(folder.path()).held_by(&owner(number)).unwrap();
+        assert_eq!(held.len(), usize::from(number % 3 != 0), "{number}");
+    }
 }
 
 #[test]

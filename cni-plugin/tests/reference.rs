@@ -46,12 +46,23 @@ fn a_lease_of_one_side_is_not_given_again_and_is_released_by_the_other() {
 }
 
 #[test]
-fn the_reference_plugin_takes_our_index_away_with_the_lease() {
-    let installed = Installed::new();
-    let conf = installed.host_local(&ranges("10.1.2.0/29"));
-    run(&installed, OURS, "ADD", "c1", &conf).result();
-    run(&installed, REFERENCE, "DEL", "c1", &conf).result();
-    assert_eq!(installed.leftovers(), Vec::<String>::new());
+fn a_folder_has_the_same_files_whoever_made_them() {
+    let folders: Vec<Vec<String>> = [OURS, REFERENCE]
+        .into_iter()
+        .map(|who| {
+            let installed = Installed::new();
+            let conf = installed.host_local(&json!([[{"subnet": "10.1.2.0/29"}], [{"subnet": "fd00::/64"}]]));
+            for (operation, id) in [("ADD", "c1"), ("ADD", "c2"), ("DEL", "c1")] {
+                run(&installed, who, operation, id, &conf).result();
+            }
+            let names = std::fs::read_dir(installed.lease_folder()).unwrap();
+            let mut names: Vec<String> =
+                names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        })
+        .collect();
+    assert_eq!(folders[0], folders[1]);
 }
 
 #[test]

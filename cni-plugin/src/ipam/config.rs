@@ -25,6 +25,9 @@ pub struct HostLocalConf {
     pub routes: Vec<Route>,
     /// A file with name service settings.
     pub resolv_conf: Option<PathBuf>,
+    /// `ipam.statusChecksAddresses`: STATUS fails when a pool has no free address. Off by default, because runtimes
+    /// take any error of STATUS as "the node is not ready", and its running pods would be evicted for that.
+    pub status_checks_addresses: bool,
 }
 
 impl HostLocalConf {
@@ -49,6 +52,7 @@ impl HostLocalConf {
             resolv_conf: Some(ipam.text_or_empty("resolvConf")?)
                 .filter(|path| !path.is_empty())
                 .map(Into::into),
+            status_checks_addresses: ipam.flag("statusChecksAddresses")?,
         })
     }
 

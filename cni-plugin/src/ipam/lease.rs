@@ -2,11 +2,10 @@
 //!
 //! | name | content |
 //! | --- | --- |
-//! | `lock` | empty; `flock` |
+//! | `lock` | `flock`; the reference plugin leaves it empty, we keep the [index](super::index) in it |
 //! | `10.1.0.2`, `2001:db8::2` | the lease: `<container id>\r\n<interface>`; of old versions only the id |
 //! | `last_reserved_ip.<set>` | the address handed out last, for the round robin |
-//! | `.lease-<n>-<container id>@<interface>` | ours: a symbolic link to the owner's n-th lease, see [`super::store`] |
-//! | `.new-lease` | ours: a lease being written; never seen by others for longer than a system call |
+//! | `.new-lease` | ours: a lease being written; never seen by others for longer than a few system calls |
 
 use std::net::IpAddr;
 
@@ -16,10 +15,32 @@ use crate::env::is_identifier;
 pub(super) const LOCK: &str = "lock";
 /// A lease that is being written.
 pub(super) const NEW: &str = ".new-lease";
-/// How the names of our index begin.
-pub(super) const INDEX: &str = ".lease-";
-/// Longest name of a file that every file system takes.
-const MOST_NAME: usize = 255;
+/// No lease is longer: a container's id and a name of an interface.
+pub(super) const MOST_CONTENT: u64 = 4096;
+
+/// What the content of a file with an address for its name says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Somebody holds the address.
+    Lease(Owner),
+    /// Nothing: its writer was killed, or the power was cut and zeros came instead of what was written.
+    Torn,
+    /// Something else. Whoever wrote it (an administrator, to keep the address free) means it: it stays.
+    Foreign,
+}
+
+impl Content {
+    /// Reads a lease's content.
+    pub(super) fn parse(content: &[u8]) -> Self {
+        if content.iter().all(u8::is_ascii_whitespace) || content.contains(&0) {
+            return Self::Torn;
+        }
+        let Ok(text) = std::str::from_utf8(content) else { return Self::Foreign };
+        let (id, ifname) = text.trim().split_once("\r\n").unwrap_or((text.trim(), ""));
+        let printable = !ifname.bytes().any(|byte| byte.is_ascii_control());
+        if is_identifier(id) && printable { Self::Lease(Owner::new(id, ifname)) } else { Self::Foreign }
+    }
+}
 
 /// An attachment that holds leases.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,23 +71,12 @@ impl Owner {
         }
     }
 
-    /// Reads a lease's content. `None` if it is empty or torn: a power cut may leave zeros.
-    pub(super) fn parse(content: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(content).ok()?.trim();
-        let (id, ifname) = text.split_once("\r\n").unwrap_or((text, ""));
-        let printable = !ifname.bytes().any(|byte| byte.is_ascii_control());
-        (is_identifier(id) && printable).then(|| Self::new(id, ifname))
-    }
-
-    /// The name of the link to this owner's `number`-th lease. A container's id has no `@`, so the name is
-    /// unambiguous; one that is too long for a file is cut and gets a checksum.
-    pub(super) fn index_name(&self, number: usize) -> String {
-        let name = format!("{INDEX}{number}-{}@{}", self.container_id, self.ifname);
-        if name.len() <= MOST_NAME {
-            return name;
-        }
-        let cut: String = self.container_id.chars().take(150).collect();
-        format!("{INDEX}{number}-{cut}~{:016x}", fnv1a(name.as_bytes()))
+    /// A number that is the same for the same owner and seldom for others: the FNV-1a checksum, which is stable for
+    /// ever, unlike the hashes of the standard library.
+    pub(super) fn hash(&self) -> u64 {
+        self.content()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 }
 
@@ -81,13 +91,6 @@ pub(super) fn last_reserved_name(set: usize) -> String {
     format!("last_reserved_ip.{set}")
 }
 
-/// The FNV-1a checksum: stable for ever, unlike the hashes of the standard library.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,24 +99,19 @@ mod tests {
     fn a_lease_is_written_as_the_reference_writes_it() {
         let owner = Owner::new("c1", "eth0");
         assert_eq!(owner.content().as_bytes(), b"c1\r\neth0");
-        assert_eq!(Owner::parse(b"c1\r\neth0"), Some(owner.clone()));
-        assert_eq!(Owner::parse(b"c1\n"), Some(owner.without_interface()));
+        assert_eq!(Content::parse(b"c1\r\neth0"), Content::Lease(owner.clone()));
+        assert_eq!(Content::parse(b"c1\n"), Content::Lease(owner.without_interface()));
+        assert_ne!(owner.hash(), owner.without_interface().hash());
     }
 
     #[test]
-    fn empty_and_torn_contents_belong_to_nobody() {
-        for content in [&b""[..], b" \r\n", b"\0\0\0\0", b"c1\0\0", b"\xff\xfe", b"c1\r\neth\0\0", b"../x"] {
-            assert_eq!(Owner::parse(content), None, "{content:?}");
+    fn empty_and_torn_contents_belong_to_nobody_and_foreign_ones_to_their_writer() {
+        for content in [&b""[..], b" \r\n", b"\0\0\0\0", b"c1\0\0", b"c1\r\neth\0\0"] {
+            assert_eq!(Content::parse(content), Content::Torn, "{content:?}");
         }
-    }
-
-    #[test]
-    fn index_names_are_unambiguous_and_fit_a_file_system() {
-        assert_eq!(Owner::new("c1", "eth0").index_name(1), ".lease-1-c1@eth0");
-        assert_ne!(Owner::new("a", "b_c").index_name(0), Owner::new("a_b", "c").index_name(0));
-        let (long, other) = (Owner::new("x".repeat(400), "eth0"), Owner::new("x".repeat(400), "eth1"));
-        assert!(long.index_name(0).len() <= MOST_NAME);
-        assert_ne!(long.index_name(0), other.index_name(0));
+        for content in [&b"kept for the printer"[..], b"\xff\xfe", b"../x", b"c1\neth0", b"c1\r\neth0\r\n2"] {
+            assert_eq!(Content::parse(content), Content::Foreign, "{content:?}");
+        }
     }
 
     #[test]

@@ -2,16 +2,23 @@
 
 mod allocate;
 mod config;
+mod error;
+mod folder;
+mod index;
 mod lease;
 mod lock;
 mod range;
 mod resolv;
+mod slot;
 mod store;
+mod usage;
 
 pub use config::{DEFAULT_DATA_DIR, HostLocalConf};
+pub use error::StoreError;
 pub use lease::Owner;
 pub use range::{Range, RangeSet};
-pub use store::{Store, StoreError};
+pub use store::Store;
+pub use usage::{Usage, usage};
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -33,16 +40,6 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Addresses from ranges, leases in files.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostLocal;
-
-impl From<StoreError> for CniError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Locked { .. } => CniError::new(Code::TRY_AGAIN, error.to_string())
-                .with_details("another CNI operation on this network does not end; look at that process"),
-            StoreError::Io { .. } => CniError::new(Code::IO, error.to_string()),
-        }
-    }
-}
 
 /// The attachment of an invocation.
 pub fn owner(env: &Environment) -> Owner {
@@ -101,8 +98,10 @@ impl Ipam for HostLocal {
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
-        HostLocalConf::parse(&request.conf)?;
-        writable(&HostLocalConf::folder(&request.conf))
+        let conf = HostLocalConf::parse(&request.conf)?;
+        let folder = HostLocalConf::folder(&request.conf);
+        writable(&folder)?;
+        if conf.status_checks_addresses { usage::refuse_exhausted(&folder, &conf.sets) } else { Ok(()) }
     }
 
     fn collect(&self, conf: &NetConf, valid: &BTreeSet<Owner>) -> Result<Vec<Owner>, CniError> {

@@ -92,6 +92,13 @@ impl Range {
         Family::of(address) == self.subnet.family() && (self.start..=self.end).contains(&address)
     }
 
+    /// How many addresses may be handed out.
+    fn size(&self) -> u128 {
+        let span = number(self.end) - number(self.start);
+        // All addresses of IPv6 are one more than the number holds; one more or less of them is the same to anybody.
+        span.saturating_add(1) - u128::from(self.contains(self.gateway))
+    }
+
     /// `address` with the length of this subnet.
     pub fn with_length(&self, address: IpAddr) -> Option<Cidr> {
         Cidr::new(address, self.subnet.length())
@@ -151,6 +158,16 @@ impl RangeSet {
     /// The range that `address` lies in.
     pub fn range_of(&self, address: IpAddr) -> Option<&Range> {
         self.0.iter().find(|range| range.contains(address))
+    }
+
+    /// True if `address` may be handed out from here.
+    pub fn hands_out(&self, address: IpAddr) -> bool {
+        self.range_of(address).is_some_and(|range| range.gateway != address)
+    }
+
+    /// How many addresses may be handed out.
+    pub fn size(&self) -> u128 {
+        self.0.iter().map(Range::size).fold(0, u128::saturating_add)
     }
 
     /// True if some address is in both.
