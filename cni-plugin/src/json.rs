@@ -93,6 +93,24 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number of up to 64 bits, as bits a second are.
+    pub fn big_number(&self, key: &str) -> Result<Option<u64>, CniError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be whole and in the range where a float is exact"
+        )]
+        let number = value.as_u64().or_else(|| {
+            let float = value.as_f64()?;
+            (float.fract() == 0.0 && (0.0..=9e15).contains(&float)).then_some(float as u64)
+        });
+        match number {
+            Some(number) => Ok(Some(number)),
+            None => Err(mismatch(&self.path_of(key), "a whole number, 0 or more", value)),
+        }
+    }
+
     /// A text that `T` can read. Missing and empty are both `None`, because Go programs send empty texts for unset
     /// fields.
     pub fn parsed<T>(&self, key: &str) -> Result<Option<T>, CniError>
@@ -104,6 +122,15 @@ impl<'a> Fields<'a> {
             None | Some("") => Ok(None),
             Some(text) => parse_text(&self.path_of(key), text).map(Some),
         }
+    }
+
+    /// Every key with its text, in order; `null` is left out.
+    pub fn all_texts(&self) -> Result<Vec<(&'a str, &'a str)>, CniError> {
+        let text = |(key, value): (&'a String, &'a Value)| match value {
+            Value::String(text) => Ok((key.as_str(), text.as_str())),
+            other => Err(mismatch(&self.path_of(key), "a text", other)),
+        };
+        self.map.iter().filter(|(_, value)| !value.is_null()).map(text).collect()
     }
 
     /// A list; a missing one is empty.

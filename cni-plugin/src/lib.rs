@@ -26,6 +26,7 @@
 
 pub mod address;
 pub mod args;
+pub mod bandwidth;
 pub mod bridge;
 pub mod config;
 pub mod convert;
@@ -40,6 +41,7 @@ pub mod request;
 pub mod result;
 pub mod socket;
 pub mod tag;
+pub mod tuning;
 pub mod undo;
 pub mod version;
 

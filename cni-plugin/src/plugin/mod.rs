@@ -1,6 +1,7 @@
 //! One invocation from environment and stdin to stdout and exit status.
 
 mod attach;
+mod bandwidth;
 mod collect;
 mod ipam_only;
 mod loopback;
@@ -8,6 +9,7 @@ mod pod;
 mod role;
 #[cfg(test)]
 mod tests;
+mod tuning;
 
 pub use role::Role;
 
@@ -90,8 +92,10 @@ fn dispatch(role: Role, request: &Request, wiring: &impl Wiring) -> Result<Optio
         Role::RouterdCni | Role::Bridge => pod::Pod::new(role, request, wiring).run(),
         Role::HostLocal => ipam_only::run(request),
         Role::Loopback => loopback::run(request),
-        // Their place; until they are built a chain with them must fail loudly and not leave out a mapping.
-        Role::Portmap | Role::Bandwidth | Role::Tuning => Err(CniError::new(
+        Role::Bandwidth => bandwidth::run(request),
+        Role::Tuning => tuning::run(request),
+        // Its place; until it is built a chain with it must fail loudly and not leave out a mapping.
+        Role::Portmap => Err(CniError::new(
             Code::UNSUPPORTED,
             format!("plugin type {role} is not built into this release of routerd-cni"),
         )
@@ -148,7 +152,7 @@ fn check_command(command: Command, version: Version) -> Result<(), CniError> {
 fn request(role: Role, env: Environment, conf: NetConf) -> Result<Request, CniError> {
     let unknown = match (env.command, role) {
         (Command::Add | Command::Check, Role::RouterdCni) => UnknownKeys::RefuseButPod,
-        (Command::Add | Command::Check, Role::Loopback) => UnknownKeys::Ignore,
+        (Command::Add | Command::Check, Role::Loopback | Role::Bandwidth) => UnknownKeys::Ignore,
         (Command::Add | Command::Check, _) => UnknownKeys::Refuse,
         _ => UnknownKeys::Ignore,
     };

@@ -17,9 +17,9 @@ pub enum Role {
     Loopback,
     /// The reference plugin `portmap`; not built yet.
     Portmap,
-    /// The reference plugin `bandwidth`; not built yet.
+    /// The reference plugin `bandwidth`.
     Bandwidth,
-    /// The reference plugin `tuning`; not built yet.
+    /// The reference plugin `tuning`.
     Tuning,
 }
 

@@ -34,6 +34,15 @@ pub(super) fn qdiscs(messages: &[Message], link: u32) -> Vec<Qdisc> {
     messages.iter().filter(of_link).filter_map(qdisc).collect()
 }
 
+/// The links that have a discipline of that kind.
+pub(super) fn links_with(messages: &[Message], kind: &str) -> Vec<u32> {
+    let of_kind = |message: &&Message| {
+        message.kind == kinds::NEW_QDISC
+            && attributes(message).find(TCA_KIND).is_some_and(|found| found.string() == kind)
+    };
+    messages.iter().filter(of_kind).filter_map(|message| word(&message.payload, 1)).collect()
+}
+
 fn qdisc(message: &Message) -> Option<Qdisc> {
     let kind = attributes(message).find(TCA_KIND)?.string();
     let token_bucket = if kind == "tbf" {

@@ -15,6 +15,8 @@ mod tests;
 
 pub use decode::Redirect;
 
+use std::collections::BTreeSet;
+
 use crate::error::Result;
 use crate::netlink::Request;
 use crate::rtnl::{Batch, Rtnl};
@@ -89,6 +91,17 @@ impl Rtnl {
             Err(error) if error.is_not_found() || error.is_invalid() => Ok(Vec::new()),
             answers => Ok(decode::redirects(&answers?)),
         }
+    }
+
+    /// The links that packets arriving anywhere in this namespace are redirected to.
+    pub fn redirect_targets(&mut self) -> Result<BTreeSet<u32>> {
+        let answers =
+            self.dump("list queueing disciplines", kinds::GET_QDISC, &encode::header(0, 0, 0, 0))?;
+        let mut targets = BTreeSet::new();
+        for link in decode::links_with(&answers, "ingress") {
+            targets.extend(self.redirects(link)?.into_iter().map(|redirect| redirect.target));
+        }
+        Ok(targets)
     }
 
     /// Takes from a link its token bucket and everything that looks at arriving packets; `false` if there was neither.

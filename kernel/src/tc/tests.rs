@@ -1,5 +1,7 @@
 //! As `tc` sees it, and as it was written.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::{Redirect, TokenBucket, decode};
@@ -64,6 +66,7 @@ fn arriving_packets_are_redirected_to_a_block_that_is_born_with_its_note() {
     assert_eq!(rtnl.redirects(link.index).unwrap(), []);
     rtnl.run(Batch::new().redirect_arriving(link.index, block.index)).unwrap();
     assert_eq!(rtnl.redirects(link.index).unwrap(), [Redirect { target: block.index }]);
+    assert_eq!(rtnl.redirect_targets().unwrap(), BTreeSet::from([block.index]));
     let seen = namespace.run("tc", &["filter", "show", "dev", "a", "parent", "ffff:"]);
     assert!(seen.contains("Egress Redirect to device block"), "{seen}");
     assert!(seen.contains("protocol all pref 1 u32") && seen.contains("match 00000000/00000000"), "{seen}");
