@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use kernel::NetNs;
 use kernel::rtnl::{LinkKind, Rtnl};
 
-use crate::config::BridgeConf;
+use crate::config::{BridgeConf, MasqueradeBackend};
 use crate::error::{CniError, Code};
 use crate::request::{Addresses, Request, Wired, Wiring};
 use crate::result::AddResult;
@@ -80,7 +80,8 @@ fn supported(conf: &BridgeConf) -> Result<(), CniError> {
         ("vlan", conf.vlan != 0),
         ("vlanTrunk", !conf.vlan_trunk.is_empty()),
         ("macspoofchk", conf.mac_spoof_check),
-        ("ipMasq", conf.ip_masq),
+        // The reference plugin's own table is written when it is asked for by name.
+        ("ipMasq", conf.ip_masq && conf.ip_masq_backend != Some(MasqueradeBackend::Nftables)),
     ];
     match refused.into_iter().find(|(_, asked)| *asked) {
         Some((key, _)) => {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use kernel::nft::{ChainName, ListedRule, Nft, TableFamily, TableName, Transaction};
 use prefix::Family;
 
-use super::{Attachment, Stay, names};
+use super::{Attachment, Part, Stay, names};
 use crate::error::CniError;
 
 /// A container's chains by the prefix of their names, and where rules lead to them from.
@@ -19,11 +19,12 @@ const CHAINS: [(&str, &str); 3] =
 pub(super) fn remove(
     nft: &mut Nft,
     table: &TableName,
+    part: Part,
     attachment: &Attachment<'_>,
     out: &mut Transaction,
 ) -> Result<(), CniError> {
     let known = of_family(table, attachment.addresses);
-    for (prefix, entry) in CHAINS {
+    for (prefix, entry) in CHAINS.into_iter().filter(|(prefix, _)| part == Part::All || !prefix.is_empty()) {
         let chain = table.chain(names::chain(prefix, attachment.network, &attachment.owner.container_id));
         if nft.find_chain(&chain)?.is_none() {
             continue;

@@ -31,6 +31,15 @@ use crate::ipam::Owner;
 /// How often a removal is tried when others change the same tables at the same time.
 const TRIES: usize = 10;
 
+/// What of an attachment is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Everything.
+    All,
+    /// Port mappings: another plugin of the chain made the rest, and will remove it.
+    PortMappings,
+}
+
 /// One attachment of which everything goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Attachment<'a> {
@@ -81,11 +90,12 @@ impl Layout {
     }
 }
 
-/// Removes everything that the reference plugins made for an attachment; nothing there is success.
-pub fn remove(nft: &mut Nft, attachment: &Attachment<'_>) -> Result<(), CniError> {
+/// Removes what the reference plugins made for an attachment; nothing there is success.
+pub fn remove(nft: &mut Nft, part: Part, attachment: &Attachment<'_>) -> Result<(), CniError> {
     repeat(nft, |nft, layout, out| match layout {
-        Layout::Iptables(table) => iptables::remove(nft, table, attachment, out),
+        Layout::Iptables(table) => iptables::remove(nft, table, part, attachment, out),
         Layout::HostPort(table) => hostport::remove(nft, table, attachment, out),
+        Layout::Masquerade(_) | Layout::Spoof(_) if part == Part::PortMappings => Ok(()),
         Layout::Masquerade(table) => masquerade::remove(nft, table, attachment, out),
         Layout::Spoof(table) => spoof::remove(nft, table, attachment, out),
     })

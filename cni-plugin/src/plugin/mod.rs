@@ -4,6 +4,7 @@ mod attach;
 mod bandwidth;
 mod collect;
 mod ipam_only;
+mod legacy;
 mod loopback;
 mod pod;
 mod role;

@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use super::role::Role;
-use super::{attach, collect};
+use super::{attach, collect, legacy};
 use crate::config::{BridgeConf, RouterdConf};
 use crate::convert::to_json;
 use crate::env::Command;
 use crate::error::{CniError, Code};
 use crate::ipam::{self, HostLocal, HostLocalConf};
 use crate::ipam_exec::ForeignIpam;
+use crate::legacy::Part;
 use crate::request::{Addresses, Ipam, Request, Wiring};
 use crate::result::AddResult;
 use crate::undo::Undo;
@@ -86,6 +87,7 @@ impl<'a, W: Wiring> Pod<'a, W> {
             None => Addresses::default(),
         };
         let mut wired = self.wiring.add(self.request, bridge, &addresses, undo)?;
+        legacy::masquerade(self.request, bridge, &wired.result.ips, undo)?;
         wired.result.dns = if bridge.dns.is_empty() { addresses.dns } else { bridge.dns.clone() };
         // Made before the daemon is told: what cannot be said to the runtime must not be announced.
         let result = to_json(&wired.result, self.request.conf.version)?;
@@ -130,7 +132,8 @@ impl<'a, W: Wiring> Pod<'a, W> {
         let ipam = self.ipam();
         let known = if matches!(ipam, Ok(Some(_))) { ipam::held(self.request) } else { Vec::new() };
         self.wiring.del(self.request, self.bridge_conf().ok().as_ref(), &known)?;
-        // Only now: an address whose device is still there must not go to another pod.
+        legacy::remove(self.request, Part::All, &known)?;
+        // Only now: an address whose device, or mapping, is still there must not go to another pod.
         ipam?.map_or(Ok(()), |ipam| ipam.release(self.request))
     }
 
@@ -143,7 +146,8 @@ impl<'a, W: Wiring> Pod<'a, W> {
         if let Some(ipam) = self.ipam()? {
             ipam.check(self.request)?;
         }
-        self.wiring.check(self.request, &bridge, &prev)
+        self.wiring.check(self.request, &bridge, &prev)?;
+        legacy::check(self.request, &bridge, &prev.ips)
     }
 
     /// Answers from the configuration and the kernel alone, and takes no lock: a runtime asks every few seconds and
@@ -166,6 +170,7 @@ impl<'a, W: Wiring> Pod<'a, W> {
 
     fn collect(&self) -> Result<(), CniError> {
         let Some(valid) = collect::valid_attachments(&self.request.conf)? else { return Ok(()) };
+        legacy::collect(self.request, &valid)?;
         let Some(ipam) = self.ipam()? else { return Ok(()) };
         let freed = ipam.collect(&self.request.conf, &valid)?;
         if let Some(routerd) = self.routerd_conf()? {
