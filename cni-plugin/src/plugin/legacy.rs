@@ -9,15 +9,21 @@ use crate::address::Cidr;
 use crate::config::{BridgeConf, MasqueradeBackend};
 use crate::error::CniError;
 use crate::ipam::{self, HostLocalConf, Owner};
-use crate::legacy::{self, Attachment, Part, Stay, masquerade};
+pub(super) use crate::legacy::Part;
+use crate::legacy::{self, Attachment, Stay, masquerade};
 use crate::request::Request;
 use crate::result::IpConfig;
 use crate::undo::Undo;
 
-/// Removes what a reference plugin made for the attachment; `known` are its addresses as far as they are known.
-pub(super) fn remove(request: &Request, part: Part, known: &[IpAddr]) -> Result<(), CniError> {
+/// Removes what a reference plugin made for the attachment; `leased` are its addresses as far as leases tell.
+pub(super) fn remove(request: &Request, part: Part, leased: &[IpAddr]) -> Result<(), CniError> {
     let owner = ipam::owner(&request.env);
-    let attachment = Attachment { network: &request.conf.name, owner: &owner, addresses: known };
+    let mut known = leased.to_vec();
+    // After a second DEL, or with another IPAM plugin, only the result of the ADD knows them.
+    if let Ok(Some(prev)) = request.conf.prev_result() {
+        known.extend(prev.ips.iter().map(|ip| ip.address.address));
+    }
+    let attachment = Attachment { network: &request.conf.name, owner: &owner, addresses: &known };
     legacy::remove(&mut Nft::open()?, part, &attachment)
 }
 

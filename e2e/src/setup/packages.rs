@@ -29,7 +29,8 @@ pub const RUN: &[&str] = &["iproute2", "nftables", "coreutils", "bash"];
 pub const BUILD: &[&str] = &["gcc", "libc6-dev"];
 
 /// What tests compare with.
-pub const TESTS: &[&str] = &["ipvsadm", "bird2", "runc", "containernetworking-plugins", "conntrack"];
+pub const TESTS: &[&str] =
+    &["ipvsadm", "bird2", "runc", "containernetworking-plugins", "conntrack", "iptables"];
 
 /// Makes sure that these packages are there.
 pub fn ensure(groups: &[&[&str]], folder: &Path) -> Result<()> {
