@@ -8,6 +8,9 @@ const WITH_RANGES: [&str; 2] = ["routerd-cni", "bridge"];
 /// The IPAM plugin whose ranges are ours to write.
 const IPAM: &str = "host-local";
 
+/// The key whose value tells an `mtu` of ours from one of the user's: they are equal. Plugins ignore it.
+const MARK: &str = "routerd.autoMtu";
+
 /// Why a configuration cannot take the node's ranges.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
@@ -24,30 +27,62 @@ pub enum EditError {
     NoPlugin,
 }
 
-/// The text with the node's pod ranges `pod_cidrs` and, if given, the `mtu`; `None` if it has them already.
+/// A configuration with what it was to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edited {
+    /// The new text; `None` if the old one has everything already.
+    pub text: Option<String>,
+    /// The MTU of pods that it names, in bytes: the smallest, if several plugins wire pods.
+    pub mtu: Option<u32>,
+    /// The bridge that it names for pods: the first one's.
+    pub bridge: String,
+}
+
+/// The text with the node's pod ranges `pod_cidrs` and, if given, the path's `mtu` in bytes.
 ///
-/// Only `ipam.ranges` and `mtu` of the plugins that wire pods are touched: every other key, also one that is not
-/// known here, stays, in its order. A range set of a pod range that is there already stays as it is (it may have a
+/// Only `ipam.ranges`, `mtu` and the mark of an own `mtu` are touched, in the plugins that wire pods: every other key,
+/// also one that is not known here, stays, in its order. An `mtu` that is neither the path's nor marked is the user's
+/// and stays. A range set of a pod range that is there already stays as it is (it may have a
 /// `rangeStart` of the user's); sets of other ranges go, because they are those of a node that was something else.
 /// The old style `ipam.subnet` becomes a range set, as in kube-router.
-pub fn with_node(text: &str, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Option<String>, EditError> {
+pub fn with_node(text: &str, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Edited, EditError> {
     let old: Value = serde_json::from_str(text).map_err(|error| EditError::Json(error.to_string()))?;
     let mut new = old.clone();
-    let mut found = false;
-    for plugin in plugins(&mut new)? {
-        if is_ours(plugin) {
-            found = true;
-            edit(plugin, pod_cidrs, mtu)?;
-        }
+    let (mut smallest, mut bridge) = (None::<u32>, None);
+    for plugin in plugins(&mut new)?.into_iter().filter(|plugin| is_ours(plugin)) {
+        edit(plugin, pod_cidrs, mtu)?;
+        smallest = smallest.into_iter().chain(number(plugin, "mtu")).min();
+        bridge.get_or_insert_with(|| bridge_of(plugin));
     }
-    if !found {
-        return Err(EditError::NoPlugin);
-    }
+    let bridge = bridge.ok_or(EditError::NoPlugin)?;
     if new == old {
-        return Ok(None);
+        return Ok(Edited { text: None, mtu: smallest, bridge });
     }
     let pretty = serde_json::to_string_pretty(&new).map_err(|error| EditError::Json(error.to_string()))?;
-    Ok(Some(pretty + "\n"))
+    Ok(Edited { text: Some(pretty + "\n"), mtu: smallest, bridge })
+}
+
+/// The bridge of a plugin that wires pods; the two types have different ones by default.
+fn bridge_of(plugin: &Map<String, Value>) -> String {
+    let given = plugin.get("bridge").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let ours = plugin.get("type").and_then(Value::as_str) == Some("routerd-cni");
+    given.unwrap_or(if ours { "kube-bridge" } else { "cni0" }).to_owned()
+}
+
+fn number(plugin: &Map<String, Value>, key: &str) -> Option<u32> {
+    plugin.get(key).and_then(Value::as_u64).and_then(|number| number.try_into().ok())
+}
+
+/// Sets the MTU of the path, unless the user has set one.
+fn set_mtu(plugin: &mut Map<String, Value>, mtu: u32) {
+    let found = plugin.get("mtu").filter(|value| !value.is_null() && **value != 0);
+    let own = number(plugin, "mtu").is_some_and(|found| found == mtu || number(plugin, MARK) == Some(found));
+    if found.is_none() || own {
+        plugin.insert("mtu".into(), mtu.into());
+        plugin.insert(MARK.into(), mtu.into());
+    } else {
+        plugin.shift_remove(MARK);
+    }
 }
 
 /// The plugins of a list, or the one of a single configuration.
@@ -71,7 +106,7 @@ fn is_ours(plugin: &Map<String, Value>) -> bool {
 
 fn edit(plugin: &mut Map<String, Value>, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<(), EditError> {
     if let Some(mtu) = mtu {
-        plugin.insert("mtu".into(), mtu.into());
+        set_mtu(plugin, mtu);
     }
     let ipam = plugin.get_mut("ipam").and_then(Value::as_object_mut);
     let ipam = ipam.ok_or(EditError::Shape("its key \"ipam\" is no object"))?;
@@ -128,21 +163,53 @@ mod tests {
     #[test]
     fn the_template_gets_a_range_set_for_each_family_and_the_mtu() {
         let text =
-            with_node(TEMPLATE, &cidrs(&["10.244.1.0/24", "fd00:1::/64"]), Some(1480)).unwrap().unwrap();
+            with_node(TEMPLATE, &cidrs(&["10.244.1.0/24", "fd00:1::/64"]), Some(1480)).unwrap().text.unwrap();
         let conf = value(&text);
         assert_eq!(
             conf["plugins"][0]["ipam"]["ranges"],
             json!([[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:1::/64"}]])
         );
         assert_eq!(conf["plugins"][0]["mtu"], 1480);
-        assert_eq!(with_node(&text, &cidrs(&["10.244.1.0/24", "fd00:1::/64"]), Some(1480)).unwrap(), None);
+        assert_eq!(
+            with_node(&text, &cidrs(&["10.244.1.0/24", "fd00:1::/64"]), Some(1480)).unwrap().text,
+            None
+        );
+    }
+
+    #[test]
+    fn an_mtu_of_the_user_stays_and_one_of_ours_follows_the_path() {
+        let cidrs = cidrs(&["10.1.0.0/24"]);
+        let conf =
+            |mtu: &str| format!(r#"{{"name":"n","type":"routerd-cni",{mtu}"ipam":{{"type":"host-local"}}}}"#);
+        let edit = |text: &str, path: u32| with_node(text, &cidrs, Some(path)).unwrap();
+        // Without one, and with one that is what the path has, as kube-router leaves it: followed from then on.
+        for start in ["", r#""mtu":0,"#, r#""mtu":1500,"#] {
+            let first = edit(&conf(start), 1500);
+            assert_eq!(first.mtu, Some(1500));
+            let second = edit(&first.text.unwrap(), 1400);
+            assert_eq!(second.mtu, Some(1400), "{start}");
+            assert_eq!(edit(&second.text.unwrap(), 9000).mtu, Some(9000), "{start}");
+        }
+        // Set by the user, before we came or in our own file.
+        let theirs = edit(&conf(r#""mtu":1300,"#), 1500);
+        assert_eq!(theirs.mtu, Some(1300));
+        let ours = edit(&conf(""), 1500).text.unwrap();
+        let changed = edit(&ours.replace(r#""mtu": 1500"#, r#""mtu": 1200"#), 1500);
+        assert_eq!(changed.mtu, Some(1200));
+        assert!(!changed.text.unwrap().contains(MARK));
+        // Without --auto-mtu it is not looked at.
+        assert_eq!(
+            with_node(&ours, &cidrs, None).unwrap(),
+            Edited { text: None, mtu: Some(1500), bridge: "kube-bridge".into() }
+        );
     }
 
     #[test]
     fn a_node_that_got_other_ranges_loses_the_old_ones_and_keeps_a_users_own_limits() {
         let text = r#"{"name":"n","plugins":[{"type":"routerd-cni","ipam":{"type":"host-local",
             "ranges":[[{"subnet":"10.1.0.0/24"}],[{"subnet":"fd00::/64","rangeStart":"fd00::100"}]]}}]}"#;
-        let conf = value(&with_node(text, &cidrs(&["10.2.0.0/24", "fd00::/64"]), None).unwrap().unwrap());
+        let conf =
+            value(&with_node(text, &cidrs(&["10.2.0.0/24", "fd00::/64"]), None).unwrap().text.unwrap());
         assert_eq!(
             conf["plugins"][0]["ipam"]["ranges"],
             json!([[{"subnet": "10.2.0.0/24"}], [{"subnet": "fd00::/64", "rangeStart": "fd00::100"}]])
@@ -155,7 +222,7 @@ mod tests {
             {"type":"portmap","capabilities":{"snat":true,"portMappings":true}},
             {"name":"kubernetes","type":"bridge","bridge":"kube-bridge","novel":[1],"ipam":{"type":"host-local","x":null}}],
             "alpha":2}"#;
-        let new = with_node(text, &cidrs(&["10.1.0.0/24"]), None).unwrap().unwrap();
+        let new = with_node(text, &cidrs(&["10.1.0.0/24"]), None).unwrap().text.unwrap();
         let mut expected = value(text);
         expected["plugins"][1]["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}]]);
         assert_eq!(value(&new), expected);
@@ -170,7 +237,7 @@ mod tests {
     #[test]
     fn the_old_style_subnet_becomes_a_set_and_a_single_configuration_is_taken_too() {
         let text = r#"{"name":"n","type":"bridge","ipam":{"type":"host-local","subnet":"10.1.0.0/24","rangeStart":"10.1.0.9"}}"#;
-        let conf = value(&with_node(text, &cidrs(&["10.1.0.0/24"]), None).unwrap().unwrap());
+        let conf = value(&with_node(text, &cidrs(&["10.1.0.0/24"]), None).unwrap().text.unwrap());
         assert_eq!(
             conf["ipam"],
             json!({"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9"}]]})
@@ -180,7 +247,7 @@ mod tests {
     #[test]
     fn a_node_without_ranges_takes_none_away() {
         let text = r#"{"name":"n","type":"bridge","ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.0.0/24"}]]}}"#;
-        assert_eq!(with_node(text, &[], None).unwrap(), None);
+        assert_eq!(with_node(text, &[], None).unwrap().text, None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 mod edit;
 
-pub use edit::{EditError, with_node};
+pub use edit::{EditError, Edited, with_node};
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
@@ -63,25 +63,39 @@ pub enum Outcome {
     Waiting,
 }
 
-/// Brings `pod_cidrs` and, if given, `mtu` into the configuration at `path`, which is made from the template if it is
+/// The configuration after [`update`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The MTU of pods that it names, in bytes: the one that was brought in, or the user's own.
+    pub mtu: Option<u32>,
+    /// The bridge that it names for pods.
+    pub bridge: String,
+}
+
+/// Brings `pod_cidrs` and, if given, the path's `mtu` (bytes) into the configuration at `path`, which is made from the template if it is
 /// not there. Without pod ranges it is not made, and an existing one keeps the ranges it has.
-pub fn update(path: &Path, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Outcome, ConflistError> {
+pub fn update(path: &Path, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Done, ConflistError> {
     // An administrator may keep the file elsewhere; the link is not to be replaced by a file.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if let Some(text) = read(path)? {
-        return match edited(path, &text, pod_cidrs, mtu)? {
-            Some(text) => write(path, &text).map(|()| Outcome::Written),
-            None => Ok(Outcome::Current),
+        let Edited { text, mtu, bridge } = edited(path, &text, pod_cidrs, mtu)?;
+        let outcome = match text {
+            Some(text) => write(path, &text).map(|()| Outcome::Written)?,
+            None => Outcome::Current,
         };
+        return Ok(Done { outcome, mtu, bridge });
     }
     let template = template_path(path);
     let Some(text) = read(&template)? else { return Err(ConflistError::Missing { path: path.clone() }) };
+    let Edited { text: new, mtu, bridge } = edited(&template, &text, pod_cidrs, mtu)?;
     if pod_cidrs.is_empty() {
-        return Ok(Outcome::Waiting);
+        return Ok(Done { outcome: Outcome::Waiting, mtu, bridge });
     }
     // A template that has the ranges already, as a user's may, is the configuration.
-    let text = edited(&template, &text, pod_cidrs, mtu)?.unwrap_or(text);
-    write(path, &text).map(|()| Outcome::Written)
+    write(path, &new.unwrap_or(text))?;
+    Ok(Done { outcome: Outcome::Written, mtu, bridge })
 }
 
 /// The template's path for a configuration's.
@@ -91,12 +105,7 @@ fn template_path(path: &Path) -> PathBuf {
     template.into()
 }
 
-fn edited(
-    path: &Path,
-    text: &str,
-    pod_cidrs: &[Prefix],
-    mtu: Option<u32>,
-) -> Result<Option<String>, ConflistError> {
+fn edited(path: &Path, text: &str, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Edited, ConflistError> {
     with_node(text, pod_cidrs, mtu).map_err(|source| ConflistError::Edit { path: path.to_owned(), source })
 }
 
@@ -160,9 +169,9 @@ mod tests {
         let path = folder.path().join("10-kuberouter.conflist");
         assert!(matches!(update(&path, &cidrs("10.1.0.0/24"), None), Err(ConflistError::Missing { .. })));
         fs::write(template_path(&path), TEMPLATE).unwrap();
-        assert_eq!(update(&path, &[], Some(1500)).unwrap(), Outcome::Waiting);
+        assert_eq!(update(&path, &[], Some(1500)).unwrap().outcome, Outcome::Waiting);
         assert!(!path.exists());
-        assert_eq!(update(&path, &cidrs("10.1.0.0/24"), None).unwrap(), Outcome::Written);
+        assert_eq!(update(&path, &cidrs("10.1.0.0/24"), None).unwrap().outcome, Outcome::Written);
         assert_eq!(names(folder.path()), ["10-kuberouter.conflist", "10-kuberouter.conflist.template"]);
         assert!(fs::read_to_string(&path).unwrap().contains("10.1.0.0/24"));
     }
@@ -175,10 +184,10 @@ mod tests {
         update(&path, &cidrs("10.1.0.0/24"), None).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let before = fs::metadata(&path).unwrap().modified().unwrap();
-        assert_eq!(update(&path, &cidrs("10.1.0.0/24"), None).unwrap(), Outcome::Current);
-        assert_eq!(update(&path, &[], None).unwrap(), Outcome::Current);
+        assert_eq!(update(&path, &cidrs("10.1.0.0/24"), None).unwrap().outcome, Outcome::Current);
+        assert_eq!(update(&path, &[], None).unwrap().outcome, Outcome::Current);
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
-        assert_eq!(update(&path, &cidrs("10.2.0.0/24"), None).unwrap(), Outcome::Written);
+        assert_eq!(update(&path, &cidrs("10.2.0.0/24"), None).unwrap().outcome, Outcome::Written);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("10.2.0.0/24") && !text.contains("10.1.0.0/24"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "the user's mode stays");
@@ -201,7 +210,7 @@ mod tests {
         let (real, link) = (folder.path().join("real.json"), folder.path().join("x.conflist"));
         fs::write(&real, TEMPLATE).unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        assert_eq!(update(&link, &cidrs("10.1.0.0/24"), None).unwrap(), Outcome::Written);
+        assert_eq!(update(&link, &cidrs("10.1.0.0/24"), None).unwrap().outcome, Outcome::Written);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::read_to_string(&real).unwrap().contains("10.1.0.0/24"));
     }

@@ -10,6 +10,7 @@ use kernel::monitor::{Event, Monitor};
 use kernel::nft::Nft;
 use tokio::sync::watch;
 
+use super::network;
 use crate::routing;
 use crate::runner::{Poker, Status};
 use crate::services;
@@ -56,22 +57,26 @@ fn follow(planes: &[Watched]) -> kernel::Result<()> {
     let mut tables = Tables::new(Nft::open()?, planes)?;
     loop {
         for event in monitor.next(TICK)? {
-            poke(planes, |name| concerns(name, &event));
+            poke(planes, |plane| concerns(plane, &event));
         }
         if tables.need_a_look(planes, Instant::now())? {
-            poke(planes, |name| matches!(name, "policy" | "services" | "routing"));
+            poke(planes, |plane| matches!(plane.name, "policy" | "services" | "routing"));
         }
     }
 }
 
-fn poke(planes: &[Watched], wanted: impl Fn(&str) -> bool) {
-    for plane in planes.iter().filter(|plane| wanted(plane.name)) {
+fn poke(planes: &[Watched], wanted: impl Fn(&Watched) -> bool) {
+    for plane in planes.iter().filter(|plane| wanted(plane)) {
         plane.poker.poke();
     }
 }
 
-/// True if the plane called `name` should look at the kernel after `event`.
-fn concerns(name: &str, event: &Event) -> bool {
+/// True if the plane should look at the kernel after `event`.
+fn concerns(plane: &Watched, event: &Event) -> bool {
+    let name = plane.name;
+    if name == network::NAME {
+        return network::concerns(&plane.status.borrow().counts, event);
+    }
     let is_pods = |link: &str| link.starts_with("veth");
     match event {
         Event::Resync => true,

@@ -67,7 +67,8 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
     if config.pods.enable_cni {
         let writer = || {
             let (path, auto_mtu) = (config.pods.conflist.clone(), config.pods.auto_mtu);
-            network::Writer { path, auto_mtu }
+            // No tunnels yet.
+            network::Writer { path, auto_mtu, overhead: 0 }
         };
         let plane = network::Network { families: config.families() };
         let subscriber = running.add(plane, writer(), every(config.periods.policy));

@@ -65,8 +65,13 @@ impl World {
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts the daemon with more flags.
+    pub(crate) fn start_with(&mut self, flags: &[&str]) {
         assert!(self.daemon.is_none());
-        self.daemon = Some(self.command().stderr(Stdio::inherit()).spawn().unwrap());
+        self.daemon = Some(self.command().args(flags).stderr(Stdio::inherit()).spawn().unwrap());
     }
 
     /// The command of a daemon of this world.
