@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 
 /// What the plugin says.
+#[expect(clippy::large_enum_variant, reason = "one is made and sent a process, or read a connection")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Request {

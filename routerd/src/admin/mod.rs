@@ -21,6 +21,7 @@ pub use snapshot::Snapshot;
 pub use socket::serve as serve_socket;
 
 use crate::cluster::status::ClusterStatus;
+use crate::pods::PodsStatus;
 use crate::runner::Status;
 
 /// What is published, and by whom. Cheap to clone.
@@ -38,4 +39,6 @@ pub struct Published {
     pub failed: watch::Receiver<Vec<(String, String)>>,
     /// BGP sessions and routes, as the speaker describes them.
     pub bgp: watch::Receiver<serde_json::Value>,
+    /// The plugin's socket and what is attached.
+    pub pods: watch::Receiver<PodsStatus>,
 }

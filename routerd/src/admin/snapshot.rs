@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Published;
 use crate::cluster::status::ClusterStatus;
+use crate::pods::PodsStatus;
 use crate::runner::Status;
 
 /// One plane.
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub planes: Vec<PlaneSnapshot>,
     /// BGP sessions and routes.
     pub bgp: Value,
+    /// The plugin's socket and what is attached.
+    pub pods: PodsStatus,
 }
 
 fn plane(status: &Status) -> PlaneSnapshot {
@@ -127,6 +130,7 @@ impl Snapshot {
             cluster,
             planes,
             bgp: published.bgp.borrow().clone(),
+            pods: published.pods.borrow().clone(),
         }
     }
 }

@@ -9,11 +9,13 @@ use tokio::sync::watch;
 
 use super::http::{Pages, respond};
 use super::*;
+use crate::pods::{BOUNDS, Latency};
 use crate::runner::Problem;
 
 struct World {
     cluster: watch::Sender<ClusterStatus>,
     plane: watch::Sender<Status>,
+    pods: watch::Sender<PodsStatus>,
     _failed: watch::Sender<Vec<(String, String)>>,
     _bgp: watch::Sender<serde_json::Value>,
     published: Published,
@@ -29,6 +31,7 @@ fn world() -> World {
     let peer =
         json!({"address": "192.0.2.2", "asn": 64512, "state": "Established", "received": 2, "sent": 1});
     let (bgp, bgp_receiver) = watch::channel(json!({"peers": [peer]}));
+    let (pods, pods_receiver) = watch::channel(PodsStatus::default());
     let published = Published {
         node: "node1".into(),
         started: Instant::now(),
@@ -36,8 +39,9 @@ fn world() -> World {
         planes: vec![plane_receiver],
         failed: failed_receiver,
         bgp: bgp_receiver,
+        pods: pods_receiver,
     };
-    World { cluster, plane, _failed: failed, _bgp: bgp, published }
+    World { cluster, plane, pods, _failed: failed, _bgp: bgp, published }
 }
 
 fn problem(item: &str) -> Problem {
@@ -97,6 +101,33 @@ async fn metrics_carry_counts_writes_and_peers() {
         "kube_router_plane_kernel_writes_total{plane=\"services\"} 7",
         "kube_router_bgp_peer_info{address=\"192.0.2.2\",asn=\"64512\",state=\"Established\"} 1",
         "kube_router_ready 1",
+    ] {
+        assert!(text.contains(line), "{line} not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_plugins_socket_tells_latency_refusals_and_readiness() {
+    let world = world();
+    world.pods.send_modify(|pods| {
+        pods.attachments = 4;
+        pods.latency = Latency { count: 3, sum_seconds: 0.5, most_seconds: 0.4, ..Latency::default() };
+        pods.latency.classes[0] = 2;
+        pods.latency.classes[BOUNDS.len()] = 1;
+        pods.refused.insert("unknown_pod", 2);
+        pods.connections_refused.insert("malformed", 1);
+    });
+    let (_, text) = get("/metrics", &world.published).await;
+    for line in [
+        "kube_router_pod_attachments 4",
+        "kube_router_pod_attach_seconds_sum 0.5",
+        "kube_router_pod_attach_seconds_count 3",
+        "kube_router_pod_attach_seconds_bucket{le=\"0.001\"} 2",
+        "kube_router_pod_attach_seconds_bucket{le=\"15.0\"} 2",
+        "kube_router_pod_attach_seconds_bucket{le=\"+Inf\"} 3",
+        "kube_router_pod_attach_refused_total{reason=\"unknown_pod\"} 2",
+        "kube_router_pod_socket_refused_total{reason=\"malformed\"} 1",
+        "kube_router_pod_attach_ready 0",
     ] {
         assert!(text.contains(line), "{line} not in\n{text}");
     }

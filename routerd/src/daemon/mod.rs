@@ -30,6 +30,9 @@ use crate::cluster::api::{self, ApiServer};
 use crate::cluster::manifests;
 use crate::cluster::task::{Ends, Settings, Task};
 use crate::config::{ClusterSource, Config, Effect, Flag};
+use crate::pods::{self, Cluster, Gate};
+use crate::policy;
+use crate::runner::Status;
 
 /// Threads for sockets, sources and the index. The planes have their own.
 const WORKERS: usize = 2;
@@ -112,6 +115,7 @@ async fn start(config: &Config, started: Instant) -> Started {
     let Running { planes, statuses, watched, advertising, failed } =
         planes::start(config, &Runtime::current());
     let failed = Failed::new(failed);
+    let (board, gate) = (pods::board(), gate(config, &statuses));
     let (task, Ends { handle, source: sender, status }) =
         Task::new(Settings { node_name: config.node_name.clone(), source, patience: PATIENCE });
 
@@ -119,10 +123,11 @@ async fn start(config: &Config, started: Instant) -> Started {
     let published = Published {
         node: config.node_name.clone(),
         started,
-        cluster: status,
+        cluster: status.clone(),
         planes: statuses,
         failed: failed.subscribe(),
         bgp: advertising.as_ref().map_or_else(none, |advertised| advertised.status.clone()),
+        pods: board.subscribe(),
     };
     sockets::administration(config, &published, &failed);
     if let Err(error) = monitor::spawn(watched) {
@@ -139,7 +144,8 @@ async fn start(config: &Config, started: Instant) -> Started {
     });
     let task = task.with_planes(planes);
     // What was attached before the start is in the index before anything else is.
-    sockets::plugin(&config.run_dir, &handle, &failed).await;
+    let cluster = Cluster { handle: handle.clone(), view: status, gate };
+    sockets::plugin(&config.run_dir, cluster, board, &failed).await;
     let owner = match &config.source {
         ClusterSource::Manifests(folder) => {
             if let Err(error) = manifests::spawn(folder.clone(), sender) {
@@ -153,6 +159,15 @@ async fn start(config: &Config, started: Instant) -> Started {
         }
     };
     Started { owner, link }
+}
+
+/// Whose commit a pod's ADD waits for.
+fn gate(config: &Config, statuses: &[watch::Receiver<Status>]) -> Gate {
+    if !config.run_firewall {
+        return Gate::Open;
+    }
+    let plane = statuses.iter().find(|status| status.borrow().name == policy::NAME);
+    plane.map_or(Gate::Closed, |status| Gate::Plane(status.clone()))
 }
 
 fn api_server(config: &Config) -> ApiServer {

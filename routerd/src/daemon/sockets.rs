@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::admin::{self, Pages, Published};
-use crate::cluster::task::Handle;
 use crate::config::Config;
-use crate::pods;
+use crate::pods::{self, Board, Cluster};
 
 /// The socket's name in the daemon's folder.
 pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
@@ -88,24 +87,24 @@ async fn admin_socket(path: PathBuf, published: Published, failed: Failed) {
 
 /// The plugin's socket, and the attachments of before the start. It returns when these are known, or when the socket
 /// cannot be made; then it is tried again in the background.
-pub(super) async fn plugin(run_dir: &Path, handle: &Handle, failed: &Failed) {
-    match pods::Server::start(run_dir, handle.clone()).await {
+pub(super) async fn plugin(run_dir: &Path, cluster: Cluster, board: Board, failed: &Failed) {
+    match pods::Server::start(run_dir, cluster.clone(), board.clone()).await {
         Ok(server) => {
             tokio::spawn(server.run());
         }
         Err(error) => {
             failed.add(PLUGIN, format!("{error}; it is tried again"));
-            tokio::spawn(plugin_later(run_dir.to_owned(), handle.clone(), failed.clone()));
+            tokio::spawn(plugin_later(run_dir.to_owned(), cluster, board, failed.clone()));
         }
     }
 }
 
 const PLUGIN: &str = "plugin socket";
 
-async fn plugin_later(run_dir: PathBuf, handle: Handle, failed: Failed) {
+async fn plugin_later(run_dir: PathBuf, cluster: Cluster, board: Board, failed: Failed) {
     loop {
         tokio::time::sleep(RETRY).await;
-        match pods::Server::start(&run_dir, handle.clone()).await {
+        match pods::Server::start(&run_dir, cluster.clone(), board.clone()).await {
             Ok(server) => {
                 failed.remove(PLUGIN);
                 return server.run().await;

@@ -52,9 +52,12 @@ impl Records {
     pub(super) fn write(&self, attach: &Attach) -> Result<(), RecordError> {
         let path = self.path(&attach.container_id, &attach.interface)?;
         let aside = path.with_extension("new");
-        fs::create_dir_all(&self.folder).map_err(failed("make folder", &self.folder))?;
         let json = serde_json::to_vec(attach).map_err(io::Error::other).map_err(failed("encode", &path))?;
-        fs::write(&aside, json).map_err(failed("write", &aside))?;
+        if fs::write(&aside, &json).is_err() {
+            // The folder is made when it is missed: it is there all the time but once.
+            fs::create_dir_all(&self.folder).map_err(failed("make folder", &self.folder))?;
+            fs::write(&aside, json).map_err(failed("write", &aside))?;
+        }
         fs::rename(&aside, &path).map_err(failed("move to its name", &path))
     }
 

@@ -3,34 +3,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cni_plugin::Code;
-use cni_plugin::socket::{Attach, Reply};
+use cni_plugin::socket::{self, Attach};
 use kernel::Rtnl;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use super::Pods;
-use super::connection::refusal;
-use super::record::{RecordError, Records};
+use super::departed::Departed;
+use super::record::Records;
+use super::refusal::{Reason, Refusal};
+use super::status::Board;
+use super::{Pods, leases};
 use crate::cluster::objects::{Attachment, ObjectName};
 
 /// How often is looked for attachments whose device is gone: the DEL of a pod may not have reached us.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Container ID and interface.
-type Key = (String, String);
+pub(super) type Key = (String, String);
+/// Who waits for an attach.
+type Reply = oneshot::Sender<Result<(), Refusal>>;
 
 /// What the registry is told.
 #[derive(Debug)]
 pub(super) enum Message {
     /// A plugin has wired a pod and waits.
-    Attach { attach: Attach, reply: oneshot::Sender<Reply> },
-    /// A plugin takes an interface away.
-    Detach { container: String, interface: String, reply: oneshot::Sender<Reply> },
-    /// A plugin asks if an attach would be served.
-    Status { reply: oneshot::Sender<Reply> },
+    Attach { attach: Attach, reply: Reply },
+    /// A plugin takes an interface away, and said so at the moment `at`.
+    Detach { key: Key, at: u64, reply: oneshot::Sender<()> },
     /// The cluster task has answered an attach.
-    Answered { key: Key, turn: u64, outcome: Result<(), String>, reply: oneshot::Sender<Reply> },
+    Answered { key: Key, turn: u64, outcome: Result<(), Refusal>, reply: Reply },
 }
 
 /// An attachment and which of the attaches of its key it came with.
@@ -45,23 +46,27 @@ struct Entry {
 pub(super) struct Registry<P> {
     records: Records,
     pods: P,
+    board: Board,
     entries: BTreeMap<Key, Entry>,
+    departed: Departed,
     turns: u64,
 }
 
 impl<P: Pods> Registry<P> {
     /// What the records say, as far as the devices are still there, told to `pods`.
-    pub(super) async fn restore(records: Records, pods: P) -> Self {
-        let mut registry = Self { records, pods, entries: BTreeMap::new(), turns: 0 };
+    pub(super) async fn restore(records: Records, pods: P, board: Board) -> Self {
+        let (entries, departed) = (BTreeMap::new(), Departed::default());
+        let mut registry = Self { records, pods, board, entries, departed, turns: 0 };
         for attach in registry.records.read_all() {
             let key = (attach.container_id.clone(), attach.interface.clone());
             registry.entries.insert(key, Entry { attach, turn: 0 });
         }
-        for key in registry.without_device() {
+        for key in registry.without_device().into_iter().chain(registry.rivals()) {
             registry.forget(&key);
         }
         let attachments = registry.entries.values().map(|entry| attachment(&entry.attach)).collect();
         registry.pods.restore(attachments).await;
+        registry.tell();
         registry
     }
 
@@ -84,30 +89,30 @@ impl<P: Pods> Registry<P> {
     async fn take(&mut self, message: Message, own: &mpsc::Sender<Message>) {
         match message {
             Message::Attach { attach, reply } => self.attach(attach, reply, own).await,
-            Message::Detach { container, interface, reply } => {
-                self.detach((container, interface)).await;
+            Message::Detach { key, at, reply } => {
+                self.taken_away(key, at).await;
                 // DEL does not wait for the answer.
-                drop(reply.send(Reply::Detached));
-            }
-            Message::Status { reply } => {
-                drop(reply.send(Reply::Status { ready: true, reason: String::new() }));
+                let _ = reply.send(());
             }
             Message::Answered { key, turn, outcome, reply } => self.answered(key, turn, outcome, reply).await,
         }
+        self.tell();
     }
 
-    async fn attach(&mut self, attach: Attach, reply: oneshot::Sender<Reply>, own: &mpsc::Sender<Message>) {
-        if let Some(refused) = unusable(&attach) {
-            drop(reply.send(refused));
+    async fn attach(&mut self, attach: Attach, reply: Reply, own: &mpsc::Sender<Message>) {
+        let key = (attach.container_id.clone(), attach.interface.clone());
+        if let Err(refusal) = self.admit(&key, &attach) {
+            drop(reply.send(Err(refusal)));
             return;
         }
-        let key = (attach.container_id.clone(), attach.interface.clone());
+        // The lease store gives an address to one at a time, and it has just said that it is this one's.
         for stale in self.others_with_an_address_of(&key, &attach) {
             tracing::warn!(container = stale.0, "its address was given to another pod; taken as gone");
             self.detach(stale).await;
         }
         if let Err(error) = self.records.write(&attach) {
-            drop(reply.send(record_refusal(&error)));
+            let message = format!("the attachment cannot be kept: {error}");
+            drop(reply.send(Err(Refusal::new(Reason::Record, message))));
             return;
         }
         self.turns += 1;
@@ -121,38 +126,72 @@ impl<P: Pods> Registry<P> {
         });
     }
 
-    /// Attachments whose DEL did not reach us: the lease store gives an address to one pod at a time.
+    /// Refuses an attach that cannot be told apart from others or judged, or that a DEL has overtaken.
+    fn admit(&self, key: &Key, attach: &Attach) -> Result<(), Refusal> {
+        if attach.pod_namespace.is_empty() || attach.pod_name.is_empty() {
+            let msg =
+                "CNI_ARGS has no K8S_POD_NAMESPACE and K8S_POD_NAME, so the pod's policy cannot be told";
+            return Err(Refusal::new(Reason::Unnamed, msg));
+        }
+        if self.departed.since(key, attach.started) {
+            return Err(taken_away());
+        }
+        Ok(())
+    }
+
+    /// Attachments whose DEL did not reach us.
     fn others_with_an_address_of(&self, key: &Key, attach: &Attach) -> Vec<Key> {
-        let shares = |entry: &Entry| entry.attach.addresses.iter().any(|ip| attach.addresses.contains(ip));
-        let others = self.entries.iter().filter(|(other, entry)| *other != key && shares(entry));
+        let others =
+            self.entries.iter().filter(|(other, entry)| *other != key && share(&entry.attach, attach));
         others.map(|(other, _)| other.clone()).collect()
     }
 
-    async fn answered(
-        &mut self,
-        key: Key,
-        turn: u64,
-        outcome: Result<(), String>,
-        reply: oneshot::Sender<Reply>,
-    ) {
+    /// Of records that share an address, those that the lease store, and else the time, says are over.
+    fn rivals(&self) -> Vec<Key> {
+        let over = |(key, entry): &(&Key, &Entry)| {
+            let mut rivals = self
+                .entries
+                .iter()
+                .filter(|(other, rival)| other != key && share(&rival.attach, &entry.attach));
+            rivals.any(|(other, rival)| {
+                match (leases::is_stale(&entry.attach), leases::is_stale(&rival.attach)) {
+                    (true, false) => true,
+                    (false, true) => false,
+                    _ => (entry.attach.started, *key) < (rival.attach.started, other),
+                }
+            })
+        };
+        self.entries.iter().filter(over).map(|(key, _)| key.clone()).collect()
+    }
+
+    async fn answered(&mut self, key: Key, turn: u64, outcome: Result<(), Refusal>, reply: Reply) {
         let current = self.entries.get(&key).map(|entry| entry.turn);
         let answer = match outcome {
-            Ok(()) if current == Some(turn) => Reply::Committed,
+            Ok(()) if current == Some(turn) => Ok(()),
             // A repeated attach of the same pod stands in for this one, and speaks for it too.
-            Ok(()) if current.is_some() => Reply::Committed,
+            Ok(()) if current.is_some() => Ok(()),
             Ok(()) => {
                 // A detach came while the attach was on its way and may have overtaken it.
                 self.pods.detach(key.0, key.1).await;
-                refusal(Code::TRY_AGAIN, "the pod was taken away while it was being added".into())
+                Err(taken_away())
             }
-            Err(reason) => {
+            Err(refusal) => {
                 if current == Some(turn) {
                     self.forget(&key);
                 }
-                refusal(Code::TRY_AGAIN, reason)
+                Err(refusal)
             }
         };
         drop(reply.send(answer));
+    }
+
+    /// A DEL, or an ADD that failed and takes back. What began later than it was said is not meant.
+    async fn taken_away(&mut self, key: Key, at: u64) {
+        let at = if at == 0 { socket::moment() } else { at };
+        self.departed.note(&key, at);
+        if self.entries.get(&key).is_none_or(|entry| entry.attach.started <= at) {
+            self.detach(key).await;
+        }
     }
 
     async fn detach(&mut self, key: Key) {
@@ -167,12 +206,18 @@ impl<P: Pods> Registry<P> {
         }
     }
 
+    fn tell(&self) {
+        let attachments = self.entries.len() as u64;
+        self.board.send_modify(|status| status.attachments = attachments);
+    }
+
     /// Detaches what has no device any more.
     pub(super) async fn sweep(&mut self) {
         for key in self.without_device() {
             tracing::info!(container = key.0, interface = key.1, "its device is gone; taken as detached");
             self.detach(key).await;
         }
+        self.tell();
     }
 
     /// Attachments whose device on the node is gone. None if the kernel does not tell.
@@ -192,17 +237,12 @@ impl<P: Pods> Registry<P> {
     }
 }
 
-/// The refusal of an attach that cannot be told apart from others or judged.
-fn unusable(attach: &Attach) -> Option<Reply> {
-    if attach.pod_namespace.is_empty() || attach.pod_name.is_empty() {
-        let msg = "CNI_ARGS has no K8S_POD_NAMESPACE and K8S_POD_NAME, so the pod's policy cannot be told";
-        return Some(refusal(Code::ENVIRONMENT, msg.into()));
-    }
-    None
+fn share(one: &Attach, other: &Attach) -> bool {
+    one.addresses.iter().any(|address| other.addresses.contains(address))
 }
 
-fn record_refusal(error: &RecordError) -> Reply {
-    refusal(Code::IO, format!("the attachment cannot be kept: {error}"))
+fn taken_away() -> Refusal {
+    Refusal::new(Reason::Detached, "the pod was taken away while it was being added")
 }
 
 fn attachment(attach: &Attach) -> Attachment {

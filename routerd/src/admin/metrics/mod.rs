@@ -3,6 +3,8 @@
 //! Names that kube-router has keep its prefix and meaning; the others are ours, as nothing there tells errors, writes
 //! or the age of the last success.
 
+mod pods;
+
 use std::fmt::Error;
 use std::sync::atomic::AtomicU64;
 
@@ -17,7 +19,7 @@ use super::Snapshot;
 use super::snapshot::PlaneSnapshot;
 
 /// The media type of the text.
-pub(super) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(in crate::admin) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Float = Gauge<f64, AtomicU64>;
 
@@ -97,7 +99,7 @@ fn peers(registry: &mut Registry, bgp: &serde_json::Value) {
 }
 
 /// The metrics as text.
-pub(super) fn encode(snapshot: &Snapshot) -> Result<String, Error> {
+pub(in crate::admin) fn encode(snapshot: &Snapshot) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("kube_router");
     let build = Family::<Build, Gauge>::default();
     build.get_or_create(&Build { version: snapshot.version }).set(1);
@@ -120,6 +122,7 @@ pub(super) fn encode(snapshot: &Snapshot) -> Result<String, Error> {
     registry.register("cluster_problems", "Objects or files that could not be read", problems);
     planes(&mut registry, &snapshot.planes);
     peers(&mut registry, &snapshot.bgp);
+    pods::register(&mut registry, &snapshot.pods);
     let mut text = String::new();
     encode_text(&mut text, &registry)?;
     Ok(text)

@@ -1,20 +1,21 @@
 //! The server with the plugin's own client and a cluster that takes notes.
 
+mod hostile;
+mod order;
+
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cni_plugin::socket::{Attach, Client, Detach, Reply, Request, read_frame};
+use cni_plugin::socket::{Attach, Client, Detach, Reply, Request};
 use kernel::testing::TestNs;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 use super::record::Records;
 use super::registry::Registry;
-use super::{Pods, Server};
+use super::{Board, Pods, Reason, Refusal, Server, board};
 use crate::cluster::objects::Attachment;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,17 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the cluster is told, in order.
 #[derive(Debug)]
 enum Told {
-    Attach(Attachment, oneshot::Sender<Result<(), String>>),
+    Attach(Attachment, oneshot::Sender<Result<(), Refusal>>),
     Detach(String),
     Restore(Vec<String>),
 }
 
 /// A cluster that tells the test everything and answers what the test says.
 #[derive(Clone)]
-struct Notes(mpsc::UnboundedSender<Told>);
+struct Notes(mpsc::UnboundedSender<Told>, Option<&'static str>);
 
 impl Pods for Notes {
-    async fn attach(&self, attachment: Attachment) -> Result<(), String> {
+    async fn attach(&self, attachment: Attachment) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Told::Attach(attachment, reply)).unwrap();
         answer.await.unwrap()
@@ -46,12 +47,17 @@ impl Pods for Notes {
         let containers = attachments.into_iter().map(|attachment| attachment.container).collect();
         self.0.send(Told::Restore(containers)).unwrap();
     }
+
+    fn ready(&self) -> Result<(), String> {
+        self.1.map_or(Ok(()), |reason| Err(reason.to_owned()))
+    }
 }
 
 /// A daemon's folder and what its cluster is told.
 struct Daemon {
     folder: TempDir,
     told: mpsc::UnboundedReceiver<Told>,
+    board: Board,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -62,8 +68,9 @@ impl Daemon {
 
     async fn start_in(folder: TempDir) -> Self {
         let (sender, told) = mpsc::unbounded_channel();
-        let server = Server::start(folder.path(), Notes(sender)).await.unwrap();
-        Self { folder, told, server: tokio::spawn(server.run()) }
+        let board = board();
+        let server = Server::start(folder.path(), Notes(sender, None), board.clone()).await.unwrap();
+        Self { folder, told, board, server: tokio::spawn(server.run()) }
     }
 
     /// As after SIGKILL: only the folder stays.
@@ -95,7 +102,7 @@ impl Daemon {
         tokio::time::timeout(PATIENCE, self.told.recv()).await.unwrap().unwrap()
     }
 
-    async fn next_attach(&mut self) -> (Attachment, oneshot::Sender<Result<(), String>>) {
+    async fn next_attach(&mut self) -> (Attachment, oneshot::Sender<Result<(), Refusal>>) {
         match self.next().await {
             Told::Attach(attachment, reply) => (attachment, reply),
             other => panic!("no attach: {other:?}"),
@@ -117,7 +124,7 @@ fn attach(container: &str, address: &str) -> Request {
 }
 
 fn detach(container: &str) -> Request {
-    Request::Detach(Detach { container_id: container.into(), interface: "eth0".into() })
+    Request::Detach(Detach { container_id: container.into(), interface: "eth0".into(), at: 0 })
 }
 
 fn message(reply: &Reply) -> &str {
@@ -143,7 +150,12 @@ async fn a_policy_that_is_not_committed_refuses_the_pod_and_forgets_it() {
     let mut daemon = Daemon::start().await;
     daemon.next().await;
     let answer = daemon.ask(attach("c1", "10.1.0.2"));
-    daemon.next_attach().await.1.send(Err("the kernel is out of memory".into())).unwrap();
+    daemon
+        .next_attach()
+        .await
+        .1
+        .send(Err(Refusal::new(Reason::NotCommitted, "the kernel is out of memory")))
+        .unwrap();
     assert_eq!(message(&answer.await.unwrap()), "the kernel is out of memory");
     assert_eq!(daemon.records(), Vec::<String>::new());
 }
@@ -239,35 +251,6 @@ async fn a_pod_that_cannot_be_named_or_kept_is_refused() {
     );
 }
 
-async fn raw_answer(socket: PathBuf, bytes: Vec<u8>) -> Option<Reply> {
-    let talk = move || {
-        let mut stream = UnixStream::connect(socket).unwrap();
-        stream.write_all(&bytes).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        read_frame(&mut stream).ok()
-    };
-    tokio::task::spawn_blocking(talk).await.unwrap()
-}
-
-#[tokio::test]
-async fn clients_that_talk_nonsense_are_told_so_and_disturb_nobody() {
-    let mut daemon = Daemon::start().await;
-    daemon.next().await;
-    for (bytes, text) in [
-        (vec![0xff; 64], "longer than the limit"),
-        (b"\0\0\0\x02{}".to_vec(), "no version"),
-        (b"\0\0\0\x0d{\"version\":9}".to_vec(), "version 9"),
-        (b"\0\0\0\x20{\"version\"".to_vec(), "read a frame"),
-        (Vec::new(), "read a frame"),
-    ] {
-        let reply = raw_answer(daemon.socket(), bytes).await.unwrap();
-        assert!(message(&reply).contains(text), "{reply:?}");
-    }
-    // Some that connect and say nothing.
-    let _silent: Vec<UnixStream> = (0..20).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
-    assert!(matches!(daemon.ask(Request::Status).await.unwrap(), Reply::Status { .. }));
-}
-
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
@@ -292,7 +275,11 @@ async fn a_folder_that_cannot_be_used_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("run"), "a file").unwrap();
     let (sender, _told) = mpsc::unbounded_channel();
-    let error = Server::start(&folder.path().join("run"), Notes(sender)).await.err().unwrap().to_string();
+    let error = Server::start(&folder.path().join("run"), Notes(sender, None), board())
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("run/cni.sock") && error.contains("pods cannot be added"), "{error}");
 }
 
@@ -306,7 +293,7 @@ fn a_pod_whose_device_goes_without_a_del_is_taken_as_gone() {
     records.write(&attach).unwrap();
     let (sender, mut told) = mpsc::unbounded_channel();
     let look = async {
-        let mut registry = Registry::restore(records, Notes(sender)).await;
+        let mut registry = Registry::restore(records, Notes(sender, None), board()).await;
         registry.sweep().await;
         assert!(matches!(told.recv().await, Some(Told::Restore(list)) if list == ["c1"]));
         assert!(told.try_recv().is_err(), "its device is there");
