@@ -98,12 +98,20 @@ impl CniError {
         let mut object = Map::new();
         object.insert("cniVersion".into(), version.into());
         object.insert("code".into(), self.code.0.into());
-        object.insert("msg".into(), self.msg.clone().into());
+        object.insert("msg".into(), one_line(&self.msg).into());
         if !self.details.is_empty() {
-            object.insert("details".into(), self.details.clone().into());
+            object.insert("details".into(), one_line(&self.details).into());
         }
         Value::Object(object)
     }
+}
+
+/// Values of a configuration are quoted in messages; a line break in one must not forge a line of somebody's log.
+fn one_line(text: &str) -> String {
+    let escaped = |character: char| -> String {
+        if character.is_control() { character.escape_default().collect() } else { character.into() }
+    };
+    text.chars().map(escaped).collect()
 }
 
 impl fmt::Display for CniError {

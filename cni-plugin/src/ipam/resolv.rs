@@ -1,6 +1,11 @@
 //! `resolvConf`: name service settings from a file of the node (`resolv.conf(5)`).
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use nix::fcntl::OFlag;
 
 use crate::error::{CniError, Code};
 use crate::result::Dns;
@@ -11,15 +16,18 @@ const MOST_BYTES: u64 = 1 << 20;
 /// Reads the file at `path`.
 pub(super) fn read(path: &Path) -> Result<Dns, CniError> {
     let doing = || format!("read ipam.resolvConf {}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| CniError::io(doing(), &error))?.len();
-    if size > MOST_BYTES {
-        return Err(CniError::new(Code::IO, format!("{}: {size} bytes are too many", doing())));
+    // A pipe that nobody writes to must not hold the plugin.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let mut text = String::new();
+    file.and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text))
+        .map_err(|error| CniError::io(doing(), &error))?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(CniError::new(Code::IO, format!("{}: more than {MOST_BYTES} bytes", doing())));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| CniError::io(doing(), &error))?;
     Ok(parse(&text))
 }
 
-fn parse(text: &str) -> Dns {
+pub(super) fn parse(text: &str) -> Dns {
     let mut dns = Dns::default();
     for line in text.lines().map(str::trim) {
         if line.starts_with(['#', ';']) {
@@ -53,6 +61,11 @@ mod tests {
         assert_eq!(dns.domain, "example.com");
         assert_eq!(dns.search, ["a.example", "b.example"]);
         assert_eq!(dns.options, ["ndots:5", "timeout:1"]);
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        assert_eq!(read(Path::new("/dev/zero")).unwrap_err().code, Code::IO);
     }
 
     #[test]
