@@ -7,6 +7,14 @@ use std::str::FromStr;
 pub use kernel::rtnl::MacAddress as Mac;
 use prefix::{Family, Prefix};
 
+/// Why an interface cannot have the link address `mac`, if it cannot.
+pub fn why_unusable(mac: Mac) -> Option<String> {
+    if mac.is_zero() {
+        return Some(format!("{mac} is the address of nobody"));
+    }
+    mac.is_multicast().then(|| format!("{mac} is the address of a group"))
+}
+
 /// An address together with the length of its prefix, host bits kept: `10.1.0.2/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cidr {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::address::{Cidr, Mac};
+use crate::address::{Cidr, Mac, why_unusable};
 use crate::error::{CniError, Code};
 
 /// What `CNI_ARGS` says. Keys match exactly, as in the reference plugins.
@@ -105,7 +105,8 @@ fn parse_mac(value: &str) -> Result<Option<Mac>, CniError> {
     if value.is_empty() {
         return Ok(None);
     }
-    value.parse().map(Some).map_err(|reason| error(format!("ARGS: MAC: {reason}")))
+    let mac = value.parse().map_err(|reason| error(format!("ARGS: MAC: {reason}")))?;
+    why_unusable(mac).map_or(Ok(Some(mac)), |reason| Err(error(format!("ARGS: MAC: {reason}"))))
 }
 
 #[cfg(test)]
@@ -147,6 +148,9 @@ mod tests {
         assert_eq!(args.ip, Some("10.1.2.7".parse().unwrap()));
         assert_eq!(args.mac.unwrap().to_string(), "c2:11:22:33:44:55");
         assert!(Args::parse("IP=x", UnknownKeys::Refuse).is_err());
-        assert!(Args::parse("MAC=x", UnknownKeys::Refuse).is_err());
+        for mac in ["x", "01:00:5e:00:00:01", "00:00:00:00:00:00"] {
+            let error = Args::parse(&format!("MAC={mac}"), UnknownKeys::Refuse).unwrap_err();
+            assert!(error.msg.contains("MAC"), "{error}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::env::Environment;
 use crate::error::CniError;
 use crate::ipam::Owner;
 use crate::result::{AddResult, Dns, IpConfig, Route};
+use crate::tag::Tag;
 use crate::undo::Undo;
 
 /// One invocation, validated as far as every role needs it.
@@ -69,7 +70,7 @@ pub trait Ipam {
 pub trait Wiring {
     /// Makes the devices and configures them with `addresses` (which may be empty: layer 2 only).
     ///
-    /// When it fails nothing that it made stays, a bridge excepted; when it succeeds, the way back is on `undo`.
+    /// What it makes is on `undo`, also when it fails in the middle: unwound, nothing stays that no other pod uses.
     /// A device named as the request's interface in the pod already: [`crate::Code::EXISTS`], and it is not touched.
     fn add(
         &self,
@@ -82,6 +83,9 @@ pub trait Wiring {
     /// Takes the attachment away, by what the environment, the kernel and `known` (addresses from the lease store)
     /// say. A missing namespace or device is success. `bridge` is `None` if its configuration cannot be read.
     fn del(&self, request: &Request, bridge: Option<&BridgeConf>, known: &[IpAddr]) -> Result<(), CniError>;
+
+    /// GC: takes away every attachment to `network` that is none of `valid`, and tells whose they were.
+    fn collect(&self, network: &str, valid: &BTreeSet<Owner>) -> Result<Vec<Tag>, CniError>;
 
     /// The kernel still holds what `prev` says.
     fn check(&self, request: &Request, bridge: &BridgeConf, prev: &AddResult) -> Result<(), CniError>;

@@ -4,7 +4,8 @@ use kernel::rtnl::{Link, Rtnl};
 
 use super::plan::Plan;
 use super::pod::PodEnd;
-use super::{gateway, open_pod, pair, segment};
+use super::shared::Shared;
+use super::{gateway, open_pod, pair, segment, vlan};
 use crate::address::Mac;
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
@@ -19,22 +20,30 @@ pub(super) fn add(
     undo: &mut Undo,
 ) -> Result<Wired, CniError> {
     let plan = Plan::new(conf, addresses);
+    plan.check_mtu(conf)?;
     let pod = open_pod(request)?;
     let mut host = Rtnl::open()?;
-    let bridge = segment::ensure(&mut host, conf)?;
-    gateway::ensure(&mut host, &bridge, conf, &plan.gateways)?;
+    let shared = Shared::enter()?;
+    let bridge = segment::ensure(&mut host, conf, &shared, undo)?;
+    let device = vlan::gateway_name(conf)
+        .map(|name| vlan::gateway_device(&mut host, &name, conf, &bridge, &shared, undo))
+        .transpose()?;
+    let carrier = device.as_ref().unwrap_or(&bridge);
+    gateway::ensure(&mut host, carrier, conf, &plan.gateways, bridge.index, &shared, undo)?;
     let near = pair::make(&mut host, request, conf, &bridge, &pod, undo)?;
     let far = pod.visit(|| {
         let mut end = PodEnd::open(&request.env.ifname)?;
         end.configure(conf, &plan)?;
         if !conf.disable_container_interface {
-            pair::wait_for_port(&mut host, &near.name)?;
+            pair::wait_for_port(&mut host, &near.name, &bridge)?;
             end.announce()?;
         }
         Ok::<Link, CniError>(end.link)
     })??;
     let sandbox = request.env.require_netns()?.to_string_lossy().into_owned();
-    wired(addresses, plan, [&bridge, &near, &far], sandbox)
+    let mut wired = wired(addresses, plan, [&bridge, &near, &far], sandbox)?;
+    wired.result.interfaces.extend(device.as_ref().map(interface));
+    Ok(wired)
 }
 
 fn wired(

@@ -4,44 +4,52 @@ use kernel::NetNs;
 use kernel::netns::is_not_a_namespace;
 use kernel::rtnl::{Link, LinkKind, Rtnl};
 
-use super::names;
+use super::names::{self, Whose};
+use super::segment::remove;
 use crate::error::CniError;
 use crate::request::Request;
 
 pub(super) fn del(request: &Request) -> Result<(), CniError> {
     // Either end takes the other with it. The near one needs no namespace, which may be gone or not be named.
     let mut host = Rtnl::open()?;
+    if let Some(index) = by_name(&mut host, request)? {
+        return remove(&mut host, index);
+    }
+    let Some(pod) = open_if_there(request)? else { return delete_by_alias(&mut host, request) };
+    delete_inside(&pod, request)
+}
+
+/// The host end under one of the names it can have.
+fn by_name(host: &mut Rtnl, request: &Request) -> Result<Option<u32>, CniError> {
     for name in names::candidates(&request.env) {
         match host.link_by_name(&name)? {
-            Some(link) if is_ours(&link, request) => return remove(&mut host, link.index),
             // Another attachment has that name; ours may have the next one.
-            Some(_) => {}
+            Some(link) if names::whose(&link, &request.env) == Whose::Anothers => {}
+            Some(link) => return Ok(Some(link.index)),
             None => break,
         }
     }
-    delete_inside(request)
+    Ok(None)
 }
 
-/// True if the host end is this attachment's. A plugin that was killed right after making it wrote no note yet.
-fn is_ours(link: &Link, request: &Request) -> bool {
-    link.kind == LinkKind::Veth && (link.alias.is_empty() || link.alias == names::alias(&request.env))
-}
-
-fn remove(rtnl: &mut Rtnl, index: u32) -> Result<(), CniError> {
-    match rtnl.delete_link(index) {
-        // It went with its namespace meanwhile.
-        Err(error) if error.is_not_found() => Ok(()),
-        removed => Ok(removed?),
+/// The pod's namespace; `None` if it is not named, gone, or only the file that was its mount point.
+fn open_if_there(request: &Request) -> Result<Option<NetNs>, CniError> {
+    let Some(path) = &request.env.netns else { return Ok(None) };
+    match NetNs::open(path) {
+        Err(error) if error.is_not_found() || is_not_a_namespace(&error) => Ok(None),
+        pod => Ok(Some(pod?)),
     }
 }
 
+/// With no namespace to look in, a host end that somebody renamed is still known by its alias.
+fn delete_by_alias(host: &mut Rtnl, request: &Request) -> Result<(), CniError> {
+    let is_ours = |link: &&Link| names::whose(link, &request.env) == Whose::Ours;
+    let links = host.links_of_kind(&LinkKind::Veth)?;
+    links.iter().find(is_ours).map_or(Ok(()), |link| remove(host, link.index))
+}
+
 /// Pairs that the reference plugin made have random names at the near end and are found in the pod.
-fn delete_inside(request: &Request) -> Result<(), CniError> {
-    let Some(path) = &request.env.netns else { return Ok(()) };
-    let pod = match NetNs::open(path) {
-        Err(error) if error.is_not_found() || is_not_a_namespace(&error) => return Ok(()),
-        pod => pod?,
-    };
+fn delete_inside(pod: &NetNs, request: &Request) -> Result<(), CniError> {
     let mut inside = pod.visit(Rtnl::open)??;
     match inside.link_by_name(&request.env.ifname)? {
         // A device of another kind under this name was never made by a bridge plugin.

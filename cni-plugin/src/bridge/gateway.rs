@@ -1,4 +1,4 @@
-//! The node as the pods' gateway: its addresses on the bridge, and forwarding.
+//! The node as the pods' gateway: its addresses on the bridge (or on the gateway's device of a VLAN), and forwarding.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,38 +6,42 @@ use kernel::rtnl::{Address, Link, NewAddress, Rtnl};
 use kernel::sysctl;
 use prefix::Family;
 
+use super::shared::Shared;
 use crate::address::Cidr;
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
+use crate::undo::Undo;
 
-/// Gives the bridge the gateway addresses and lets the node forward.
+/// What was changed of a device's addresses.
+#[derive(Debug, Default)]
+struct Changed {
+    added: Vec<Cidr>,
+    replaced: Vec<Address>,
+}
+
+/// Gives `device` the gateway addresses and lets the node forward. The way back is on `undo`: it counts where no other
+/// pod is on the bridge whose index is `bridge`; `own` is the port of a VLAN's gateway.
 pub(super) fn ensure(
     host: &mut Rtnl,
-    bridge: &Link,
+    device: &Link,
     conf: &BridgeConf,
     wanted: &[Cidr],
+    bridge: u32,
+    shared: &Shared,
+    undo: &mut Undo,
 ) -> Result<(), CniError> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let present = host.addresses(Some(bridge.index), None)?;
-    for gateway in wanted {
-        let same = |one: &Address| one.address == gateway.address && one.prefix_length == gateway.length();
-        if present.iter().any(same) {
-            continue;
-        }
-        for other in present.iter().filter(|one| conflicts(one, gateway, wanted)) {
-            if !conf.force_address {
-                return Err(conflict(&conf.bridge, gateway, other));
-            }
-            match host.delete_address(bridge.index, other.address, other.prefix_length) {
-                // Another ADD was faster.
-                Err(error) if error.is_not_found() => {}
-                deleted => deleted?,
-            }
-        }
-        add(host, bridge.index, gateway)?;
+    let present = host.addresses(Some(device.index), None)?;
+    let mut changed = Changed::default();
+    let outcome = change(host, device, conf, wanted, &present, &mut changed);
+    if !changed.added.is_empty() || !changed.replaced.is_empty() {
+        let (index, what) = (device.index, format!("the addresses of {}", device.name));
+        let own = (device.index != bridge).then_some(device.peer_index).flatten();
+        shared.push(undo, what, bridge, own, move |host| restore(host, index, &changed));
     }
+    outcome?;
     for family in Family::BOTH {
         if wanted.iter().any(|gateway| gateway.family() == family) {
             forward(family)?;
@@ -46,11 +50,67 @@ pub(super) fn ensure(
     Ok(())
 }
 
+fn change(
+    host: &mut Rtnl,
+    device: &Link,
+    conf: &BridgeConf,
+    wanted: &[Cidr],
+    present: &[Address],
+    changed: &mut Changed,
+) -> Result<(), CniError> {
+    for gateway in wanted {
+        if present.iter().any(|one| is(one, gateway)) {
+            continue;
+        }
+        for other in present.iter().filter(|one| conflicts(one, gateway, wanted)) {
+            if !conf.force_address {
+                return Err(conflict(&device.name, gateway, other));
+            }
+            match host.delete_address(device.index, other.address, other.prefix_length) {
+                // Another ADD was faster.
+                Err(error) if error.is_not_found() => {}
+                deleted => {
+                    deleted?;
+                    changed.replaced.push(other.clone());
+                }
+            }
+        }
+        if add(host, device.index, gateway)? {
+            changed.added.push(*gateway);
+        }
+    }
+    Ok(())
+}
+
+fn restore(host: &mut Rtnl, device: u32, changed: &Changed) -> Result<(), CniError> {
+    for gateway in &changed.added {
+        match host.delete_address(device, gateway.address, gateway.length()) {
+            // The device went with the pair.
+            Err(error) if error.is_not_found() => {}
+            deleted => deleted?,
+        }
+    }
+    for old in &changed.replaced {
+        let address = NewAddress {
+            broadcast: old.broadcast,
+            scope: Some(old.scope),
+            no_dad: true,
+            ..NewAddress::new(device, old.address, old.prefix_length)
+        };
+        host.replace_address(&address)?;
+    }
+    Ok(())
+}
+
+/// True if the address on a device is that gateway's.
+pub(super) fn is(present: &Address, gateway: &Cidr) -> bool {
+    present.address == gateway.address && present.prefix_length == gateway.length()
+}
+
 /// An IPv4 bridge has one gateway address a subnet of ours and no other; IPv6 addresses live side by side unless their
 /// networks overlap.
 fn conflicts(present: &Address, gateway: &Cidr, wanted: &[Cidr]) -> bool {
-    let is_wanted = |cidr: &Cidr| cidr.address == present.address && cidr.length() == present.prefix_length;
-    if Family::of(present.address) != gateway.family() || wanted.iter().any(is_wanted) {
+    if Family::of(present.address) != gateway.family() || wanted.iter().any(|cidr| is(present, cidr)) {
         return false;
     }
     match present.address {
@@ -61,23 +121,24 @@ fn conflicts(present: &Address, gateway: &Cidr, wanted: &[Cidr]) -> bool {
     }
 }
 
-fn conflict(bridge: &str, gateway: &Cidr, other: &Address) -> CniError {
-    CniError::new(Code::EXISTS, format!("{bridge:?} already has an IP address different from {gateway}"))
+fn conflict(device: &str, gateway: &Cidr, other: &Address) -> CniError {
+    CniError::new(Code::EXISTS, format!("{device:?} already has an IP address different from {gateway}"))
         .with_details(format!(
             "it has {}/{}; set forceAddress to replace it, or remove it",
             other.address, other.prefix_length
         ))
 }
 
-fn add(host: &mut Rtnl, bridge: u32, gateway: &Cidr) -> Result<(), CniError> {
+/// `false` if it was there, because another ADD was faster.
+fn add(host: &mut Rtnl, device: u32, gateway: &Cidr) -> Result<bool, CniError> {
     let address = NewAddress {
         broadcast: broadcast(gateway),
         no_dad: true,
-        ..NewAddress::new(bridge, gateway.address, gateway.length())
+        ..NewAddress::new(device, gateway.address, gateway.length())
     };
     match host.add_address(&address) {
-        Err(error) if error.is_exists() => Ok(()),
-        added => Ok(added?),
+        Err(error) if error.is_exists() => Ok(false),
+        added => Ok(added.map(|()| true)?),
     }
 }
 

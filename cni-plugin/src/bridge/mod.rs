@@ -11,6 +11,7 @@
 
 mod add;
 mod check;
+mod collect;
 mod del;
 mod gateway;
 mod names;
@@ -18,19 +19,25 @@ mod pair;
 mod plan;
 mod pod;
 mod segment;
+mod shared;
+mod vlan;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use kernel::NetNs;
 use kernel::rtnl::{LinkKind, Rtnl};
 
-use crate::config::{BridgeConf, MasqueradeBackend};
+use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
+use crate::ipam::Owner;
 use crate::request::{Addresses, Request, Wired, Wiring};
 use crate::result::AddResult;
+use crate::tag::Tag;
 use crate::undo::Undo;
 
-pub use names::host_interface;
+pub use collect::{collect, tags};
+pub use names::{ATTEMPTS, host_interface};
 
 /// Wires pods to a bridge.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,7 +51,6 @@ impl Wiring for Bridge {
         addresses: &Addresses,
         undo: &mut Undo,
     ) -> Result<Wired, CniError> {
-        supported(bridge)?;
         add::add(request, bridge, addresses, undo)
     }
 
@@ -57,38 +63,23 @@ impl Wiring for Bridge {
         del::del(request)
     }
 
+    fn collect(&self, network: &str, valid: &BTreeSet<Owner>) -> Result<Vec<Tag>, CniError> {
+        collect::collect(network, valid)
+    }
+
     fn check(&self, request: &Request, bridge: &BridgeConf, prev: &AddResult) -> Result<(), CniError> {
         check::check(request, bridge, prev)
     }
 
     fn status(&self, _request: &Request, bridge: &BridgeConf) -> Result<(), CniError> {
-        supported(bridge).map_err(not_ready)?;
         let link = Rtnl::open().and_then(|mut host| host.link_by_name(&bridge.bridge));
         match link.map_err(|error| not_ready(error.into()))? {
             Some(link) if link.kind != LinkKind::Bridge => {
                 Err(not_ready(not_a_bridge(&bridge.bridge, &link.kind)))
             }
-            _ => Ok(()),
+            Some(link) => vlan::check_bridge(&link, bridge).map_err(not_ready),
+            None => Ok(()),
         }
-    }
-}
-
-/// Keys that would need what this plugin does not do yet are refused: a pod without the VLAN or the spoof check that
-/// its network asks for would be open without anybody knowing.
-fn supported(conf: &BridgeConf) -> Result<(), CniError> {
-    let refused = [
-        ("vlan", conf.vlan != 0),
-        ("vlanTrunk", !conf.vlan_trunk.is_empty()),
-        ("macspoofchk", conf.mac_spoof_check),
-        // The reference plugin's own table is written when it is asked for by name.
-        ("ipMasq", conf.ip_masq && conf.ip_masq_backend != Some(MasqueradeBackend::Nftables)),
-    ];
-    match refused.into_iter().find(|(_, asked)| *asked) {
-        Some((key, _)) => {
-            Err(CniError::new(Code::UNSUPPORTED, format!("{key} is not supported by this plugin yet"))
-                .with_details(format!("remove {key} from the network configuration")))
-        }
-        None => Ok(()),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use kernel::rtnl::{BridgePort, Link, LinkChange, MacAddress, NewLink, OperState, Rtnl, VethPeer};
+use kernel::rtnl::{Batch, BridgePort, Link, LinkChange, MacAddress, NewLink, OperState, Rtnl, VethPeer};
 use kernel::{KernelError, NetNs, sysctl};
 
-use super::names;
 use super::segment::ignore_ipv6_absent;
+use super::{names, vlan};
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
 use crate::request::Request;
+use crate::tag::Tag;
 use crate::undo::Undo;
 
 /// How long the host end may take to carry packets once both ends are up. It takes less than a millisecond.
@@ -30,14 +31,17 @@ pub(super) fn make(
     undo.push(format!("the pair of {name}"), move || {
         Ok(Rtnl::open()?.delete_link_by_name(&back).map(drop)?)
     });
-    let link = find(host, &name)?;
+    let tag = Tag::of_request(request).to_string();
     let port = BridgePort { hairpin: conf.hairpin_mode, isolated: conf.port_isolation };
     let change = LinkChange {
-        alias: Some(&names::alias(&request.env)),
+        alias: Some(&tag),
         port: (port != BridgePort::default()).then_some(port),
         ..LinkChange::default()
     };
-    host.change_link(link.index, &change)?;
+    let mut batch = Batch::new();
+    batch.change_link_named(&name, &change)?.look_up(&name)?;
+    let link = host.run_for_link(&batch)?;
+    vlan::set(host, link.index, conf)?;
     ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", &name, "accept_ra"], "0"))?;
     Ok(link)
 }
@@ -82,17 +86,22 @@ fn find(host: &mut Rtnl, name: &str) -> Result<Link, CniError> {
     })
 }
 
-/// Waits until the host end carries packets, so that the pod's first packet is not lost.
+/// Waits until the host end carries packets, so that the pod's first packet is not lost, and looks that it is still a
+/// port of the bridge.
 ///
 /// From Linux 6.8 on, looking at the link itself makes the kernel finish what it had put off, so the first look is
 /// mostly enough.
-pub(super) fn wait_for_port(host: &mut Rtnl, name: &str) -> Result<Link, CniError> {
+pub(super) fn wait_for_port(host: &mut Rtnl, name: &str, bridge: &Link) -> Result<(), CniError> {
     let start = Instant::now();
     let mut pause = Duration::from_micros(100);
     loop {
         let link = find(host, name)?;
+        if link.master != Some(bridge.index) {
+            let msg = format!("bridge {} was removed by somebody else meanwhile", bridge.name);
+            return Err(CniError::new(Code::TRY_AGAIN, msg));
+        }
         if link.oper_state == OperState::Up {
-            return Ok(link);
+            return Ok(());
         }
         if start.elapsed() > PORT_WAIT {
             let msg = format!("bridge port in error state: {:?}", link.oper_state);

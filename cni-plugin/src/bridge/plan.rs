@@ -6,8 +6,14 @@ use prefix::Family;
 
 use crate::address::Cidr;
 use crate::config::BridgeConf;
+use crate::error::CniError;
 use crate::request::Addresses;
-use crate::result::{IpConfig, Route};
+use crate::result::{AddResult, IpConfig, Route};
+
+/// RFC 8200, section 5.
+const LEAST_IPV6_MTU: u32 = 1280;
+/// `RT_SCOPE_LINK`.
+const LINK_SCOPE: u32 = 253;
 
 /// Gateways and routes of one attachment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +54,25 @@ impl Plan {
         }
     }
 
+    /// What prevResult says, as far as the pod's own addresses go: `interface` tells if an address is one.
+    pub(super) fn of_result(conf: &BridgeConf, prev: &AddResult, interface: impl Fn(usize) -> bool) -> Self {
+        let ips = prev.ips.iter().filter(|ip| ip.interface.is_none_or(&interface)).cloned().collect();
+        let addresses = Addresses { ips, routes: prev.routes.clone(), ..Addresses::default() };
+        Self::new(conf, &addresses)
+    }
+
+    /// A link that is too small for IPv6 has no IPv6, which the kernel would only call an invalid argument.
+    pub(super) fn check_mtu(&self, conf: &BridgeConf) -> Result<(), CniError> {
+        let six = self.ips.iter().find(|ip| ip.address.family() == Family::V6);
+        match (conf.mtu.filter(|mtu| *mtu < LEAST_IPV6_MTU), six) {
+            (Some(mtu), Some(ip)) => Err(CniError::config(format!(
+                "mtu must be at least {LEAST_IPV6_MTU} for the IPv6 address {}, but is {mtu}",
+                ip.address
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The first gateway of a family: where routes go that name none.
     fn gateway_of(&self, family: Family) -> Option<IpAddr> {
         self.ips.iter().filter_map(|ip| ip.gateway).find(|gateway| Family::of(*gateway) == family)
@@ -58,7 +83,10 @@ impl Plan {
         let mut routes: Vec<Route> = Vec::new();
         for route in &self.routes {
             let mut route = route.clone();
-            route.gw = route.gw.or_else(|| self.gateway_of(route.dst.family()));
+            // A destination that is on the link itself has no gateway.
+            if route.scope.is_none_or(|scope| scope < LINK_SCOPE) {
+                route.gw = route.gw.or_else(|| self.gateway_of(route.dst.family()));
+            }
             if !routes.contains(&route) {
                 routes.push(route);
             }
@@ -135,6 +163,22 @@ mod tests {
         let plan = plan(r#""bridge":"b""#, &[("10.1.0.5/24", None)], &[("10.9.0.0/16", None)]);
         assert!(plan.gateways.is_empty());
         assert_eq!(shown(&plan.kernel_routes()), ["10.9.0.0/16 -"]);
+    }
+
+    #[test]
+    fn a_route_to_what_is_on_the_link_gets_no_gateway() {
+        let mut plan = plan(r#""isGateway":true"#, &[("10.1.0.5/24", None)], &[("10.9.0.0/16", None)]);
+        plan.routes[0].scope = Some(253);
+        assert_eq!(shown(&plan.kernel_routes()), ["10.9.0.0/16 -"]);
+    }
+
+    #[test]
+    fn a_link_too_small_for_ipv6_is_refused_where_there_is_an_ipv6_address() {
+        let conf = NetConf::parse(br#"{"name":"n","mtu":1279}"#).unwrap();
+        let conf = BridgeConf::parse(&conf, &Args::default(), "cni0").unwrap();
+        assert!(plan(r#""x":1"#, &[("10.1.0.5/24", None)], &[]).check_mtu(&conf).is_ok());
+        let error = plan(r#""x":1"#, &[("fd00::5/64", None)], &[]).check_mtu(&conf).unwrap_err();
+        assert!(error.msg.contains("mtu") && error.msg.contains("1279"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use kernel::rtnl::{Address, Link, LinkChange, NewAddress, NextHop, Route as KernelRoute, Rtnl, Scope};
+use kernel::rtnl::{
+    Address, Link, LinkChange, NewAddress, NextHop, Route as KernelRoute, RouteFilter, Rtnl, Scope,
+};
 use kernel::sysctl;
 use prefix::Family;
 
@@ -15,6 +17,9 @@ use crate::result::Route;
 
 /// Duplicate address detection takes one to two seconds.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// The most the kernel keeps of a route's metrics (`ip_metrics_convert`).
+const MOST_MTU: u32 = 65535 - 15;
+const MOST_ADVMSS: u32 = 65535 - 40;
 
 /// The pod's end, seen from inside. Only a thread in the pod's namespace may use it.
 pub(super) struct PodEnd {
@@ -78,11 +83,19 @@ impl PodEnd {
 
     fn add_route(&mut self, route: &Route) -> Result<(), CniError> {
         let kernel_route = to_kernel(route, self.link.index);
-        self.rtnl.add_route(&kernel_route).map_err(|error| {
-            let exists = error.is_exists();
-            let error = CniError::from(error);
-            if exists { error.with_details("the pod has another route to that destination") } else { error }
-        })
+        match self.rtnl.append_route(&kernel_route) {
+            // A route of the configuration may be one that the addresses brought.
+            Err(error) if error.is_exists() && self.has_route(&kernel_route)? => Ok(()),
+            Err(error) if error.is_exists() => Err(CniError::from(error)
+                .with_details("the pod has another route to that destination with the same priority")),
+            added => Ok(added?),
+        }
+    }
+
+    fn has_route(&mut self, wanted: &KernelRoute) -> Result<bool, CniError> {
+        let filter = RouteFilter { family: Some(wanted.family()), table: Some(wanted.table), protocol: None };
+        let wanted = KernelRoute { metric: normal_metric(wanted.family(), wanted.metric), ..wanted.clone() };
+        Ok(self.rtnl.routes(&filter)?.contains(&wanted))
     }
 
     /// Waits until duplicate address detection is over.
@@ -118,10 +131,17 @@ impl PodEnd {
 pub(super) fn to_kernel(route: &Route, link: u32) -> KernelRoute {
     let mut kernel_route =
         KernelRoute::new(route.dst.prefix()).next_hop(NextHop { gateway: route.gw, ..NextHop::link(link) });
-    kernel_route.table = route.table.unwrap_or(kernel_route.table);
+    // 0 says nothing (`RT_TABLE_UNSPEC`).
+    kernel_route.table = route.table.filter(|table| *table != 0).unwrap_or(kernel_route.table);
     kernel_route.metric = route.priority;
-    kernel_route.mtu = route.mtu;
-    kernel_route.advmss = route.advmss;
+    kernel_route.mtu = route.mtu.filter(|mtu| *mtu != 0).map(|mtu| mtu.min(MOST_MTU));
+    kernel_route.advmss = route.advmss.filter(|advmss| *advmss != 0).map(|advmss| advmss.min(MOST_ADVMSS));
     kernel_route.scope = route.scope.and_then(|scope| u8::try_from(scope).ok()).map(Scope::from);
     kernel_route
+}
+
+/// A metric as the kernel tells it back: `None` for what is the family's default.
+pub(super) fn normal_metric(family: Family, metric: Option<u32>) -> Option<u32> {
+    let default = if family == Family::V6 { 1024 } else { 0 };
+    metric.filter(|metric| *metric != 0 && *metric != default)
 }

@@ -3,22 +3,39 @@
 use std::io::Read;
 
 use kernel::rtnl::{BridgeOptions, Link, LinkChange, LinkKind, MacAddress, NewLink, Rtnl};
-use kernel::{sysctl, sysfs};
+use kernel::{KernelError, sysctl, sysfs};
 
-use super::not_a_bridge;
+use super::shared::Shared;
+use super::{not_a_bridge, vlan};
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
+use crate::undo::Undo;
 
-/// Finds the bridge or makes it. It is never removed again: other pods may be on it.
-pub(super) fn ensure(host: &mut Rtnl, conf: &BridgeConf) -> Result<Link, CniError> {
+/// Finds the bridge or makes it. It is not removed again: other pods may be on it.
+pub(super) fn ensure(
+    host: &mut Rtnl,
+    conf: &BridgeConf,
+    shared: &Shared,
+    undo: &mut Undo,
+) -> Result<Link, CniError> {
     let name = conf.bridge.as_str();
     let (mut link, made) = match host.link_by_name(name)? {
         Some(link) => (link, false),
-        None => (make(host, conf)?, true),
+        None => make(host, conf)?,
     };
+    if made {
+        let index = link.index;
+        shared.push(undo, format!("bridge {name}"), index, None, move |host| remove(host, index));
+    }
     // Before anything of it is touched: a device of another kind is somebody else's.
     if link.kind != LinkKind::Bridge {
         return Err(not_a_bridge(name, &link.kind));
+    }
+    vlan::check_bridge(&link, conf)?;
+    if made {
+        // Its addresses are ours to choose. With detection the node would ask for no neighbour in the second after
+        // the first port came.
+        ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", name, "accept_dad"], "0"))?;
     }
     let change = LinkChange {
         up: (!link.up).then_some(true),
@@ -35,20 +52,31 @@ pub(super) fn ensure(host: &mut Rtnl, conf: &BridgeConf) -> Result<Link, CniErro
     Ok(link)
 }
 
-fn make(host: &mut Rtnl, conf: &BridgeConf) -> Result<Link, CniError> {
-    let bridge =
-        NewLink { mtu: conf.mtu, up: true, ..NewLink::bridge(&conf.bridge, BridgeOptions::default()) };
-    match host.create_link(&bridge) {
+/// The bridge, and whether it was made here.
+fn make(host: &mut Rtnl, conf: &BridgeConf) -> Result<(Link, bool), CniError> {
+    let options = BridgeOptions { vlan_filtering: vlan::key(conf).map(|_| true) };
+    let bridge = NewLink { mtu: conf.mtu, up: true, ..NewLink::bridge(&conf.bridge, options) };
+    let made = match host.create_link(&bridge) {
         // Another ADD was faster.
-        Err(error) if error.is_exists() => {}
-        made => made?,
-    }
-    host.link_by_name(&conf.bridge)?.ok_or_else(|| {
+        Err(error) if error.is_exists() => false,
+        Err(error) => return Err(vlan::lacking(error, conf)),
+        Ok(()) => true,
+    };
+    let link = host.link_by_name(&conf.bridge)?.ok_or_else(|| {
         CniError::new(
             Code::TRY_AGAIN,
             format!("bridge {} was removed by somebody else meanwhile", conf.bridge),
         )
-    })
+    })?;
+    Ok((link, made))
+}
+
+/// Removes a link that may be gone already.
+pub(super) fn remove(host: &mut Rtnl, index: u32) -> Result<(), CniError> {
+    match host.delete_link(index) {
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => Ok(removed?),
+    }
 }
 
 /// The Ethernet address to give to the bridge, if it needs one. Unset, it is that of the port with the smallest one
@@ -75,7 +103,7 @@ fn random_mac() -> Result<MacAddress, CniError> {
 }
 
 /// A kernel without IPv6 has no such settings and needs none.
-pub(super) fn ignore_ipv6_absent<T>(written: kernel::Result<T>) -> Result<(), CniError> {
+pub(super) fn ignore_ipv6_absent<T>(written: Result<T, KernelError>) -> Result<(), CniError> {
     match written {
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error.into()),

@@ -78,7 +78,7 @@ impl BridgeConf {
             force_address: fields.flag("forceAddress")?,
             ip_masq: fields.flag("ipMasq")?,
             ip_masq_backend: masquerade_backend(&fields)?,
-            mtu: fields.number("mtu", 65535)?.filter(|mtu| *mtu != 0),
+            mtu: mtu(&fields)?,
             hairpin_mode: fields.flag("hairpinMode")?,
             promisc_mode: fields.flag("promiscMode")?,
             vlan: vlan_id(&fields, "vlan", 0)?.unwrap_or(0),
@@ -101,9 +101,29 @@ impl BridgeConf {
                 .with_details("set only one of hairpinMode and promiscMode"));
         }
         if self.disable_container_interface && has_ipam(conf)? {
-            return Err(CniError::config("cannot use IPAM when DisableContainerInterface flag is set"));
+            return Err(CniError::config("cannot use IPAM when DisableContainerInterface flag is set")
+                .with_details("remove disableContainerInterface or ipam"));
+        }
+        let gateway = format!("{}.{}", self.bridge, self.vlan);
+        if self.vlan != 0 && self.is_gateway && gateway.len() > 15 {
+            return Err(CniError::config(format!(
+                "bridge: {:?} is too long for a gateway in vlan {}",
+                self.bridge, self.vlan
+            ))
+            .with_details(format!("its device would be called {gateway}, and a name has at most 15 bytes")));
         }
         Ok(())
+    }
+}
+
+/// 0 is as if it were not there.
+fn mtu(fields: &Fields<'_>) -> Result<Option<u32>, CniError> {
+    match fields.number("mtu", 65535)? {
+        // `ETH_MIN_MTU`, RFC 791.
+        Some(mtu) if (1..68).contains(&mtu) => {
+            Err(CniError::config(format!("mtu must be 0 (as the kernel likes) or 68 to 65535, but is {mtu}")))
+        }
+        mtu => Ok(mtu.filter(|mtu| *mtu != 0)),
     }
 }
 
@@ -183,6 +203,21 @@ mod tests {
         let bridge = parse(r#""isDefaultGateway":true,"Bridge":"kube-bridge","HairpinMode":true"#).unwrap();
         assert!(bridge.is_gateway && bridge.is_default_gateway && bridge.hairpin_mode);
         assert_eq!(bridge.bridge, "kube-bridge");
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_is_refused_with_its_key() {
+        for (body, key) in [
+            (r#""mtu":67"#, "mtu"),
+            (r#""mtu":-1"#, "mtu"),
+            (r#""bridge":"kube-bridge","vlan":4094,"isGateway":true"#, "vlan 4094"),
+            (r#""args":{"cni":{"mac":"01:00:5e:00:00:01"}}"#, "args.cni.mac"),
+            (r#""runtimeConfig":{"mac":"00:00:00:00:00:00"}"#, "runtimeConfig.mac"),
+        ] {
+            let error = parse(body).unwrap_err();
+            assert!(error.msg.contains(key), "{body}: {error}");
+        }
+        assert!(parse(r#""bridge":"kube-bridge","vlan":100,"isGateway":true,"mtu":68"#).is_ok());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use crate::address::Mac;
+use crate::address::{Mac, why_unusable};
 use crate::args::{Args, parse_requested_ip};
 use crate::convert;
 use crate::env::is_identifier;
@@ -88,7 +88,8 @@ impl NetConf {
     pub fn requested_mac(&self, args: &Args) -> Result<Option<Mac>, CniError> {
         for source in [self.runtime()?, self.args_cni()?].into_iter().flatten() {
             if let Some(mac) = source.parsed("mac")? {
-                return Ok(Some(mac));
+                let unusable = |reason| CniError::config(format!("{}: {reason}", source.path_of("mac")));
+                return why_unusable(mac).map_or(Ok(Some(mac)), |reason| Err(unusable(reason)));
             }
         }
         Ok(args.mac)

@@ -2,6 +2,7 @@
 //! taken back.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -14,9 +15,11 @@ use super::{World, run};
 use crate::address::Mac;
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
+use crate::ipam::Owner;
 use crate::request::{Addresses, Request, Wired, Wiring};
 use crate::result::{AddResult, Interface};
 use crate::socket::{self, DaemonError, Reply, encode, read_frame};
+use crate::tag::Tag;
 use crate::undo::Undo;
 
 /// Takes notes of what the flow asks for.
@@ -66,6 +69,11 @@ impl Wiring for Notes {
     fn check(&self, _: &Request, _: &BridgeConf, prev: &AddResult) -> Result<(), CniError> {
         self.note(format!("check {} ips", prev.ips.len()));
         Ok(())
+    }
+
+    fn collect(&self, network: &str, valid: &BTreeSet<Owner>) -> Result<Vec<Tag>, CniError> {
+        self.note(format!("collect {network} but {} attachments", valid.len()));
+        Ok(Vec::new())
     }
 
     fn status(&self, _: &Request, _: &BridgeConf) -> Result<(), CniError> {

@@ -43,7 +43,10 @@ fn the_result_names_what_the_kernel_has() {
         json!([{"dst": "0.0.0.0/0", "gw": "10.9.0.1"}, {"dst": "::/0", "gw": "fd09::1"}])
     );
     let alias = node.ns.run("ip", &["link", "show", names[1]]);
-    assert!(alias.contains(&format!("alias pod {} eth0", pod.id)), "people see whose it is: {alias}");
+    assert!(
+        alias.contains(&format!("alias routerd-cni:net/{}/eth0", pod.id)),
+        "people see whose it is: {alias}"
+    );
 }
 
 #[test]
@@ -176,7 +179,7 @@ fn the_keys_for_devices_reach_the_kernel() {
     let conf = node.network(&json!({"bridge": "br8", "promiscMode": true}));
     node.add(&other, &conf).works();
     assert!(node.ns.run("ip", &["link", "show", "br8"]).contains("PROMISC"));
-    for (text, code) in [("no-mac", 7), ("01:00:5e:00:00:01", 100)] {
+    for (text, code) in [("no-mac", 7), ("01:00:5e:00:00:01", 7)] {
         let conf = node.network(&json!({"args": {"cni": {"mac": text}}}));
         let answer = node.add(&Pod::new(), &conf);
         assert_eq!(answer.json["code"], code, "{answer:?}");

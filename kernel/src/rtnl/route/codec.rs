@@ -87,6 +87,11 @@ impl NextHop {
 }
 
 impl Route {
+    /// How far it reaches: what is said, or what the rest of it implies.
+    pub fn effective_scope(&self) -> Scope {
+        self.scope.unwrap_or_else(|| self.implied_scope())
+    }
+
     /// The scope that `ip route add` would choose.
     fn implied_scope(&self) -> Scope {
         if self.family() == Family::V6 {
@@ -163,7 +168,7 @@ impl Route {
         header.destination_prefix_length = self.destination.length();
         header.protocol = self.protocol.into();
         header.kind = self.kind.into();
-        header.scope = u8::from(self.scope.unwrap_or_else(|| self.implied_scope())).into();
+        header.scope = u8::from(self.effective_scope()).into();
         // Tables above 255 are only in the attribute; it wins over the header.
         header.table = u8::try_from(self.table).unwrap_or(0);
         let attributes = &mut message.attributes;

@@ -1,0 +1,46 @@
+//! What pods have in common (the bridge, its gateway addresses) and how a failed ADD takes back its share of it.
+//!
+//! An ADD that made the bridge and fails should leave no bridge. But another pod may be using it by then, and one more
+//! may be about to. So each ADD is [present](Presence) in the node's namespace while it works, and only one that is
+//! alone and sees no other port takes back what is shared.
+
+use std::rc::Rc;
+
+use kernel::Presence;
+use kernel::rtnl::{Link, Rtnl};
+
+use crate::error::CniError;
+use crate::undo::Undo;
+
+/// This ADD's part in what pods share.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    presence: Rc<Presence>,
+}
+
+impl Shared {
+    pub(super) fn enter() -> Result<Self, CniError> {
+        Ok(Self { presence: Rc::new(Presence::enter()?) })
+    }
+
+    /// `back` takes back something that pods on `bridge` share, if no other pod is there; `own` is a port that goes
+    /// with it.
+    pub(super) fn push(
+        &self,
+        undo: &mut Undo,
+        what: String,
+        bridge: u32,
+        own: Option<u32>,
+        back: impl FnOnce(&mut Rtnl) -> Result<(), CniError> + 'static,
+    ) {
+        let presence = Rc::clone(&self.presence);
+        undo.push(what, move || {
+            if !presence.is_alone() {
+                return Ok(());
+            }
+            let mut host = Rtnl::open()?;
+            let is_other = |link: &Link| link.master == Some(bridge) && Some(link.index) != own;
+            if host.links()?.iter().any(is_other) { Ok(()) } else { back(&mut host) }
+        });
+    }
+}
