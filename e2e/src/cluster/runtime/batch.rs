@@ -81,13 +81,12 @@ impl Batch {
         plane.ask(&["delete", "pods", "--selector", &label, "--wait=false"]).map(drop)
     }
 
-    /// Waits until the API has none of them left. Returns how long that took.
-    pub(super) fn gone(self, plane: &ControlPlane, limit: Duration) -> Result<Duration> {
-        let begin = Instant::now();
+    /// Waits until the API has none of them left.
+    pub(super) fn gone(self, plane: &ControlPlane, limit: Duration) -> Result<()> {
         wait_for(&format!("the end of the pods {}", self.name), limit, || {
             let left = self.seen(&plane.api)?.len();
             ensure!(left == 0, "{left} are left");
-            Ok(Some(begin.elapsed()))
+            Ok(Some(()))
         })
     }
 

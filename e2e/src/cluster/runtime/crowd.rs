@@ -1,16 +1,17 @@
 //! Many pods at once on one node.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::super::node::METRICS;
 use super::batch::{Batch, NODE};
-use super::kernel_state::becomes_exact;
+use super::kernel_state::{Held, becomes_exact, unnamed};
 use super::ready::Watch;
 use super::world::World;
 use crate::demo::report::{Report, Shown};
 use crate::guest::client::{Cmd, Node};
+use crate::process::wait_for;
 
 /// The pods' name.
 pub(super) const NAME: &str = "crowd";
@@ -53,11 +54,18 @@ pub(super) fn healed(world: &World, batch: Batch) -> Result<Shown> {
 
 /// Ends the pods and waits until the node holds nothing of them.
 pub(super) fn ended(world: &World, batch: Batch) -> Result<Shown> {
+    let node = world.lab.node(NODE)?;
+    let addresses = batch.seen(&world.plane.api)?.into_iter().flat_map(|pod| pod.addresses).collect();
+    let begin = Instant::now();
     batch.delete(&world.plane)?;
-    let gone = batch.gone(&world.plane, LIMIT)?;
-    let (_, tidy) = becomes_exact(&world.plane.api, world.lab.node(NODE)?, TIDY)?;
-    let (gone, tidy) = (gone.as_secs_f64(), tidy.as_secs_f64());
-    Ok(Shown::Good(format!("gone after {gone:.1} s, the node is tidy {tidy:.1} s later")))
+    batch.gone(&world.plane, LIMIT)?;
+    becomes_exact(&world.plane.api, node, TIDY)?;
+    wait_for("rules without their addresses", TIDY, || unnamed(node, &addresses).map(Some))?;
+    let entries = Held::read(node)?.elements.len();
+    Ok(Shown::Good(format!(
+        "no lease, device, namespace or rule of theirs after {:.1} s ({entries} entries of others)",
+        begin.elapsed().as_secs_f64()
+    )))
 }
 
 /// containerd's own histogram of network set-ups; it counts the loopback plugin in.

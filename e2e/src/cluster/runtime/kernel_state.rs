@@ -79,13 +79,18 @@ impl Held {
             .map(|(what, count)| format!("{count} {what}"))
             .collect();
         ensure!(left.is_empty(), "left on {}: {}: {held:?}", node.name, left.join(", "));
-        let rules = node.run(Cmd::new("nft").words("list ruleset"))?;
-        let words: BTreeSet<&str> =
-            rules.split([' ', '\t', '\n', ',', '{', '}']).filter(|word| !word.is_empty()).collect();
-        match addresses.iter().find(|address| words.contains(address.to_string().as_str())) {
-            Some(address) => bail!("a rule of {} still names {address}", node.name),
-            None => Ok(()),
-        }
+        unnamed(node, addresses)
+    }
+}
+
+/// No rule of a node knows any of these addresses.
+pub(super) fn unnamed(node: &Node, addresses: &BTreeSet<IpAddr>) -> Result<()> {
+    let rules = node.run(Cmd::new("nft").words("list ruleset"))?;
+    let words: BTreeSet<&str> =
+        rules.split([' ', '\t', '\n', ',', '{', '}']).filter(|word| !word.is_empty()).collect();
+    match addresses.iter().find(|address| words.contains(address.to_string().as_str())) {
+        Some(address) => bail!("a rule of {} still names {address}", node.name),
+        None => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A pod's sandbox is killed, or its network namespace is removed: the kubelet makes it again, and nothing of the old one stays.
+//! A pod's sandbox is killed, with its network namespace there or gone: the kubelet makes it again, and nothing of the old one stays.
 
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,16 @@ pub(super) fn show(world: &mut World, report: &mut Report) {
     report.check("a sandbox whose process is killed is made again", || {
         replaced(world, batch, 0, |node, lease| kill(node, world, lease))
     });
-    report.check("a sandbox whose network namespace is removed is made again", || {
-        replaced(world, batch, 1, remove_namespace)
-    });
+    report.check(
+        "so is one whose network namespace was removed before, of which DEL is told nothing",
+        || {
+            replaced(world, batch, 1, |node, lease| {
+                // The kubelet looks at a sandbox when its process ends, and not before.
+                remove_namespace(node, lease)?;
+                kill(node, world, lease)
+            })
+        },
+    );
     report.check("they leave nothing", || ended(world, batch));
 }
 
