@@ -64,6 +64,24 @@ impl Conntrack {
         }
     }
 
+    /// Forgets all flows that `filter` admits.
+    ///
+    /// The kernel does it (Linux 6.11) in a walk over the used part of its table; a listing takes the lock of every part
+    /// of it, used or not, some ten milliseconds with the table of a common machine. Older kernels refuse, and the
+    /// flows are listed and forgotten one by one.
+    pub fn forget(&mut self, filter: &Filter) -> Result<()> {
+        let operation = format!("forget tracked {filter}");
+        let mut payload = header(filter.family);
+        payload.extend_from_slice(filter.attributes().as_bytes());
+        match self.socket.request(&operation, DELETE, 0, &payload) {
+            // They take it for the incomplete name of one flow.
+            Err(error) if error.is_invalid() || error.is_not_found() || error.is_unsupported() => {
+                self.delete_matching(filter, |_| true).map(|_| ())
+            }
+            done => done.map(|_| ()),
+        }
+    }
+
     /// Forgets the flows that `filter` admits and `choose` takes; how many there were.
     pub fn delete_matching(
         &mut self,

@@ -114,3 +114,25 @@ proptest! {
         let _ = Flow::parse(&bytes);
     }
 }
+
+#[test]
+fn all_flows_that_a_filter_admits_are_forgotten_in_one_request_and_no_others() {
+    let namespace = TestNs::new("ct-forget");
+    sample(&namespace);
+    let mut conntrack = Conntrack::open_in(namespace.namespace()).unwrap();
+    let of_port = Filter { original_port: Some(53), ..Filter::protocol(Family::V4, 17) };
+    conntrack.forget(&of_port.answered_by(socket("10.1.0.2:5353"))).unwrap();
+    let left = conntrack.flows(&of_port).unwrap();
+    assert_eq!(left.iter().map(|flow| flow.reply.source).collect::<Vec<_>>(), [socket("10.1.0.3:5353")]);
+    assert_eq!((count(&namespace, "ipv4"), count(&namespace, "ipv6")), (2, 1));
+    conntrack
+        .forget(&Filter { original_destination: Some("10.96.0.10".parse().unwrap()), ..of_port })
+        .unwrap();
+    assert_eq!(
+        (count(&namespace, "ipv4"), count(&namespace, "ipv6")),
+        (1, 1),
+        "the TCP flow and the IPv6 one stay"
+    );
+    conntrack.forget(&of_port).unwrap();
+    assert_eq!(count(&namespace, "ipv4"), 1, "none left is no error");
+}
