@@ -32,10 +32,10 @@ pub(super) fn ensure(
         return Err(not_a_bridge(name, &link.kind));
     }
     vlan::check_bridge(&link, conf)?;
-    if made {
-        // Its addresses are ours to choose. With detection the node would ask for no neighbour in the second after
-        // the first port came.
-        ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", name, "accept_dad"], "0"))?;
+    if !link.up {
+        // Before it is up, which is when it gets its link-local address. With duplicate address detection the node
+        // would ask for no neighbour in the second after that. Another ADD may have made it just now.
+        ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", name, "accept_dad"], "0"))?;
     }
     let change = LinkChange {
         up: (!link.up).then_some(true),
@@ -55,7 +55,7 @@ pub(super) fn ensure(
 /// The bridge, and whether it was made here.
 fn make(host: &mut Rtnl, conf: &BridgeConf) -> Result<(Link, bool), CniError> {
     let options = BridgeOptions { vlan_filtering: vlan::key(conf).map(|_| true) };
-    let bridge = NewLink { mtu: conf.mtu, up: true, ..NewLink::bridge(&conf.bridge, options) };
+    let bridge = NewLink { mtu: conf.mtu, ..NewLink::bridge(&conf.bridge, options) };
     let made = match host.create_link(&bridge) {
         // Another ADD was faster.
         Err(error) if error.is_exists() => false,

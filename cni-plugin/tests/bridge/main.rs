@@ -1,8 +1,11 @@
 //! The role `bridge` as a process, on real namespaces.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod announce;
 mod check;
+mod clean;
 mod ipam;
 mod network;
 mod pods;
 mod support;
+mod vlan;

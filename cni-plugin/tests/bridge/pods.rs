@@ -101,7 +101,6 @@ fn an_add_that_fails_leaves_nothing() {
     let node = Node::new();
     for (changes, words) in [
         (json!({"ipam": {"routes": [{"dst": "10.1.0.0/16", "gw": "192.0.2.1"}]}}), "192.0.2.1"),
-        (json!({"vlan": 100}), "vlan"),
         (json!({"ipam": {"ranges": [[{"subnet": "10.9.0.0/24"}], [{"subnet": "10.9.0.0/16"}]]}}), "overlap"),
         (json!({"hairpinMode": true, "promiscMode": true}), "hairpin"),
     ] {
