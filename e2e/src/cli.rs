@@ -64,6 +64,8 @@ pub enum Command {
     /// Measure, beside a peer in the same run.
     #[command(subcommand)]
     Bench(Bench),
+    /// Look for input that ends the plugin badly: each target of `fuzz/` for a while.
+    Fuzz(crate::fuzz::Options),
     /// Run test programs' ignored tests in a guest.
     #[command(hide = true)]
     InGuest {

@@ -30,6 +30,7 @@ pub fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Image { output, binaries } => crate::image::command(output, binaries.as_deref()).map(|()| 0),
         Command::Verify(options) => crate::verify::run(options),
         Command::Bench(bench) => crate::bench::command(bench, &arguments()),
+        Command::Fuzz(options) => crate::fuzz::run(options),
         Command::InGuest { programs } => crate::in_guest::command(programs, &arguments()),
         Command::Demo(_) | Command::Up(_) => lab_run(cli),
     }

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod commands;
 pub mod daemon;
 pub mod demo;
+pub mod fuzz;
 pub mod guest;
 pub mod image;
 pub mod in_guest;

@@ -52,7 +52,8 @@ fn cargo(triple: &str, target: &Path) -> std::process::Command {
     cargo
 }
 
-fn host_triple() -> Result<String> {
+/// What this machine compiles for, as `rustc` names it.
+pub(crate) fn host_triple() -> Result<String> {
     let told = capture(command("rustc").arg("-vV"))?;
     let host = told.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).context("rustc does not say what it compiles for")

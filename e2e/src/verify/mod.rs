@@ -38,12 +38,13 @@ struct Step {
     run: fn(&Scene) -> Result<Outcome>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "fmt", about: "sources are formatted", run: steps::fmt },
     Step { name: "clippy", about: "lints, warnings denied", run: steps::clippy },
     Step { name: "doc", about: "documentation builds, warnings denied", run: steps::doc },
     Step { name: "deny", about: "dependencies: bans, licences, sources, advisories", run: steps::deny },
     Step { name: "test", about: "unit tests, and namespace tests on this kernel", run: steps::test },
+    Step { name: "fuzz", about: "fuzz targets build and bear a second each", run: steps::fuzz },
     Step { name: "lab", about: "tests that need the nodes' kernel, in a guest", run: steps::lab },
     Step { name: "demo", about: "three nodes carry pods, Services and policy", run: steps::demo },
     Step { name: "cluster", about: "a real control plane, kubelets and containers", run: steps::cluster },

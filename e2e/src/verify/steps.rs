@@ -58,6 +58,32 @@ pub(super) fn test(scene: &Scene) -> Result<Outcome> {
     Ok(counted(passed, failed, status.success(), &log))
 }
 
+/// A short run from the seeds alone and with the same random numbers each time, so that it is the same run each time as
+/// far as it gets; `cargo lab fuzz` looks for what is new.
+pub(super) fn fuzz(scene: &Scene) -> Result<Outcome> {
+    let mut format = cargo("fmt --check --manifest-path fuzz/Cargo.toml -- --color never")?;
+    let mut outcome = plain("cargo fmt --check in fuzz/", &mut format, &scene.log("fuzz"))?;
+    let programs = crate::fuzz::build(&scene.log("fuzz"))?;
+    let folder = scene.logs.join("fuzz");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    for name in crate::fuzz::names()? {
+        let ran = crate::fuzz::one(&programs, &folder, &name, 1, Some(1))?;
+        match ran.crash {
+            None if ran.inputs > 0 => outcome.passed += 1,
+            None => bail!("{name} tried no input"),
+            Some(crash) => {
+                outcome.failed += 1;
+                println!("{crash}");
+                outcome.note = format!("{name} ended badly; see {}", folder.join(&name).display());
+            }
+        }
+    }
+    Ok(outcome)
+}
+
 /// Tests marked `ignored` are those that the machine's own kernel may not be able to carry.
 pub(super) fn lab(scene: &Scene) -> Result<Outcome> {
     let log = scene.log("lab");
