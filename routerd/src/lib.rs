@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod advertise;
+mod cleanup;
 pub mod cluster;
 pub mod config;
 pub mod conflist;
@@ -35,6 +36,7 @@ pub fn run() -> ExitCode {
                 }
             }
         }
+        Ok(Invocation::CleanUp { run_dir }) => cleanup::run(Path::new(&run_dir)),
         Ok(Invocation::Run(values)) => match Config::new(&values, &Environment::of_process()) {
             Ok(config) => daemon::run(&config, &values.without_effect()),
             Err(errors) => refuse(&errors),

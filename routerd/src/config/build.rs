@@ -71,13 +71,6 @@ impl Config {
             log: log(values)?,
         };
         check_families(&config)?;
-        if values.bool("cleanup-config")? {
-            // To start the daemon instead would be the opposite of what was asked for.
-            return Err(together(
-                "--cleanup-config",
-                "cannot be done by this version; nothing was started or removed",
-            ));
-        }
         Ok(config)
     }
 }

@@ -15,6 +15,11 @@ use super::{ConfigErrors, FlagError};
 pub enum Invocation {
     /// Run the daemon.
     Run(Values),
+    /// Remove everything this program made on the node.
+    CleanUp {
+        /// The folder of the daemon's sockets.
+        run_dir: String,
+    },
     /// Ask the running daemon for its status.
     Status {
         /// As JSON.
@@ -97,6 +102,9 @@ where
     match matches.subcommand_matches("status") {
         Some(status) => {
             Ok(Invocation::Status { json: status.get_flag("json"), run_dir: values.text("run-dir")? })
+        }
+        None if values.bool("cleanup-config")? => {
+            Ok(Invocation::CleanUp { run_dir: values.text("run-dir")? })
         }
         None => Ok(Invocation::Run(values)),
     }

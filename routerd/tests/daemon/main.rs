@@ -6,6 +6,8 @@
 )]
 
 #[cfg(test)]
+mod cleanup;
+#[cfg(test)]
 mod configuration;
 #[cfg(test)]
 mod world;

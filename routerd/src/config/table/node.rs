@@ -20,8 +20,8 @@ const FLAGS: &[Flag] = &[
         "cleanup-config",
         Bool,
         "false",
-        NotYet,
-        "Remove everything this program made on the node and exit.",
+        Works,
+        "Remove from the kernel what this program and kube-router made on the node, say what, and exit; running pods with their devices and leases, the CNI files and kernel settings stay. It works without the API server; stop the daemon first.",
     ),
     flag(
         "disable-source-dest-check",

@@ -5,6 +5,8 @@ mod packets;
 mod settings;
 mod vips;
 
+use std::collections::BTreeSet;
+
 use kernel::KernelError;
 use kernel::conntrack::Conntrack;
 use kernel::ipvs::{Command, Ipvs};
@@ -18,6 +20,11 @@ use super::state::{Balanced, State, Tuple};
 use super::wanted::LocalAddresses;
 
 type Result<T> = std::result::Result<T, KernelError>;
+
+/// The tuples of the virtual services that are ours, as our nft table tells.
+pub(crate) fn own_tuples(nft: &mut Nft) -> Result<BTreeSet<Tuple>> {
+    Ok(packets::observe(nft)?.tuples)
+}
 
 /// The kernel of the namespace that the plane's thread runs in. Sockets are opened when they are first needed, and anew
 /// after an error, so that a module that is loaded later is found.

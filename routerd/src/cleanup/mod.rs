@@ -1,0 +1,78 @@
+//! `--cleanup-config`: takes everything out of the kernel that routerd or kube-router put there, and nothing else.
+//!
+//! What is ours is known by what it is called or marked by, not by a configuration: the nft tables, the tuples of our
+//! Services, the route protocol, the devices. The tables go last, because the tuples in them tell which IPVS services are
+//! ours; so a run that was cut off can be repeated. It needs neither the API server nor the node's name.
+
+mod links;
+mod report;
+mod routes;
+mod services;
+mod tables;
+
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitCode;
+
+use kernel::nft::Nft;
+use kernel::rtnl::Rtnl;
+use nix::fcntl::{Flock, FlockArg};
+
+use self::report::Report;
+
+/// What stays, and who takes it away.
+const STAYS: &str = "\
+left as they are: running pods with their devices and leases (the plugin's DEL removes them; a bridge without pods goes), \
+the network configuration and the plugins (`routerd-init --restore`), kernel settings under /proc/sys, the folder of sockets";
+
+/// Runs the clean-up and says what was removed; an error of one thing does not stop the others.
+pub(crate) fn run(run_dir: &Path) -> ExitCode {
+    let _lock = match lock(run_dir) {
+        Ok(lock) => lock,
+        Err(reason) => {
+            eprintln!("routerd: {reason}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = everything();
+    for line in &report.removed {
+        println!("removed {line}");
+    }
+    if report.removed.is_empty() && report.problems.is_empty() {
+        println!("nothing of routerd or kube-router was found");
+    }
+    for line in report.kept.iter().map(String::as_str).chain([STAYS]) {
+        println!("{line}");
+    }
+    for line in &report.problems {
+        eprintln!("routerd: {line}");
+    }
+    if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A daemon that runs would put everything back. Without its folder there is none.
+fn lock(run_dir: &Path) -> Result<Option<Flock<File>>, String> {
+    let path = run_dir.join("lock");
+    let Ok(file) = File::open(&path) else { return Ok(None) };
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Some).map_err(|(_, errno)| {
+        format!(
+            "a routerd runs on this node and would put everything back: cannot lock {}: {}; stop it first (delete its DaemonSet)",
+            path.display(),
+            errno.desc()
+        )
+    })
+}
+
+fn everything() -> Report {
+    let mut report = Report::default();
+    let mut nft = report.opened("open nf_tables", Nft::open());
+    let balanced = nft.as_mut().is_none_or(|nft| services::remove(nft, &mut report));
+    if let Some(rtnl) = &mut report.opened("open netlink", Rtnl::open()) {
+        routes::remove(rtnl, &mut report);
+        links::remove(rtnl, &mut report);
+    }
+    if let Some(nft) = &mut nft {
+        tables::remove(nft, balanced, &mut report);
+    }
+    report
+}
