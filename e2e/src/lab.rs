@@ -63,7 +63,7 @@ impl Lab {
     fn wait_for_agent(&mut self, index: usize) -> Result<()> {
         let (node, process) = (&self.nodes[index], &mut self.processes[index]);
         let console = self.folder.join(format!("{}.console", node.name));
-        wait_for(&format!("{} to boot", node.name), Duration::from_secs(30), || match process.try_wait()? {
+        wait_for(&format!("{} to boot", node.name), Duration::from_mins(1), || match process.try_wait()? {
             Some(status) => Ok(Some(Err(anyhow!("the first process of {} ended with {status}", node.name)))),
             None => node.ping().map(|()| Some(Ok(()))),
         })

@@ -27,7 +27,9 @@ pub fn start(place: Place, kernel: &Path, folder: &Path, memory: u32) -> Result<
     if place.extras.disk {
         guest.arg(format!("ubda={}", disk(place, folder)?.display()));
     }
-    guest.arg(format!("vec0:transport=tap,ifname={tap},depth=128,gro=1"));
+    // A machine that boots again is the same machine to its neighbours.
+    let mac = format!("02:00:00:00:00:{:02x}", place.index);
+    guest.arg(format!("vec0:transport=tap,ifname={tap},depth=128,gro=1,mac={mac}"));
     guest.args([format!("umid={name}"), format!("uml_dir={}", folder.join("uml").display())]);
     // What the kernel does not know it hands to init as environment.
     guest.args(place.environment().iter().map(|(name, value)| format!("{name}={value}")));

@@ -22,6 +22,9 @@ pub(super) const LIMIT: Duration = Duration::from_mins(10);
 /// How long a node may take to be tidy when pods have come or gone.
 pub(super) const TIDY: Duration = Duration::from_mins(3);
 
+/// How long things may stay that nobody will ever take away: two sightings of routerd and its period of grace.
+pub(super) const JANITOR: Duration = Duration::from_mins(15);
+
 /// Makes them, looks at what they got, and ends them.
 pub(super) fn show(world: &mut World, report: &mut Report) {
     let batch = Batch { name: NAME, count: world.pods };

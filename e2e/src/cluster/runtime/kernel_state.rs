@@ -36,8 +36,6 @@ pub(super) struct Held {
     pub(super) veths: Vec<String>,
     /// Devices that shape what pods send.
     pub(super) ifbs: Vec<String>,
-    /// Network namespaces.
-    pub(super) namespaces: Vec<String>,
     /// Lines of nf_tables that name a pod's network.
     pub(super) elements: Vec<String>,
     /// Attachments that routerd remembers.
@@ -52,7 +50,6 @@ impl Held {
             leases: leases(node)?,
             veths: devices(node, "veth")?,
             ifbs: devices(node, "ifb")?,
-            namespaces: node.list("/run/netns")?,
             elements: rules
                 .lines()
                 .filter(|line| line.contains(TAG))
@@ -65,11 +62,12 @@ impl Held {
     /// Nothing at all is held for pods, and no rule knows any of these addresses.
     pub(super) fn nothing(node: &Node, addresses: &BTreeSet<IpAddr>) -> Result<()> {
         let held = Self::read(node)?;
+        let namespaces = namespaces_in_use(node)?;
         let lists: [(&str, usize); 6] = [
             ("leases", held.leases.len()),
             ("veth devices", held.veths.len()),
             ("ifb devices", held.ifbs.len()),
-            ("network namespaces", held.namespaces.len()),
+            ("network namespaces in use", namespaces.len()),
             ("entries in nf_tables", held.elements.len()),
             ("attachments", held.attachments.len()),
         ];
@@ -109,16 +107,28 @@ pub(super) fn exact(api: &Api, node: &Node) -> Result<usize> {
     let stale: Vec<&Lease> = held.leases.iter().filter(|lease| !distinct.contains(&lease.address)).collect();
     ensure!(missing.is_empty(), "pods have addresses without a lease: {missing:?}");
     ensure!(stale.is_empty(), "leases of no pod: {stale:?}");
-    let counts = [held.veths.len(), held.namespaces.len(), held.attachments.len()];
+    let counts = [held.veths.len(), held.attachments.len()];
     ensure!(
-        counts == [pods.len(); 3],
-        "{} pods, but {} veth devices, {} namespaces and {} attachments",
+        counts == [pods.len(); 2],
+        "{} pods, but {} veth devices and {} attachments",
         pods.len(),
         counts[0],
-        counts[1],
-        counts[2]
+        counts[1]
     );
     Ok(wanted.len())
+}
+
+/// The network namespaces with more than a loopback device. containerd, when it is killed, forgets the names of some that
+/// it has just made; with nothing in them they are none of the plugin's.
+fn namespaces_in_use(node: &Node) -> Result<Vec<String>> {
+    let mut used = Vec::new();
+    for name in node.list("/run/netns")? {
+        let devices = node.run(Cmd::new("ip").arg("-n").arg(&name).words("-o link show"))?;
+        if devices.lines().count() > 1 {
+            used.push(name);
+        }
+    }
+    Ok(used)
 }
 
 /// Waits until what a node holds is exact. Returns how many addresses its pods have, and how long it took.

@@ -1,19 +1,16 @@
 //! The node loses its power in the middle of many ADDs. Its disk stays: leases, containerd's and the kubelet's state. The kernel's
 //! state and `/run` are gone. Nobody tidies up by hand.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 
 use super::batch::{Batch, NODE};
-use super::crowd::{LIMIT, ended, healed};
+use super::crowd::{JANITOR, LIMIT, ended, healed};
 use super::kernel_state::{becomes_exact, leases};
 use super::restarts::under_way;
 use super::world::World;
 use crate::demo::report::{Report, Shown};
-
-/// How long stale things may stay: the janitor's two sightings and its period of grace.
-const TIDY: Duration = Duration::from_mins(15);
 
 /// Makes many pods and cuts the power.
 pub(super) fn show(world: &mut World, report: &mut Report) {
@@ -40,7 +37,7 @@ pub(super) fn show(world: &mut World, report: &mut Report) {
         )))
     });
     report.check("no address twice, no pod without, and all that was stale is gone", || {
-        let (addresses, tidy) = becomes_exact(&world.plane.api, world.lab.node(NODE)?, TIDY)?;
+        let (addresses, tidy) = becomes_exact(&world.plane.api, world.lab.node(NODE)?, JANITOR)?;
         Ok(Shown::Good(format!("{addresses} addresses, exact {:.1} s later", tidy.as_secs_f64())))
     });
     report.check("sandboxes that failed have healed, power", || healed(world, batch));

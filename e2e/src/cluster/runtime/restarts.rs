@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::batch::{Batch, NODE};
-use super::crowd::{LIMIT, TIDY, ended, healed};
+use super::crowd::{JANITOR, LIMIT, ended, healed};
 use super::kernel_state::{becomes_exact, leases};
 use super::ready::Watch;
 use super::world::World;
@@ -20,7 +20,7 @@ pub(super) fn show(world: &mut World, report: &mut Report) {
     let title = format!("{} pods come up, routerd and then containerd killed meanwhile", batch.count);
     report.check(&title, || come_up(world, batch));
     report.check("each has addresses of its own, nothing is left of what was interrupted", || {
-        let (addresses, tidy) = becomes_exact(&world.plane.api, world.lab.node(NODE)?, TIDY)?;
+        let (addresses, tidy) = becomes_exact(&world.plane.api, world.lab.node(NODE)?, JANITOR)?;
         Ok(Shown::Good(format!("{addresses} addresses, exact after {:.1} s", tidy.as_secs_f64())))
     });
     report.check("sandboxes that failed have healed, restarts", || healed(world, batch));
