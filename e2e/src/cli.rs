@@ -52,6 +52,12 @@ pub enum Command {
     Cluster(Nodes),
     /// The plugin under containerd and kubelets of a dual-stack cluster: many pods at once, lost sandboxes, restarts, a power cut.
     Runtime(Runtime),
+    /// cnitool and libcni of the current CNI release drive the plugin, in every version of the protocol.
+    Cni {
+        /// A folder with routerd, routerd-cni and routerd-init built before, instead of building them.
+        #[arg(long, value_name = "DIR")]
+        binaries: Option<PathBuf>,
+    },
     /// Write the daemon's image as an OCI archive.
     Image {
         /// The archive to write.

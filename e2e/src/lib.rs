@@ -19,6 +19,7 @@ pub mod libcni;
 pub mod manifests;
 pub mod net;
 pub mod paths;
+pub mod peers;
 pub mod pods;
 pub mod process;
 pub mod progress;

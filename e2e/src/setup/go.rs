@@ -40,6 +40,9 @@ const PAUSE: Source = source!("pause", "go.mod", "main.go");
 /// The reference plugins of the current release.
 const CNI: Source = source!("cni", "go.mod", "go.sum", "tools.go");
 
+/// cnitool and a program of ours around libcni, both of the current release of CNI.
+const LIBCNI: Source = source!("libcni", "go.mod", "go.sum", "main.go", "tools.go");
+
 /// What is built: the program's file name, its module and the package in it.
 type Program = (&'static str, &'static Source, &'static str);
 
@@ -66,6 +69,21 @@ const PLUGINS: [Program; 6] = [
     ("bandwidth", &CNI, "github.com/containernetworking/plugins/plugins/meta/bandwidth"),
     ("tuning", &CNI, "github.com/containernetworking/plugins/plugins/meta/tuning"),
 ];
+
+/// What drives the plugin as container runtimes do.
+const DRIVERS: [Program; 2] =
+    [("cnitool", &LIBCNI, "github.com/containernetworking/cni/cnitool"), ("libcni", &LIBCNI, ".")];
+
+/// A folder with `cnitool` and `libcni`, built when the cache has none; `None` on a machine without Go.
+pub fn cni_drivers() -> Result<Option<PathBuf>> {
+    built("libcni", &DRIVERS)
+}
+
+/// What the release of cnitool and libcni is called.
+pub fn cni_release() -> &'static str {
+    let line = LIBCNI.files[0].1.lines().find_map(|line| line.split_once("containernetworking/cni v"));
+    line.map_or("?", |(_, version)| version.trim())
+}
 
 /// A folder with the reference plugins of the current release, built when the cache has none; `None` on a machine
 /// without Go.

@@ -98,6 +98,21 @@ pub(super) fn lab(scene: &Scene) -> Result<Outcome> {
     Ok(counted(passed, failed, status.success(), &log))
 }
 
+pub(super) fn cni(scene: &Scene) -> Result<Outcome> {
+    // Made here, where its progress can be seen.
+    if go::cni_drivers()?.is_none() {
+        if std::env::var("CI").is_ok_and(|value| value == "true") {
+            bail!("{}", go::missing());
+        }
+        return Ok(Outcome::not_run(go::missing()));
+    }
+    let log = scene.log("cni");
+    let status = watched("cargo lab cni", with_binaries(this_program()?.arg("cni"), scene), &log)?;
+    let text = fs::read_to_string(&log)?;
+    let (passed, failed) = count::demo(&text).with_context(|| end_of(&log))?;
+    Ok(counted(passed, failed, status.success(), &log))
+}
+
 pub(super) fn demo(scene: &Scene) -> Result<Outcome> {
     let log = scene.log("demo");
     let status = watched("cargo demo", with_binaries(this_program()?.arg("demo"), scene), &log)?;
