@@ -62,6 +62,14 @@ impl Tag {
         same(&self.container_id, container_id)
     }
 
+    /// Its first 60 bits of checksum as 15 hexadecimal digits: short enough for a key of the length of a device's name.
+    pub fn checksum(&self) -> String {
+        let mut digits = shortened(&self.to_string());
+        digits.remove(0);
+        digits.truncate(15);
+        digits
+    }
+
     /// The network's name, or `~` and its checksum.
     pub fn network(&self) -> &str {
         &self.network

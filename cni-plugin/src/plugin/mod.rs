@@ -6,7 +6,10 @@ mod collect;
 mod ipam_only;
 mod legacy;
 mod loopback;
+mod packets;
+mod parts;
 mod pod;
+mod portmap;
 mod role;
 #[cfg(test)]
 mod tests;
@@ -77,7 +80,7 @@ fn execute(
         return Ok(None);
     };
     if env.command == Command::Version {
-        return Ok(Some(versions()));
+        return Ok(Some(versions(world.called)));
     }
     let conf = NetConf::parse(&read_all(world.stdin)?)?;
     *version = conf.version;
@@ -95,14 +98,7 @@ fn dispatch(role: Role, request: &Request, wiring: &impl Wiring) -> Result<Optio
         Role::Loopback => loopback::run(request),
         Role::Bandwidth => bandwidth::run(request),
         Role::Tuning => tuning::run(request),
-        // Its place; until it is built a chain with it must fail loudly and not leave out a mapping.
-        Role::Portmap => Err(CniError::new(
-            Code::UNSUPPORTED,
-            format!("plugin type {role} is not built into this release of routerd-cni"),
-        )
-        .with_details(
-            "take it out of `plugins` of the network configuration, or install the reference plugin",
-        )),
+        Role::Portmap => portmap::run(request),
     }
 }
 
@@ -118,8 +114,14 @@ fn about(world: &mut World<'_>) {
     drop(writeln!(world.stderr, "{text}"));
 }
 
-fn versions() -> Value {
-    let all: Vec<&str> = Version::ALL.into_iter().map(Version::as_str).collect();
+/// Every version that the plugin speaks under the name it was called by.
+fn versions(called: &str) -> Value {
+    let oldest = match Role::of(called, "") {
+        Ok(Role::Bandwidth) => bandwidth::OLDEST,
+        _ => Version::V010,
+    };
+    let all: Vec<&str> =
+        Version::ALL.into_iter().filter(|version| *version >= oldest).map(Version::as_str).collect();
     json!({ "cniVersion": Version::NEWEST.as_str(), "supportedVersions": all })
 }
 
@@ -153,7 +155,9 @@ fn check_command(command: Command, version: Version) -> Result<(), CniError> {
 fn request(role: Role, env: Environment, conf: NetConf) -> Result<Request, CniError> {
     let unknown = match (env.command, role) {
         (Command::Add | Command::Check, Role::RouterdCni) => UnknownKeys::RefuseButPod,
-        (Command::Add | Command::Check, Role::Loopback | Role::Bandwidth) => UnknownKeys::Ignore,
+        (Command::Add | Command::Check, Role::Loopback | Role::Bandwidth | Role::Portmap) => {
+            UnknownKeys::Ignore
+        }
         (Command::Add | Command::Check, _) => UnknownKeys::Refuse,
         _ => UnknownKeys::Ignore,
     };

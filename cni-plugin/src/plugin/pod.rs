@@ -1,16 +1,19 @@
 //! The roles `routerd-cni` and `bridge`: addresses, devices and policy of one pod.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
+use super::parts::{self, Parts};
 use super::role::Role;
-use super::{attach, collect, legacy};
-use crate::config::{BridgeConf, RouterdConf};
+use super::{attach, collect, legacy, packets};
+use crate::bandwidth;
 use crate::convert::to_json;
 use crate::env::Command;
 use crate::error::{CniError, Code};
 use crate::ipam::{self, HostLocal, HostLocalConf};
 use crate::ipam_exec::ForeignIpam;
-use crate::legacy::Part;
+use crate::netfilter::Part;
 use crate::request::{Addresses, Ipam, Request, Wiring};
 use crate::result::AddResult;
 use crate::undo::Undo;
@@ -47,18 +50,8 @@ impl<'a, W: Wiring> Pod<'a, W> {
         }
     }
 
-    fn bridge_conf(&self) -> Result<BridgeConf, CniError> {
-        let default = if self.role == Role::RouterdCni { "kube-bridge" } else { "cni0" };
-        BridgeConf::parse(&self.request.conf, &self.request.args, default)
-    }
-
-    fn routerd_conf(&self) -> Result<Option<RouterdConf>, CniError> {
-        RouterdConf::parse(&self.request.conf, self.role == Role::RouterdCni)
-    }
-
     fn add(&self) -> Result<Value, CniError> {
-        let bridge = self.bridge_conf()?;
-        let routerd = self.routerd_conf()?;
+        let parts = Parts::parse(self.role, self.request)?;
         let ipam = self.ipam()?;
         self.request.env.require_netns()?;
         self.refuse_without_ranges()?;
@@ -66,7 +59,7 @@ impl<'a, W: Wiring> Pod<'a, W> {
             self.refuse_unprintable()?;
         }
         let mut undo = Undo::new();
-        match self.add_steps(ipam, &bridge, routerd.as_ref(), &mut undo) {
+        match self.add_steps(ipam, &parts, &mut undo) {
             Ok(result) => {
                 undo.keep();
                 Ok(result)
@@ -78,21 +71,25 @@ impl<'a, W: Wiring> Pod<'a, W> {
     fn add_steps(
         &self,
         ipam: Option<Box<dyn Ipam>>,
-        bridge: &BridgeConf,
-        routerd: Option<&RouterdConf>,
+        parts: &Parts,
         undo: &mut Undo,
     ) -> Result<Value, CniError> {
+        let (request, bridge) = (self.request, &parts.bridge);
         let addresses = match ipam {
-            Some(ipam) => ipam.reserve(self.request, undo)?,
+            Some(ipam) => ipam.reserve(request, undo)?,
             None => Addresses::default(),
         };
-        let mut wired = self.wiring.add(self.request, bridge, &addresses, undo)?;
-        legacy::masquerade(self.request, bridge, &wired.result.ips, undo)?;
+        let mut wired = self.wiring.add(request, bridge, &addresses, undo)?;
+        legacy::masquerade(request, bridge, &wired.result.ips, undo)?;
+        parts.packets.add(request, &wired.result, undo)?;
+        if let Some(limits) = &parts.limits {
+            bandwidth::add(request, limits, &wired.host_interface, &mut wired.result, undo)?;
+        }
         wired.result.dns = if bridge.dns.is_empty() { addresses.dns } else { bridge.dns.clone() };
         // Made before the daemon is told: what cannot be said to the runtime must not be announced.
-        let result = to_json(&wired.result, self.request.conf.version)?;
-        if let Some(routerd) = routerd {
-            attach::attach(self.request, routerd, &wired, undo)?;
+        let result = to_json(&wired.result, request.conf.version)?;
+        if let Some(routerd) = &parts.routerd {
+            attach::attach(request, routerd, &wired, undo)?;
         }
         Ok(result)
     }
@@ -124,21 +121,35 @@ impl<'a, W: Wiring> Pod<'a, W> {
     }
 
     fn del(&self) -> Result<(), CniError> {
-        let env = &self.request.env;
-        if let Ok(Some(routerd)) = self.routerd_conf() {
+        let (request, env) = (self.request, &self.request.env);
+        if let Ok(Some(routerd)) = parts::routerd(self.role, request) {
             attach::detach(&routerd, &env.container_id, &env.ifname);
         }
         // A wrong `ipam` is told at the end: the devices go in any case.
         let ipam = self.ipam();
-        let known = if matches!(ipam, Ok(Some(_))) { ipam::held(self.request) } else { Vec::new() };
-        self.wiring.del(self.request, self.bridge_conf().ok().as_ref(), &known)?;
-        legacy::remove(self.request, Part::All, &known)?;
+        let known = if matches!(ipam, Ok(Some(_))) { ipam::held(request) } else { Vec::new() };
+        let gone = self.del_from_kernel(&known);
         // Only now: an address whose device, or mapping, is still there must not go to another pod.
-        ipam?.map_or(Ok(()), |ipam| ipam.release(self.request))
+        gone.and_then(|()| ipam?.map_or(Ok(()), |ipam| ipam.release(request)))
+    }
+
+    /// Rules and devices. Each removal makes the kernel wait for all processors, some ten milliseconds; all are begun
+    /// before the end of one is waited for, so that they wait together. None keeps another from being done.
+    fn del_from_kernel(&self, known: &[IpAddr]) -> Result<(), CniError> {
+        let request = self.request;
+        let limits = (self.role == Role::RouterdCni).then(|| bandwidth::start_removal(request));
+        let prev = request.conf.prev_result().ok().flatten().unwrap_or_default();
+        let packets = parts::readable_packets(self.role, request).del(request, &Part::ALL, &prev, known);
+        let bridge = parts::bridge(self.role, request).ok();
+        let wired = self.wiring.del(request, bridge.as_ref(), known);
+        let limits = limits.map_or(Ok(()), bandwidth::Removal::finish);
+        let old = legacy::remove(request, legacy::Part::All, known);
+        // Dropped here, long after its work is done.
+        packets.map(drop).and(wired).and(limits).and(old)
     }
 
     fn check(&self) -> Result<(), CniError> {
-        let bridge = self.bridge_conf()?;
+        let parts = Parts::parse(self.role, self.request)?;
         self.request.env.require_netns()?;
         let prev = self.request.conf.prev_result()?.ok_or_else(|| {
             CniError::config("Required prevResult missing").with_details("CHECK compares the kernel with it")
@@ -146,14 +157,19 @@ impl<'a, W: Wiring> Pod<'a, W> {
         if let Some(ipam) = self.ipam()? {
             ipam.check(self.request)?;
         }
-        self.wiring.check(self.request, &bridge, &prev)?;
-        legacy::check(self.request, &bridge, &prev.ips)
+        self.wiring.check(self.request, &parts.bridge, &prev)?;
+        legacy::check(self.request, &parts.bridge, &prev.ips)?;
+        parts.packets.check(self.request, &prev)?;
+        match &parts.limits {
+            Some(limits) => bandwidth::check(self.request, limits, &prev),
+            None => Ok(()),
+        }
     }
 
     /// Answers from the configuration and the kernel alone, and takes no lock: a runtime asks every few seconds and
     /// takes any error as "the node is not ready". That the daemon restarts is therefore no error, unless asked for.
     fn status(&self) -> Result<(), CniError> {
-        let bridge = self.bridge_conf()?;
+        let parts = Parts::parse(self.role, self.request)?;
         // What a foreign IPAM plugin says of running pods is its own word.
         let code = |code| if code == Code::LIMITED { Code::LIMITED } else { Code::NOT_READY };
         let not_ready = |error: CniError| CniError { code: code(error.code), ..error };
@@ -161,24 +177,31 @@ impl<'a, W: Wiring> Pod<'a, W> {
         if let Some(ipam) = self.ipam()? {
             ipam.status(self.request).map_err(not_ready)?;
         }
-        self.wiring.status(self.request, &bridge).map_err(not_ready)?;
-        match self.routerd_conf()?.filter(|routerd| routerd.in_status) {
+        self.wiring.status(self.request, &parts.bridge).map_err(not_ready)?;
+        match parts.routerd.filter(|routerd| routerd.in_status) {
             Some(routerd) => attach::status(&routerd),
             None => Ok(()),
         }
     }
 
+    /// One kind of thing that cannot be freed does not keep the others.
     fn collect(&self) -> Result<(), CniError> {
-        let Some(valid) = collect::valid_attachments(&self.request.conf)? else { return Ok(()) };
-        legacy::collect(self.request, &valid)?;
-        let Some(ipam) = self.ipam()? else { return Ok(()) };
-        let freed = ipam.collect(&self.request.conf, &valid)?;
-        if let Some(routerd) = self.routerd_conf()? {
+        let (request, network) = (self.request, &self.request.conf.name);
+        let Some(valid) = collect::valid_attachments(&request.conf)? else { return Ok(()) };
+        let rules = packets::collect(network, &valid);
+        let old = legacy::collect(request, &valid);
+        let limits = bandwidth::collect(network, &valid).map(drop);
+        let devices = self.wiring.collect(network, &valid).map(drop);
+        let leases = self.ipam().and_then(|ipam| match ipam {
+            Some(ipam) => ipam.collect(&request.conf, &valid),
+            None => Ok(Vec::new()),
+        });
+        if let (Ok(Some(routerd)), Ok(freed)) = (parts::routerd(self.role, request), &leases) {
             for owner in freed {
                 attach::detach(&routerd, &owner.container_id, &owner.ifname);
             }
         }
-        Ok(())
+        rules.and(old).and(limits).and(devices).and(leases.map(drop))
     }
 }
 

@@ -312,11 +312,11 @@ fn gc_frees_what_is_not_listed_and_nothing_when_the_list_is_absent() {
 }
 
 #[test]
-fn a_plugin_that_is_not_built_says_so_instead_of_leaving_something_out() {
+fn port_mappings_alone_are_refused_because_there_is_no_pod_to_lead_to() {
     let folder = tempfile::tempdir().unwrap();
     let (status, error) = call("portmap", "ADD", &conf(folder.path()), &Notes::default());
-    assert_eq!((status, &error["code"]), (1, &json!(2)));
-    assert!(error["msg"].as_str().unwrap().contains("portmap"));
+    assert_eq!((status, &error["code"]), (1, &json!(7)));
+    assert_eq!(error["msg"], "must be called as chained plugin");
 }
 
 #[test]

@@ -35,12 +35,12 @@ impl Rtnl {
             answers => answers?,
         };
         let answer = answers.iter().find(|answer| answer.kind == kinds::NEW_ROUTE);
-        Ok(answer.and_then(|answer| decode_event(answer, RouteMessage::parse)).map(Way::from_message))
+        Ok(answer.and_then(|answer| decode_event(answer, RouteMessage::parse)).as_ref().map(Way::from_message))
     }
 }
 
 impl Way {
-    fn from_message(message: RouteMessage) -> Self {
+    fn from_message(message: &RouteMessage) -> Self {
         let link = message.attributes.iter().find_map(|attribute| match attribute {
             RouteAttribute::Oif(link) => Some(*link),
             _ => None,

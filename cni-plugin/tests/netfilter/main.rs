@@ -1,0 +1,7 @@
+//! Port mappings, masquerading and the check of frames' sources, with real packets between namespaces.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+
+mod lifecycle;
+mod mappings;
+mod support;
+mod traffic;
