@@ -1,11 +1,20 @@
 //! The command line.
 
+use std::env;
 use std::path::PathBuf;
 
 use clap::Parser;
 
 use crate::conflist::Template;
 use crate::plugins::{Plan, Role};
+
+/// Where kube-router's manifests have the network configuration.
+const CONFLIST: &str = "/etc/cni/net.d/10-kuberouter.conflist";
+
+/// The path in the environment variable `name`. One that is empty counts as not set, as in kube-router's shell.
+fn variable(name: &str, default: &str) -> PathBuf {
+    env::var_os(name).filter(|value| !value.is_empty()).map_or_else(|| default.into(), PathBuf::from)
+}
 
 /// Installs routerd's CNI plugin and the template of the network configuration on this node.
 ///
@@ -15,12 +24,12 @@ use crate::plugins::{Plan, Role};
 #[derive(Debug, Parser)]
 #[command(name = "routerd-init", version, max_term_width = 110)]
 pub struct Options {
-    /// Folder that holds `routerd-cni` in the image.
-    #[arg(long, env = "LOCAL_BIN_PATH", default_value = "/usr/libexec/cni")]
+    /// Folder that holds `routerd-cni` in the image; else $LOCAL_BIN_PATH.
+    #[arg(long, default_value_os_t = variable("LOCAL_BIN_PATH", "/usr/libexec/cni"))]
     pub local_bin_path: PathBuf,
 
-    /// Folder of the node's CNI plugins.
-    #[arg(long, env = "HOST_BIN_PATH", default_value = "/opt/cni/bin")]
+    /// Folder of the node's CNI plugins; else $HOST_BIN_PATH.
+    #[arg(long, default_value_os_t = variable("HOST_BIN_PATH", "/opt/cni/bin"))]
     pub host_bin_path: PathBuf,
 
     /// Names the plugin is installed by.
@@ -35,12 +44,8 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["force", "cni_conf"])]
     pub restore: bool,
 
-    /// The network configuration; its template is put beside it as `<file>.template`.
-    #[arg(
-        long = "cni-conf-file",
-        env = "KUBE_ROUTER_CNI_CONF_FILE",
-        default_value = "/etc/cni/net.d/10-kuberouter.conflist"
-    )]
+    /// The network configuration, else $KUBE_ROUTER_CNI_CONF_FILE; its template is put beside it as `<file>.template`.
+    #[arg(long = "cni-conf-file", default_value_os_t = variable("KUBE_ROUTER_CNI_CONF_FILE", CONFLIST))]
     pub conflist: PathBuf,
 
     /// The template to install, as from a ConfigMap; else the built-in one.

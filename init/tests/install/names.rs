@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use super::node::{ALL, Node};
+use super::node::{ALL, INIT, Node};
 
 #[test]
 fn a_fresh_node_gets_every_name_as_one_file_and_a_template_that_no_runtime_reads() {
@@ -124,6 +124,14 @@ fn an_image_without_the_plugin_or_with_another_one_is_an_error() {
     assert!(node.fails(&[]).contains("not routerd's plugin"));
     fs::remove_file(node.path("image/routerd-cni")).unwrap();
     assert!(node.fails(&[]).contains("read the plugin"));
+}
+
+#[test]
+fn a_variable_that_is_empty_is_as_one_that_is_not_set() {
+    let node = Node::new();
+    let mut command = node.command(INIT, &["--no-cni-conf"]);
+    let output = command.env("LOCAL_BIN_PATH", "").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/usr/libexec/cni/routerd-cni"));
 }
 
 #[test]
