@@ -36,6 +36,9 @@ pub struct Edited {
     pub mtu: Option<u32>,
     /// The bridge that it names for pods: the first one's.
     pub bridge: String,
+    /// Every plugin in it that wires pods tells the daemon of them: the type `routerd-cni` does, and ours under the name
+    /// `bridge` where the key `routerd` is there.
+    pub tells_daemon: bool,
 }
 
 /// The text with the node's pod ranges `pod_cidrs` and, if given, the path's `mtu` in bytes.
@@ -48,25 +51,26 @@ pub struct Edited {
 pub fn with_node(text: &str, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Edited, EditError> {
     let old: Value = serde_json::from_str(text).map_err(|error| EditError::Json(error.to_string()))?;
     let mut new = old.clone();
-    let (mut smallest, mut bridge) = (None::<u32>, None);
+    let (mut smallest, mut bridge, mut tells_daemon) = (None::<u32>, None, true);
     for plugin in plugins(&mut new)?.into_iter().filter(|plugin| is_ours(plugin)) {
         edit(plugin, pod_cidrs, mtu)?;
         smallest = smallest.into_iter().chain(number(plugin, "mtu")).min();
         bridge.get_or_insert_with(|| bridge_of(plugin));
+        tells_daemon &= is_routerd(plugin) || plugin.contains_key("routerd");
     }
     let bridge = bridge.ok_or(EditError::NoPlugin)?;
-    if new == old {
-        return Ok(Edited { text: None, mtu: smallest, bridge });
-    }
-    let pretty = serde_json::to_string_pretty(&new).map_err(|error| EditError::Json(error.to_string()))?;
-    Ok(Edited { text: Some(pretty + "\n"), mtu: smallest, bridge })
+    let text = if new == old { None } else { Some(format!("{new:#}\n")) };
+    Ok(Edited { text, mtu: smallest, bridge, tells_daemon })
 }
 
 /// The bridge of a plugin that wires pods; the two types have different ones by default.
 fn bridge_of(plugin: &Map<String, Value>) -> String {
     let given = plugin.get("bridge").and_then(Value::as_str).filter(|name| !name.is_empty());
-    let ours = plugin.get("type").and_then(Value::as_str) == Some("routerd-cni");
-    given.unwrap_or(if ours { "kube-bridge" } else { "cni0" }).to_owned()
+    given.unwrap_or(if is_routerd(plugin) { "kube-bridge" } else { "cni0" }).to_owned()
+}
+
+fn is_routerd(plugin: &Map<String, Value>) -> bool {
+    plugin.get("type").and_then(Value::as_str) == Some("routerd-cni")
 }
 
 fn number(plugin: &Map<String, Value>, key: &str) -> Option<u32> {
@@ -200,7 +204,7 @@ mod tests {
         // Without --auto-mtu it is not looked at.
         assert_eq!(
             with_node(&ours, &cidrs, None).unwrap(),
-            Edited { text: None, mtu: Some(1500), bridge: "kube-bridge".into() }
+            Edited { text: None, mtu: Some(1500), bridge: "kube-bridge".into(), tells_daemon: true }
         );
     }
 

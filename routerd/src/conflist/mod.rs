@@ -72,6 +72,14 @@ pub struct Done {
     pub mtu: Option<u32>,
     /// The bridge that it names for pods.
     pub bridge: String,
+    /// Every plugin in it that wires pods tells the daemon of them.
+    pub tells_daemon: bool,
+}
+
+impl Done {
+    fn new(outcome: Outcome, edited: Edited) -> Self {
+        Self { outcome, mtu: edited.mtu, bridge: edited.bridge, tells_daemon: edited.tells_daemon }
+    }
 }
 
 /// Brings `pod_cidrs` and, if given, the path's `mtu` (bytes) into the configuration at `path`, which is made from the template if it is
@@ -80,22 +88,22 @@ pub fn update(path: &Path, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Don
     // An administrator may keep the file elsewhere; the link is not to be replaced by a file.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if let Some(text) = read(path)? {
-        let Edited { text, mtu, bridge } = edited(path, &text, pod_cidrs, mtu)?;
-        let outcome = match text {
+        let mut edited = edited(path, &text, pod_cidrs, mtu)?;
+        let outcome = match edited.text.take() {
             Some(text) => write(path, &text).map(|()| Outcome::Written)?,
             None => Outcome::Current,
         };
-        return Ok(Done { outcome, mtu, bridge });
+        return Ok(Done::new(outcome, edited));
     }
     let template = template_path(path);
     let Some(text) = read(&template)? else { return Err(ConflistError::Missing { path: path.clone() }) };
-    let Edited { text: new, mtu, bridge } = edited(&template, &text, pod_cidrs, mtu)?;
+    let mut edited = edited(&template, &text, pod_cidrs, mtu)?;
     if pod_cidrs.is_empty() {
-        return Ok(Done { outcome: Outcome::Waiting, mtu, bridge });
+        return Ok(Done::new(Outcome::Waiting, edited));
     }
     // A template that has the ranges already, as a user's may, is the configuration.
-    write(path, &new.unwrap_or(text))?;
-    Ok(Done { outcome: Outcome::Written, mtu, bridge })
+    write(path, &edited.text.take().unwrap_or(text))?;
+    Ok(Done::new(Outcome::Written, edited))
 }
 
 /// The template's path for a configuration's.

@@ -68,7 +68,7 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         let writer = || {
             let (path, auto_mtu) = (config.pods.conflist.clone(), config.pods.auto_mtu);
             // No tunnels yet.
-            network::Writer { path, auto_mtu, overhead: 0 }
+            network::Writer { path, auto_mtu, policy: config.run_firewall, overhead: 0 }
         };
         let plane = network::Network { families: config.families() };
         let subscriber = running.add(plane, writer(), every(config.periods.policy));

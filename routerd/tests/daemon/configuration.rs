@@ -52,6 +52,11 @@ fn ranges_follow_the_node_object_in_one_and_in_both_families() {
     });
     world.write("node.yaml", &NODE.replace("podCIDR: 10.244.1.0/24", "podCIDRs: [\"fd00:2::/64\"]"));
     until(&world, "the IPv6 range alone", |plugin| ranges(plugin) == json!([[{"subnet": "fd00:2::/64"}]]));
+    let annotated = "metadata: {name: node1, annotations: {kube-router.io/pod-cidrs: 10.244.7.0/24}}";
+    world.write("node.yaml", &NODE.replace("metadata: {name: node1}", annotated));
+    until(&world, "the annotation's range", |plugin| {
+        ranges(plugin) == json!([[{"subnet": "10.244.7.0/24"}]])
+    });
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::runner::{Apply, Plane, Problem, Report, Scope};
 pub(super) const NAME: &str = "cni";
 /// What the status counts the bridge's MTU as; the monitor compares with it.
 const BRIDGE_MTU: &str = "bridge MTU";
+/// The pods' bridge where the user has not chosen another.
+const BRIDGE: &str = "kube-bridge";
 /// RFC 8200, section 5: what every link must carry for IPv6.
 const LEAST_FOR_IPV6: u32 = 1280;
 
@@ -70,6 +72,8 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     /// `--auto-mtu`.
     pub(super) auto_mtu: bool,
+    /// `--run-firewall`: only pods that the daemon was told of are reached.
+    pub(super) policy: bool,
     /// Bytes that a tunnel between nodes puts in front of each packet; 0 without one.
     pub(super) overhead: u32,
 }
@@ -98,6 +102,11 @@ impl Apply for Writer {
                     report.writes += 1;
                 }
                 judge_mtu(&done, path, &mut report);
+                if self.policy && !done.tells_daemon {
+                    report.problems.push(problem(
+                        "a plugin of type bridge wires pods, which does not tell routerd of them, so they get no policy and no traffic; make its type routerd-cni in the network configuration (routerd-init does)",
+                    ));
+                }
                 follow_bridge(&done.bridge, &mut report);
             }
             Err(error) => report.problems.push(Problem { retry: true, ..problem(&error.to_string()) }),
@@ -165,10 +174,13 @@ fn follow_bridge(name: &str, report: &mut Report) {
 
 /// True if `event` may change what the plane wants; `counts` are those of its status.
 pub(super) fn concerns(counts: &BTreeMap<&'static str, u64>, event: &Event) -> bool {
-    let odd = |mtu: u32| counts.get(BRIDGE_MTU).is_some_and(|bridge| *bridge != u64::from(mtu));
+    let bridge = counts.get(BRIDGE_MTU);
+    let odd = |mtu: u32| bridge.is_some_and(|bridge| *bridge != u64::from(mtu));
     match event {
         // Pods come and go all the time; only one of another size is of interest, as the bridge follows the smallest.
         Event::Link(link) | Event::LinkGone(link) if link.name.starts_with("veth") => odd(link.mtu),
+        // It speaks of itself whenever a pod comes or goes.
+        Event::Link(link) | Event::LinkGone(link) if link.name == BRIDGE => bridge.is_none() || odd(link.mtu),
         Event::Resync | Event::Link(_) | Event::LinkGone(_) => true,
         Event::Address(address) | Event::AddressGone(address) => match address.address {
             IpAddr::V4(_) => true,

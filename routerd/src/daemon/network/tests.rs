@@ -34,7 +34,7 @@ fn writer() -> (TempDir, PathBuf, Writer) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.conflist");
     fs::write(folder.path().join("x.conflist.template"), TEMPLATE).unwrap();
-    let writer = Writer { path: path.clone(), auto_mtu: true, overhead: 0 };
+    let writer = Writer { path: path.clone(), auto_mtu: true, policy: true, overhead: 0 };
     (folder, path, writer)
 }
 
@@ -117,6 +117,24 @@ fn an_mtu_of_the_user_that_is_too_much_for_the_path_stays_and_is_a_problem() {
 }
 
 #[test]
+fn a_plugin_that_tells_nobody_of_its_pods_is_a_problem_where_policy_is_enforced() {
+    let namespace = node("192.0.2.1/24", 1400);
+    let (folder, _, mut writer) = writer();
+    let desired = wanted(&["10.244.1.0/24"], &["192.0.2.1"]);
+    let kube_routers = TEMPLATE.replace("routerd-cni", "bridge");
+    fs::write(folder.path().join("x.conflist.template"), &kube_routers).unwrap();
+    let report = namespace.run_in(|| writer.apply(&desired, &Scope::Everything));
+    assert!(report.problems[0].message.contains("routerd-init"), "{report:?}");
+    writer.policy = false;
+    assert_eq!(namespace.run_in(|| writer.apply(&desired, &Scope::Everything)).problems, Vec::new());
+    // The key makes our plugin tell the daemon under that name, too.
+    writer.policy = true;
+    let told = kube_routers.replace("\"ipam\"", "\"routerd\":{},\"ipam\"");
+    fs::write(&writer.path, told).unwrap();
+    assert_eq!(namespace.run_in(|| writer.apply(&desired, &Scope::Everything)).problems, Vec::new());
+}
+
+#[test]
 fn a_bridge_whose_mtu_somebody_has_set_follows_the_smallest_of_its_pods() {
     let namespace = TestNs::new("cni");
     let follow = || namespace.run_in(|| mtu::follow(&mut Rtnl::open().unwrap(), "kube-bridge").unwrap());
@@ -149,6 +167,9 @@ fn of_pods_only_one_of_another_size_makes_the_plane_look() {
     let event = kernel::monitor::Event::Link(link.clone());
     assert!(!concerns(&BTreeMap::from([(BRIDGE_MTU, 1400)]), &event));
     assert!(concerns(&BTreeMap::from([(BRIDGE_MTU, 1500)]), &event));
+    let bridge = kernel::monitor::Event::Link(kernel::rtnl::Link { name: BRIDGE.into(), ..link.clone() });
+    assert!(!concerns(&BTreeMap::from([(BRIDGE_MTU, 1400)]), &bridge));
+    assert!(concerns(&BTreeMap::new(), &bridge), "the first pod has just made it");
     let uplink = kernel::rtnl::Link { name: "eth0".into(), ..link };
     assert!(concerns(&BTreeMap::from([(BRIDGE_MTU, 1400)]), &kernel::monitor::Event::Link(uplink)));
 }
