@@ -37,12 +37,19 @@ impl HostLocalConf {
             .fields()
             .object("ipam")?
             .ok_or_else(|| CniError::config("IPAM config missing 'ipam' key"))?;
+        // `folder` bears a wrong one, so that a release works; to reserve in another place would be no service.
+        ipam.text("dataDir")?;
         let mut sets = match conf.runtime()? {
             Some(runtime) => range_sets(&runtime, "ipRanges")?,
             None => Vec::new(),
         };
         if ipam.parsed::<crate::Cidr>("subnet")?.is_some() {
             sets.push(RangeSet::new(vec![Range::parse(&ipam)?])?);
+        } else {
+            // Without `subnet` they mean nothing, but nonsense is told.
+            for key in ["rangeStart", "rangeEnd", "gateway"] {
+                ipam.parsed::<std::net::IpAddr>(key)?;
+            }
         }
         sets.extend(range_sets(&ipam, "ranges")?);
         validate(&sets, conf.version)?;
