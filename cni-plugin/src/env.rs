@@ -84,12 +84,13 @@ impl Environment {
         }
         let command = Command::parse(&command)?;
         let required = command.required();
-        let container_id = value("CNI_CONTAINERID");
-        let ifname = value("CNI_IFNAME");
-        if required.contains(&"CNI_CONTAINERID") && !container_id.is_empty() {
+        // What a command does not need is not judged, and so not kept either.
+        let needed = |name: &str| if required.contains(&name) { value(name) } else { String::new() };
+        let (container_id, ifname) = (needed("CNI_CONTAINERID"), needed("CNI_IFNAME"));
+        if !container_id.is_empty() {
             validate_container_id(&container_id)?;
         }
-        if required.contains(&"CNI_IFNAME") && !ifname.is_empty() {
+        if !ifname.is_empty() {
             validate_ifname(&ifname)?;
         }
         let missing: Vec<&str> = required.iter().copied().filter(|name| value(name).is_empty()).collect();

@@ -32,6 +32,7 @@ pub mod config;
 pub mod convert;
 pub mod env;
 pub mod error;
+pub mod fuzzing;
 pub mod ipam;
 pub mod ipam_exec;
 pub mod json;

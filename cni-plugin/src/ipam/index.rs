@@ -22,9 +22,9 @@ use super::slot::{SLOT, Slot};
 
 const MAGIC: &[u8; 16] = b"routerd leases 1";
 /// Bytes before the first slot.
-const HEADER: usize = 96;
+pub(super) const HEADER: usize = 96;
 /// The fewest slots of a table.
-const FEWEST: usize = 256;
+pub(super) const FEWEST: usize = 256;
 /// Slots that are read at once.
 const WINDOW: usize = 64;
 /// The text of a boot's id.

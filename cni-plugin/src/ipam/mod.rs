@@ -4,6 +4,7 @@ mod allocate;
 mod config;
 mod error;
 mod folder;
+mod fuzzing;
 mod index;
 mod lease;
 mod lock;
@@ -15,6 +16,7 @@ mod usage;
 
 pub use config::{DEFAULT_DATA_DIR, HostLocalConf};
 pub use error::StoreError;
+pub(crate) use fuzzing::fuzz_files;
 pub use lease::Owner;
 pub use range::{Range, RangeSet};
 pub use store::Store;

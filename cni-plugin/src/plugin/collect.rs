@@ -11,7 +11,7 @@ const KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 
 /// The attachments to keep. `None` if the runtime did not say, which must not be taken for "none is valid"; `null`
 /// however is how CRI-O writes an empty list.
-pub(super) fn valid_attachments(conf: &NetConf) -> Result<Option<BTreeSet<Owner>>, CniError> {
+pub(crate) fn valid_attachments(conf: &NetConf) -> Result<Option<BTreeSet<Owner>>, CniError> {
     let fields = conf.fields();
     let Some(key) = KEYS.into_iter().find(|key| fields.has(key)) else { return Ok(None) };
     let mut valid = BTreeSet::new();

@@ -15,6 +15,7 @@ mod role;
 mod tests;
 mod tuning;
 
+pub(crate) use collect::valid_attachments;
 pub use role::Role;
 
 use std::io::{Read, Write};
