@@ -54,9 +54,7 @@ fn follow(call: &Call<'_>, child: &mut Child, previous: Option<&Value>, seen: &m
     // Its own exec ends a moment after the start returns and must not be counted twice; after that it waits for
     // its configuration, and nothing has happened yet.
     std::thread::sleep(Duration::from_millis(50));
-    let follow = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE;
-    let events = Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACEEXIT | Options::PTRACE_O_EXITKILL;
-    ptrace::seize(main, follow | events).context("the plugin cannot be traced")?;
+    seize(main)?;
     call.feed(child, previous)?;
     seen.programs += 1;
     loop {
@@ -71,6 +69,18 @@ fn follow(call: &Call<'_>, child: &mut Child, previous: Option<&Value>, seen: &m
             _ => {}
         }
     }
+}
+
+/// Attaches to every thread there is; those to come are followed. A Go program has several before it does anything, and
+/// any of them may start a program.
+fn seize(main: Pid) -> Result<()> {
+    let follow = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE;
+    let events = Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACEEXIT | Options::PTRACE_O_EXITKILL;
+    for entry in fs::read_dir(format!("/proc/{main}/task"))? {
+        let thread: i32 = entry?.file_name().to_string_lossy().parse()?;
+        ptrace::seize(Pid::from_raw(thread), follow | events).context("the plugin cannot be traced")?;
+    }
+    Ok(())
 }
 
 fn note(seen: &mut Seen, pid: Pid, event: i32) -> Result<()> {
