@@ -20,7 +20,7 @@ pub(super) fn add(
     undo: &mut Undo,
 ) -> Result<Wired, CniError> {
     let plan = Plan::new(conf, addresses);
-    plan.check_mtu(conf)?;
+    plan.check(conf)?;
     let pod = open_pod(request)?;
     let mut host = Rtnl::open()?;
     let shared = Shared::enter()?;
@@ -40,6 +40,8 @@ pub(super) fn add(
         }
         Ok::<Link, CniError>(end.link)
     })??;
+    // A bridge of somebody else whose address nobody set may have got that of our port.
+    let bridge = if conf.is_gateway { bridge } else { host.link_by_index(bridge.index)?.unwrap_or(bridge) };
     let sandbox = request.env.require_netns()?.to_string_lossy().into_owned();
     let mut wired = wired(addresses, plan, [&bridge, &near, &far], sandbox)?;
     wired.result.interfaces.extend(device.as_ref().map(interface));

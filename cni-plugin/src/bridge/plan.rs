@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use kernel::rtnl::table;
 use prefix::Family;
 
 use crate::address::Cidr;
@@ -46,8 +47,11 @@ impl Plan {
     fn add_default_routes(&mut self) {
         for family in Family::BOTH {
             let gateway = self.gateway_of(family);
-            let there =
-                self.routes.iter().any(|route| route.dst.is_default() && route.dst.family() == family);
+            let is_default = |route: &Route| {
+                let main = route.table.is_none_or(|table| table == 0 || table == table::MAIN);
+                main && route.dst.is_default() && route.dst.family() == family
+            };
+            let there = self.routes.iter().any(is_default);
             if let (Some(gateway), false) = (gateway, there) {
                 self.routes.extend(everywhere(family).map(|dst| Route::new(dst, Some(gateway))));
             }
@@ -61,16 +65,25 @@ impl Plan {
         Self::new(conf, &addresses)
     }
 
-    /// A link that is too small for IPv6 has no IPv6, which the kernel would only call an invalid argument.
-    pub(super) fn check_mtu(&self, conf: &BridgeConf) -> Result<(), CniError> {
-        let six = self.ips.iter().find(|ip| ip.address.family() == Family::V6);
-        match (conf.mtu.filter(|mtu| *mtu < LEAST_IPV6_MTU), six) {
-            (Some(mtu), Some(ip)) => Err(CniError::config(format!(
-                "mtu must be at least {LEAST_IPV6_MTU} for the IPv6 address {}, but is {mtu}",
-                ip.address
-            ))),
-            _ => Ok(()),
+    /// What the kernel would only call an invalid argument, or what would not work although the kernel takes it.
+    pub(super) fn check(&self, conf: &BridgeConf) -> Result<(), CniError> {
+        for ip in &self.ips {
+            let address = ip.address;
+            if let Some(mtu) = conf.mtu.filter(|mtu| *mtu < LEAST_IPV6_MTU && address.family() == Family::V6)
+            {
+                return Err(CniError::config(format!(
+                    "mtu must be at least {LEAST_IPV6_MTU} for the IPv6 address {address}, but is {mtu}"
+                )));
+            }
+            if conf.is_gateway && ip.gateway == Some(address.address) {
+                return Err(CniError::config(format!(
+                    "the pod got the address {address}, which is that of its gateway, the bridge {}",
+                    conf.bridge
+                ))
+                .with_details("change ipam, or let it name another gateway"));
+            }
         }
+        Ok(())
     }
 
     /// The first gateway of a family: where routes go that name none.
@@ -159,6 +172,26 @@ mod tests {
     }
 
     #[test]
+    fn a_default_route_of_another_table_is_not_the_pods_default() {
+        let mut addresses =
+            Addresses { ips: plan(r#""x":1"#, &[("10.1.0.5/24", None)], &[]).ips, ..Addresses::default() };
+        addresses.routes.push(Route { table: Some(100), ..Route::new("0.0.0.0/0".parse().unwrap(), None) });
+        let conf = NetConf::parse(br#"{"name":"n","isDefaultGateway":true}"#).unwrap();
+        let conf = BridgeConf::parse(&conf, &Args::default(), "cni0").unwrap();
+        assert_eq!(Plan::new(&conf, &addresses).routes.len(), 2);
+    }
+
+    #[test]
+    fn a_pod_with_its_gateways_address_is_refused() {
+        let conf = NetConf::parse(br#"{"name":"n","isGateway":true}"#).unwrap();
+        let conf = BridgeConf::parse(&conf, &Args::default(), "cni0").unwrap();
+        let addresses =
+            Addresses { ips: plan(r#""x":1"#, &[("10.1.0.1/24", None)], &[]).ips, ..Addresses::default() };
+        let error = Plan::new(&conf, &addresses).check(&conf).unwrap_err();
+        assert!(error.msg.contains("10.1.0.1/24"), "{error}");
+    }
+
+    #[test]
     fn without_gateway_nothing_is_added() {
         let plan = plan(r#""bridge":"b""#, &[("10.1.0.5/24", None)], &[("10.9.0.0/16", None)]);
         assert!(plan.gateways.is_empty());
@@ -176,8 +209,8 @@ mod tests {
     fn a_link_too_small_for_ipv6_is_refused_where_there_is_an_ipv6_address() {
         let conf = NetConf::parse(br#"{"name":"n","mtu":1279}"#).unwrap();
         let conf = BridgeConf::parse(&conf, &Args::default(), "cni0").unwrap();
-        assert!(plan(r#""x":1"#, &[("10.1.0.5/24", None)], &[]).check_mtu(&conf).is_ok());
-        let error = plan(r#""x":1"#, &[("fd00::5/64", None)], &[]).check_mtu(&conf).unwrap_err();
+        assert!(plan(r#""x":1"#, &[("10.1.0.5/24", None)], &[]).check(&conf).is_ok());
+        let error = plan(r#""x":1"#, &[("fd00::5/64", None)], &[]).check(&conf).unwrap_err();
         assert!(error.msg.contains("mtu") && error.msg.contains("1279"), "{error}");
     }
 

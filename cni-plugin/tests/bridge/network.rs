@@ -108,24 +108,6 @@ fn with_dad_asked_for_the_address_is_checked_and_a_duplicate_is_refused() {
 }
 
 #[test]
-fn routes_of_the_configuration_are_the_pods() {
-    let (node, pod) = (Node::new(), Pod::new());
-    let conf = node.network(&json!({"ipam": {"routes": [
-        {"dst": "0.0.0.0/0"}, {"dst": "0.0.0.0/0"},
-        {"dst": "10.1.0.0/16", "gw": "10.9.0.77", "mtu": 1300, "advmss": 1200, "priority": 50},
-        {"dst": "10.2.0.0/16", "table": 100},
-        {"dst": "fd77::/48"},
-    ]}}));
-    node.add(&pod, &conf).works();
-    let routes = pod.ns.run("ip", &["route"]);
-    assert_eq!(routes.lines().filter(|line| line.starts_with("default via 10.9.0.1")).count(), 1, "{routes}");
-    assert!(routes.contains("10.1.0.0/16 via 10.9.0.77 dev eth0 metric 50 mtu 1300 advmss 1200"), "{routes}");
-    assert!(pod.ns.run("ip", &["route", "show", "table", "100"]).contains("10.2.0.0/16 via 10.9.0.1"));
-    let six = pod.ns.run("ip", &["-6", "route"]);
-    assert!(six.contains("fd77::/48 via fd09::1") && six.contains("default via fd09::1"), "{six}");
-}
-
-#[test]
 fn a_new_pod_with_an_old_pods_address_is_known_to_its_neighbours_at_once() {
     // The first pod keeps the bridge up; without a port it would forget its neighbours.
     let (node, first, pod) = (Node::new(), Pod::new(), Pod::new());
