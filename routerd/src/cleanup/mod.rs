@@ -4,6 +4,7 @@
 //! Services, the route protocol, the devices. The tables go last, because the tuples in them tell which IPVS services are
 //! ours; so a run that was cut off can be repeated. It needs neither the API server nor the node's name.
 
+mod kube_router;
 mod links;
 mod report;
 mod routes;
@@ -73,6 +74,7 @@ fn everything() -> Report {
     }
     if let Some(nft) = &mut nft {
         tables::remove(nft, balanced, &mut report);
+        kube_router::remove(nft, &mut report);
     }
     report
 }

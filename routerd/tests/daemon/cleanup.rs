@@ -110,6 +110,63 @@ fn after_a_clean_up_the_node_is_as_before_the_install_and_a_second_one_finds_not
 }
 
 #[test]
+fn of_kube_routers_rules_in_iptables_its_chains_go_and_those_of_others_stay() {
+    let world = World::new("clean");
+    let iptables = |program: &str, lines: &[&str]| {
+        for line in lines {
+            let mut words = vec!["-w"];
+            words.extend(line.split(' ').filter(|word| !word.is_empty()));
+            world.namespace.run(program, &words);
+        }
+    };
+    for program in ["iptables-nft", "ip6tables-nft"] {
+        iptables(
+            program,
+            &[
+                "-A FORWARD -m comment --comment mine -j ACCEPT",
+                "-N KUBE-SERVICES",
+                "-A INPUT -j KUBE-SERVICES",
+            ],
+        );
+    }
+    let before = world.snapshot();
+    for program in ["iptables-nft", "ip6tables-nft"] {
+        iptables(
+            program,
+            &[
+                "-N KUBE-ROUTER-FORWARD",
+                "-N KUBE-POD-FW-ABC",
+                "-N KUBE-NWPLCY-DEF",
+                "-I FORWARD 1 -m comment --comment hash -j KUBE-ROUTER-FORWARD",
+                "-A KUBE-ROUTER-FORWARD -m comment --comment pod -j KUBE-POD-FW-ABC",
+                "-A KUBE-POD-FW-ABC -j KUBE-NWPLCY-DEF",
+            ],
+        );
+        // A comment is one word here.
+        let comment = "allow outbound traffic from pods";
+        let accept = [
+            "-I",
+            "FORWARD",
+            "1",
+            "-m",
+            "comment",
+            "--comment",
+            comment,
+            "-i",
+            "kube-bridge",
+            "-j",
+            "ACCEPT",
+        ];
+        world.namespace.run(program, &accept);
+    }
+    world.nft("table ip kube-router-filter-ipv4 { chain KUBE-ROUTER-INPUT { type filter hook input priority 0; }; }");
+    let said = world.cleaned();
+    assert_eq!(world.snapshot(), before, "{said}");
+    assert!(said.contains("3 chains and 2 rules") && said.contains("ipsets"), "{said}");
+    assert!(world.cleaned().contains("nothing of routerd"));
+}
+
+#[test]
 fn a_running_daemon_is_not_robbed_of_its_rules() {
     let world = World::running("clean");
     world.until_rules("rules", |rules| rules.contains("table inet routerd {"));
