@@ -112,3 +112,36 @@ fn bad_names_are_refused_with_the_name() {
         assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
     }
 }
+
+#[test]
+fn links_that_are_deleted_together_go_and_others_and_gone_ones_do_not_matter() {
+    let namespace = TestNs::new("together");
+    let mut rtnl = Rtnl::open_in(namespace.namespace()).unwrap();
+    let all = |rtnl: &mut Rtnl| -> Vec<u32> {
+        ["a", "c", "stays"]
+            .iter()
+            .filter_map(|name| rtnl.link_by_name(name).unwrap())
+            .map(|l| l.index)
+            .collect()
+    };
+    for round in 0..3 {
+        for (name, peer) in [("a", "b"), ("c", "d")] {
+            rtnl.create_link(&NewLink::veth(name, VethPeer { name: peer, ..VethPeer::default() })).unwrap();
+        }
+        if round == 0 {
+            rtnl.create_link(&NewLink::ifb("stays")).unwrap();
+        }
+        let indexes = all(&mut rtnl);
+        match round {
+            0 => rtnl.delete_links(&indexes[..2]).unwrap(),
+            // One is gone before.
+            1 => {
+                rtnl.delete_link(indexes[0]).unwrap();
+                rtnl.delete_links(&indexes[..2]).unwrap();
+            }
+            _ => indexes[..2].iter().for_each(|index| rtnl.delete_links(&[*index]).unwrap()),
+        }
+        assert_eq!(all(&mut rtnl), indexes[2..], "round {round}");
+    }
+    rtnl.delete_links(&[]).unwrap();
+}

@@ -1,11 +1,10 @@
 //! The block (ifb) that a pod's packets are shaped in.
 
-use std::thread::JoinHandle;
-
 use kernel::rtnl::{Batch, Link, LinkChange, LinkKind, NewLink, Rtnl};
 use sha2::{Digest, Sha512};
 
 use super::refused;
+use crate::bridge::host_interface;
 use crate::error::{CniError, Code};
 use crate::request::Request;
 use crate::tag::Tag;
@@ -131,49 +130,25 @@ pub fn remove(request: &Request) -> Result<(), CniError> {
     }
 }
 
-/// The removal of a block that may be under way. [`Removal::finish`] waits for it.
-#[derive(Debug)]
-#[must_use = "a removal that is not waited for may fail unseen"]
-pub struct Removal {
-    thread: Option<JoinHandle<Result<(), CniError>>>,
-    outcome: Result<(), CniError>,
-}
-
-/// Begins to remove the attachment's block; none is success.
+/// Removes the attachment's block, and the host end of its pair, which this plugin made, in the same go; none is
+/// success.
 ///
-/// The kernel lets go of a link only after a pause in which no processor may still look at it (about 17 ms). Pauses of
-/// several links that are removed at the same time overlap, so this one goes on while the caller removes the pair.
-pub fn start_removal(request: &Request) -> Removal {
-    let found = Rtnl::open().map_err(CniError::from).and_then(|mut host| {
-        let block = find(&mut host, request)?;
-        Ok(block.map(|block| (host, block)))
-    });
-    let (mut host, block) = match found {
-        Ok(Some(found)) => found,
-        Ok(None) => return Removal { thread: None, outcome: Ok(()) },
-        Err(error) => return Removal { thread: None, outcome: Err(error) },
-    };
-    let spawned = std::thread::Builder::new()
-        .name("block".into())
-        .stack_size(128 * 1024)
-        .spawn(move || delete(&mut host, &block));
-    match spawned {
-        Ok(thread) => Removal { thread: Some(thread), outcome: Ok(()) },
-        // No thread to be had: then one after the other.
-        Err(_) => Removal { thread: None, outcome: remove(request) },
-    }
+/// The kernel lets go of a link only after a pause in which no processor may still look at it (about 17 ms). Together
+/// they need one such pause.
+pub fn remove_with_pair(request: &Request) -> Result<(), CniError> {
+    let mut host = Rtnl::open()?;
+    let Some(block) = find(&mut host, request)? else { return Ok(()) };
+    let mut indexes = vec![block.index];
+    let name = host_interface(&request.env.container_id, &request.env.ifname, 0);
+    let pair = host.link_by_name(&name)?.filter(|link| is_host_end(link, request));
+    indexes.extend(pair.map(|link| link.index));
+    Ok(host.delete_links(&indexes)?)
 }
 
-impl Removal {
-    /// Waits until the block is gone.
-    pub fn finish(self) -> Result<(), CniError> {
-        match self.thread {
-            Some(thread) => thread
-                .join()
-                .unwrap_or_else(|_| Err(CniError::new(Code::INTERNAL, "the removal of a block panicked"))),
-            None => self.outcome,
-        }
-    }
+/// Only with its tag: what is under another name or has none is found by who made it.
+fn is_host_end(link: &Link, request: &Request) -> bool {
+    let tag = link.alias.parse::<Tag>();
+    link.kind == LinkKind::Veth && tag.is_ok_and(|tag| tag == Tag::of_request(request))
 }
 
 #[cfg(test)]

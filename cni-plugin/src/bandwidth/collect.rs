@@ -27,11 +27,9 @@ pub fn collect(network: &str, valid: &BTreeSet<Owner>) -> Result<usize, CniError
     };
     let mut stale: Vec<Link> = marked.into_iter().filter(is_stale).collect();
     stale.extend(unused(&mut host, others, network, valid)?);
-    let mut outcome = Ok(());
-    for link in &stale {
-        outcome = outcome.and(block::delete(&mut host, link));
-    }
-    outcome.map(|()| stale.len())
+    let indexes: Vec<u32> = stale.iter().map(|block| block.index).collect();
+    host.delete_links(&indexes)?;
+    Ok(indexes.len())
 }
 
 /// Blocks of the reference plugin carry no note. One that no link sends packets to is what is left of a pod that is

@@ -9,7 +9,7 @@
 //! Names and numbers are the reference plugin's, so that each side checks and removes what the other made. The block
 //! carries the [`Tag`](crate::tag::Tag) of its attachment in addition, by which GC finds it.
 //!
-//! The role `bandwidth` works on a `prevResult`; the role `routerd-cni` calls [`add`], [`start_removal`], [`check`] and
+//! The role `bandwidth` works on a `prevResult`; the role `routerd-cni` calls [`add`], [`remove_with_pair`], [`check`] and
 //! [`collect`] in its one run.
 
 mod block;
@@ -19,7 +19,7 @@ mod numbers;
 mod port;
 mod verify;
 
-pub use block::{Removal, block_name, remove, start_removal};
+pub use block::{block_name, remove, remove_with_pair};
 pub use collect::{collect, tags};
 pub use limits::{Limit, Limits};
 pub use verify::check;

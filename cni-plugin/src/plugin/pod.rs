@@ -137,12 +137,13 @@ impl<'a, W: Wiring> Pod<'a, W> {
     /// before the end of one is waited for, so that they wait together. None keeps another from being done.
     fn del_from_kernel(&self, known: &[IpAddr]) -> Result<(), CniError> {
         let request = self.request;
-        let limits = (self.role == Role::RouterdCni).then(|| bandwidth::start_removal(request));
         let prev = request.conf.prev_result().ok().flatten().unwrap_or_default();
         let packets = parts::readable_packets(self.role, request).del(request, &Part::ALL, &prev, known);
+        // A pod with limits loses its pair here too, because two devices go together as fast as one.
+        let limited = self.role == Role::RouterdCni;
+        let limits = if limited { bandwidth::remove_with_pair(request) } else { Ok(()) };
         let bridge = parts::bridge(self.role, request).ok();
         let wired = self.wiring.del(request, bridge.as_ref(), known);
-        let limits = limits.map_or(Ok(()), bandwidth::Removal::finish);
         let old = legacy::remove(request, legacy::Part::All, known);
         // Dropped here, long after its work is done.
         packets.map(drop).and(wired).and(limits).and(old)

@@ -233,3 +233,65 @@ fn a_block_that_an_earlier_add_left_does_not_stand_in_the_way() {
     node.call(OURS, "DEL", &pod, &conf).works();
     assert_eq!(node.links("ifb"), Vec::<String>::new());
 }
+
+/// The same limits in the one exec of `routerd-cni`; the daemon is not there, and its absence is no failure.
+fn one(node: &Node) -> Value {
+    let limits = json!({"ingressRate": 8000, "ingressBurst": 80, "egressRate": 16000, "egressBurst": 80});
+    let routerd = json!({"socket": node.folder().join("no.sock"), "required": false});
+    let more = json!({"type": "routerd-cni", "runtimeConfig": {"bandwidth": limits}, "routerd": routerd});
+    with(&node.bridge("1.1.0"), &more)
+}
+
+#[test]
+fn one_exec_limits_as_the_chain_does_and_del_takes_pair_and_block_together() {
+    let (node, pod, other) = (Node::new(), Pod::new(), Pod::new());
+    let conf = one(&node);
+    node.call(OURS, "ADD", &other, &conf).result();
+    for netns_is_named in [true, false] {
+        let result = node.call(OURS, "ADD", &pod, &conf).result();
+        let (port, block) = (Node::host_end(&result), result["interfaces"][3]["name"].as_str().unwrap());
+        let show = |device: &str| node.ns.run("tc", &["qdisc", "show", "dev", device]);
+        assert!(show(&port).contains("rate 8Kbit") && show(block).contains("rate 16Kbit"));
+        let checked = after(&conf, &result);
+        node.call(OURS, "CHECK", &pod, &checked).works();
+        node.ns.run("tc", &["qdisc", "del", "dev", &port, "ingress"]);
+        let (code, error) = node.call(OURS, "CHECK", &pod, &checked).error();
+        assert!(code == 102 && error.contains(block), "{error}");
+        let path = if netns_is_named { pod.ns.path() } else { String::new() };
+        let call = Call {
+            program: "routerd-cni",
+            ours: OURS,
+            command: "DEL",
+            ifname: "eth0",
+            netns: &path,
+            args: "",
+        };
+        node.call_with(&call, &pod, &checked).works();
+        assert_eq!((node.links("veth").len(), node.links("ifb").len()), (1, 1), "the other pod's");
+    }
+    node.call(OURS, "DEL", &other, &conf).works();
+    assert_eq!((node.links("veth").len(), node.links("ifb").len()), (0, 0));
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_takes_the_whole_pod_back() {
+    let (node, pod) = (Node::new(), Pod::new());
+    let wrong = with(&one(&node), &json!({"runtimeConfig": {"bandwidth": {"egressRate": 8}}}));
+    let (code, error) = node.call(OURS, "ADD", &pod, &wrong).error();
+    assert!(code == 7 && error.contains("runtimeConfig.bandwidth.egressBurst"), "{error}");
+    // Both names of its block are taken by somebody else.
+    let conf = one(&node);
+    let first = node.call(OURS, "ADD", &pod, &conf).result()["interfaces"][3]["name"].clone();
+    node.call(OURS, "DEL", &pod, &conf).works();
+    node.ns.run("ip", &["link", "add", first.as_str().unwrap(), "type", "veth", "peer", "name", "x"]);
+    let second = node.call(OURS, "ADD", &pod, &conf).result()["interfaces"][3]["name"].clone();
+    assert_ne!(first, second);
+    node.call(OURS, "DEL", &pod, &conf).works();
+    node.ns.run("ip", &["link", "add", second.as_str().unwrap(), "type", "veth", "peer", "name", "y"]);
+    let (_, error) = node.call(OURS, "ADD", &pod, &conf).error();
+    assert!(error.contains(second.as_str().unwrap()), "{error}");
+    assert_eq!((node.links("veth").len(), node.links("ifb").len()), (4, 0));
+    let leases = std::fs::read_dir(node.folder().join("leases/net")).unwrap();
+    let names: Vec<String> = leases.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.parse::<std::net::IpAddr>().is_ok()), "{names:?}");
+}
