@@ -3,11 +3,12 @@
 //! Address translation is decided with the first packet of a flow. A UDP client that keeps its source port would go
 //! on being sent to where the first packet went: to the node itself after ADD, to a pod that is gone after DEL.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use kernel::KernelError;
-use kernel::conntrack::{Conntrack, Filter, Flow};
-use kernel::rtnl::{RouteKind, Rtnl};
+use kernel::conntrack::{Conntrack, Filter};
+use kernel::rtnl::Rtnl;
 use prefix::Family;
 
 use super::entry::{Entry, HostPort, Transport};
@@ -42,8 +43,8 @@ impl From<&HostPort> for Mapping {
     }
 }
 
-/// After ADD: flows to the mapped ports of this node that do not go to the pod are forgotten, so that their next
-/// packet does. Only the error text is told: the mapping itself is in force.
+/// After ADD: flows to the mapped ports of this node are forgotten, so that their next packet goes to the pod. The
+/// mappings are in force whatever becomes of this.
 pub fn refresh(entries: &[Entry]) -> Result<(), KernelError> {
     let udp = |entry: &Entry| match entry {
         Entry::HostPort(port) if port.transport == Transport::Udp => Some(Mapping::from(port)),
@@ -54,46 +55,40 @@ pub fn refresh(entries: &[Entry]) -> Result<(), KernelError> {
         return Ok(());
     }
     let mut conntrack = Conntrack::open()?;
-    let mut routes = Rtnl::open()?;
+    let mut own = None;
     for mapping in mappings {
-        let places = match mapping.address {
-            Some(address) => vec![address],
-            None => local_addresses(&mut routes, Family::of(mapping.target.ip()))?,
-        };
-        if places.len() > MOST_ADDRESSES {
-            forget_listed(&mut conntrack, &mut routes, &mapping)?;
+        let all = mapping.filter();
+        if mapping.address.is_some() {
+            conntrack.forget(&all)?;
             continue;
         }
-        // The pod has no flows by the mapping yet, so none that may stay is meant.
-        for place in places {
-            conntrack.forget(&Filter { original_destination: Some(place), ..mapping.filter() })?;
+        let own = match &own {
+            Some(own) => own,
+            None => own.insert(addresses()?),
+        };
+        if own.len() > MOST_ADDRESSES {
+            conntrack.delete_matching(&all, |flow| own.contains(&flow.original.destination.ip()))?;
+            continue;
         }
+        let to = |address: &IpAddr| Filter { original_destination: Some(*address), ..all };
+        let of_family = own.iter().filter(|address| Family::of(**address) == all.family);
+        conntrack.forget_each(&all, &of_family.map(to).collect::<Vec<_>>())?;
     }
     Ok(())
 }
 
-/// To forget the flows to one address takes the kernel 0.1 ms or so, to list all flows 9 ms, whatever they are.
+/// With more addresses than this one listing of all flows costs less than asking for each.
 const MOST_ADDRESSES: usize = 64;
 
-fn local_addresses(routes: &mut Rtnl, family: Family) -> Result<Vec<IpAddr>, KernelError> {
-    let found = routes.addresses(None, Some(family))?;
-    Ok(found.into_iter().map(|address| address.address).collect())
-}
+/// The device of routerd with the addresses of Services, whose flows are not those of a port mapping.
+const SERVICES: &str = "kube-dummy-if";
 
-/// On a node with very many addresses: the flows are looked at one by one.
-fn forget_listed(conntrack: &mut Conntrack, routes: &mut Rtnl, mapping: &Mapping) -> Result<(), KernelError> {
-    for flow in conntrack.flows(&mapping.filter())? {
-        if flow.reply.source != mapping.target && is_local(routes, &flow)? {
-            conntrack.delete(&flow)?;
-        }
-    }
-    Ok(())
-}
-
-/// The same question that the rules ask of the packet: `fib daddr type local`.
-fn is_local(routes: &mut Rtnl, flow: &Flow) -> Result<bool, KernelError> {
-    let way = routes.way_to(flow.original.destination.ip())?;
-    Ok(way.is_some_and(|way| way.kind == RouteKind::Local))
+/// The addresses of this node. A flow through it to the same port elsewhere has nothing to do with a mapping.
+fn addresses() -> Result<BTreeSet<IpAddr>, KernelError> {
+    let mut rtnl = Rtnl::open()?;
+    let services = rtnl.link_by_name(SERVICES)?.map(|link| link.index);
+    let all = rtnl.addresses(None, None)?;
+    Ok(all.into_iter().filter(|one| Some(one.link) != services).map(|one| one.address).collect())
 }
 
 /// After DEL: flows by the mappings are forgotten. Whoever has the port next, or the address, must not get them; that

@@ -13,11 +13,24 @@ fn any(v6: bool) -> IpAddr {
     if v6 { [0; 16].into() } else { [0; 4].into() }
 }
 
+/// A socket on a port that an earlier one of the test may be about to leave.
+fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
+    let start = Instant::now();
+    loop {
+        match bind() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            socket => return socket.unwrap(),
+        }
+    }
+}
+
 /// Connects from `from` to `to`; the address that the server in `server` on `port` sees, `None` if it is refused or
 /// another one answers.
 pub(crate) fn tcp(from: &TestNs, to: &str, server: &TestNs, port: u16) -> Option<IpAddr> {
     let to: SocketAddr = to.parse().unwrap();
-    let listener = server.run_in(|| TcpListener::bind((any(to.is_ipv6()), port)).unwrap());
+    let listener = bound(|| server.run_in(|| TcpListener::bind((any(to.is_ipv6()), port))));
     listener.set_nonblocking(true).unwrap();
     let client = from.run_in(|| TcpStream::connect_timeout(&to, PATIENCE)).ok()?;
     let own = client.local_addr().unwrap();
@@ -38,7 +51,7 @@ pub(crate) struct Server(UdpSocket);
 
 impl Server {
     pub(crate) fn new(ns: &TestNs, port: u16, v6: bool) -> Self {
-        let socket = ns.run_in(|| UdpSocket::bind((any(v6), port)).unwrap());
+        let socket = bound(|| ns.run_in(|| UdpSocket::bind((any(v6), port))));
         socket.set_nonblocking(true).unwrap();
         Self(socket)
     }

@@ -204,11 +204,20 @@ impl Filter {
             && port_fits(self.reply_port, flow.reply.source)
     }
 
-    /// The kernel's own filter.
+    /// True if the kernel's own filter admits exactly what this one does.
+    ///
+    /// Kernels up to 6.18 compare IPv6 addresses the wrong way round, and admit all flows but those that are meant
+    /// (`ctnetlink_filter_match_tuple`).
+    pub(super) fn is_safe_in_kernel(&self) -> bool {
+        self.family == Family::V4 || (self.original_destination.is_none() && self.reply_source.is_none())
+    }
+
+    /// The kernel's own filter; if it is not safe, without the addresses.
     pub(super) fn attributes(&self) -> Attributes {
         let mut out = Attributes::new();
-        let original = (self.original_destination, self.original_port);
-        let reply = (self.reply_source, self.reply_port);
+        let trusted = |address: Option<IpAddr>| address.filter(|_| self.is_safe_in_kernel());
+        let original = (trusted(self.original_destination), self.original_port);
+        let reply = (trusted(self.reply_source), self.reply_port);
         write_tuple(&mut out, TUPLE_ORIGINAL, self.protocol, (None, None), original);
         write_tuple(&mut out, TUPLE_REPLY, self.protocol, reply, (None, None));
         let bit = |on: bool, bit: u32| if on { bit } else { 0 };

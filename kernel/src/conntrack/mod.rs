@@ -65,20 +65,35 @@ impl Conntrack {
     }
 
     /// Forgets all flows that `filter` admits.
-    ///
-    /// The kernel does it (Linux 6.11) in a walk over the used part of its table; a listing takes the lock of every part
-    /// of it, used or not, some ten milliseconds with the table of a common machine. Older kernels refuse, and the
-    /// flows are listed and forgotten one by one.
     pub fn forget(&mut self, filter: &Filter) -> Result<()> {
+        self.forget_each(filter, std::slice::from_ref(filter))
+    }
+
+    /// Forgets all flows that one of `filters` admits; `all` admits whatever they do.
+    ///
+    /// The kernel does it (Linux 6.11) in a walk over the used part of its table for each of them; a listing takes the
+    /// lock of every part of it, used or not, some ten milliseconds with the table of a common machine. Older kernels
+    /// refuse, and IPv6 addresses cannot be left to any: then the flows that `all` admits are listed once and forgotten
+    /// one by one.
+    pub fn forget_each(&mut self, all: &Filter, filters: &[Filter]) -> Result<()> {
+        for filter in filters {
+            if !filter.is_safe_in_kernel() || !self.forget_in_kernel(filter)? {
+                let meant = |flow: &Flow| filters.iter().any(|filter| filter.admits(flow));
+                return self.delete_matching(all, meant).map(drop);
+            }
+        }
+        Ok(())
+    }
+
+    /// `false` if this kernel cannot do it.
+    fn forget_in_kernel(&mut self, filter: &Filter) -> Result<bool> {
         let operation = format!("forget tracked {filter}");
         let mut payload = header(filter.family);
         payload.extend_from_slice(filter.attributes().as_bytes());
         match self.socket.request(&operation, DELETE, 0, &payload) {
-            // They take it for the incomplete name of one flow.
-            Err(error) if error.is_invalid() || error.is_not_found() || error.is_unsupported() => {
-                self.delete_matching(filter, |_| true).map(|_| ())
-            }
-            done => done.map(|_| ()),
+            // It takes it for the incomplete name of one flow.
+            Err(error) if error.is_invalid() || error.is_not_found() || error.is_unsupported() => Ok(false),
+            done => done.map(|_| true),
         }
     }
 

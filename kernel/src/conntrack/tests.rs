@@ -66,13 +66,16 @@ fn the_kernels_filter_admits_what_ours_admits() {
     let namespace = TestNs::new("ct-filter");
     sample(&namespace);
     let mut conntrack = Conntrack::open_in(namespace.namespace()).unwrap();
-    let all = conntrack.flows(&Filter::protocol(Family::V4, 17)).unwrap();
     for filter in [
         Filter::protocol(Family::V4, 17).to(socket("10.96.0.10:53")),
         Filter::protocol(Family::V4, 17).answered_by(socket("10.1.0.2:5353")),
         Filter::protocol(Family::V4, 17).to(socket("10.96.0.10:53")).answered_by(socket("10.1.0.2:5353")),
         Filter::protocol(Family::V4, 17).to(socket("10.96.0.10:54")),
+        Filter::protocol(Family::V6, 17).to(socket("[fd00:96::10]:53")),
+        Filter::protocol(Family::V6, 17).to(socket("[fd00:96::11]:53")),
+        Filter::protocol(Family::V6, 17).answered_by(socket("[fd00:1::2]:5353")),
     ] {
+        let all = conntrack.flows(&Filter::protocol(filter.family, 17)).unwrap();
         let expected: Vec<&Flow> = all.iter().filter(|flow| filter.admits(flow)).collect();
         let found = conntrack.flows(&filter).unwrap();
         assert_eq!(found.iter().collect::<Vec<_>>().len(), expected.len(), "{filter}");
@@ -135,4 +138,14 @@ fn all_flows_that_a_filter_admits_are_forgotten_in_one_request_and_no_others() {
     );
     conntrack.forget(&of_port).unwrap();
     assert_eq!(count(&namespace, "ipv4"), 1, "none left is no error");
+    let of_port = Filter { family: Family::V6, ..of_port };
+    for (other, what) in [
+        (of_port.to(socket("[fd00:96::11]:53")), "another destination"),
+        (of_port.answered_by(socket("[fd00:1::3]:5353")), "another pod"),
+    ] {
+        conntrack.forget(&other).unwrap();
+        assert_eq!(count(&namespace, "ipv6"), 1, "{what}");
+    }
+    conntrack.forget(&of_port.answered_by(socket("[fd00:1::2]:5353"))).unwrap();
+    assert_eq!(count(&namespace, "ipv6"), 0);
 }
