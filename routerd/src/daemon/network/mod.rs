@@ -72,7 +72,7 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     /// `--auto-mtu`.
     pub(super) auto_mtu: bool,
-    /// `--run-firewall`: only pods that the daemon was told of are reached.
+    /// `--run-firewall`: a pod that the daemon does not know yet is closed.
     pub(super) policy: bool,
     /// Bytes that a tunnel between nodes puts in front of each packet; 0 without one.
     pub(super) overhead: u32,
@@ -104,7 +104,7 @@ impl Apply for Writer {
                 judge_mtu(&done, path, &mut report);
                 if self.policy && !done.tells_daemon {
                     report.problems.push(problem(
-                        "a plugin of type bridge wires pods, which does not tell routerd of them, so they get no policy and no traffic; make its type routerd-cni in the network configuration (routerd-init does)",
+                        "a plugin of type bridge wires pods, which does not tell routerd of them: what they send is dropped until the API server knows their addresses; make its type routerd-cni in the network configuration (routerd-init does)",
                     ));
                 }
                 follow_bridge(&done.bridge, &mut report);
