@@ -164,23 +164,26 @@ fn both_sides_take_requested_addresses_in_the_same_ways() {
 }
 
 #[test]
-fn many_of_both_sides_at_once_never_share_an_address() {
+fn many_of_both_sides_at_once_never_share_an_address_and_each_releases_the_others() {
+    const EACH: usize = 50;
     let installed = Installed::new();
-    let conf = installed.host_local(&ranges("10.1.0.0/16"));
-    let add = |number: usize| {
-        let who = if number.is_multiple_of(2) { OURS } else { REFERENCE };
-        address(&run(&installed, who, "ADD", &format!("c{number}"), &conf))
+    let conf = installed.host_local(&json!([[{"subnet": "10.1.0.0/16"}], [{"subnet": "fd00::/64"}]]));
+    let at_once = |operation: &str, ours_are: usize| -> Vec<Answer> {
+        let call = |number: usize| {
+            let who = if number % 2 == ours_are { OURS } else { REFERENCE };
+            run(&installed, who, operation, &format!("c{number}"), &conf)
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..2 * EACH).map(|number| scope.spawn(move || call(number))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
     };
-    let addresses: Vec<String> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..40).map(|number| scope.spawn(move || add(number))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
-    let distinct: BTreeSet<&String> = addresses.iter().collect();
-    assert_eq!((distinct.len(), installed.leases().len()), (40, 40));
-    for number in 0..40 {
-        // Each is released by the other side.
-        let who = if number % 2 == 0 { REFERENCE } else { OURS };
-        run(&installed, who, "DEL", &format!("c{number}"), &conf).result();
+    let results: Vec<Value> = at_once("ADD", 0).iter().map(Answer::result).collect();
+    let ips = results.iter().flat_map(|result| result["ips"].as_array().unwrap());
+    let distinct: BTreeSet<&str> = ips.map(|ip| ip["address"].as_str().unwrap()).collect();
+    assert_eq!((distinct.len(), installed.leases().len()), (4 * EACH, 4 * EACH));
+    for answer in at_once("DEL", 1) {
+        answer.result();
     }
-    assert_eq!(installed.leases(), Vec::<String>::new());
+    assert_eq!(installed.leftovers(), Vec::<String>::new());
 }

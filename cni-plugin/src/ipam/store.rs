@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Store {
         let path = folder.join(lease::LOCK);
         let lock = match lock::lock(&path, wait) {
             Ok(lock) => lock,
-            Err(LockError::Io(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(LockError::Io(error)) if is_nowhere(&error) => return Ok(None),
             Err(LockError::Io(error)) => return Err(failed("lock", &path)(error)),
             Err(LockError::Held(holder)) => return Err(StoreError::Locked { path, holder, waited: wait }),
         };
@@ -199,6 +199,11 @@ impl Store {
         self.changed = true;
         self.folder.set_last_reserved(set, address);
     }
+}
+
+/// There is no such folder, nor can there be leases in it.
+fn is_nowhere(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 impl Drop for Store {
