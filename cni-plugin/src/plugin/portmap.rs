@@ -64,7 +64,7 @@ fn check(request: &Request) -> Result<(), CniError> {
 
 fn collect(request: &Request) -> Result<(), CniError> {
     match collect::valid_attachments(&request.conf)? {
-        Some(valid) => packets::collect(&request.conf.name, &valid),
+        Some(valid) => packets::collect(&request.conf.name, &valid).and(legacy::collect(request, &valid)),
         None => Ok(()),
     }
 }

@@ -96,7 +96,7 @@ fn many_first_pods_at_once_make_one_table_and_what_others_have_in_it_stays() {
     std::thread::scope(|scope| {
         for pod in &pods {
             scope.spawn(|| {
-                node.del(Who::Ours, pod, &pod.ns.path(), std::slice::from_ref(&conf), &Value::Null)
+                node.del(Who::Ours, pod, &pod.ns.path(), std::slice::from_ref(&conf), &Value::Null);
             });
         }
     });

@@ -1,8 +1,4 @@
 //! A node with both plugins, and what its kernel holds, as other programs see it.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the plugins are tested as the processes that a runtime starts"
-)]
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;

@@ -84,9 +84,7 @@ fn gc_removes_pods_of_the_reference_plugins_that_are_not_listed_and_keeps_the_ot
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     node.call(Who::Ours, "GC", &stays, &stays.ns.path(), &conf).unwrap();
-    let ifb = |line: &String| !line.starts_with("link bwp");
-    let left: Vec<String> = node.holds().into_iter().filter(ifb).collect();
-    assert_eq!(left, before.into_iter().filter(ifb).collect::<Vec<_>>(), "{id}");
+    assert_eq!(node.holds(), before, "{id}");
 }
 
 #[test]
@@ -98,14 +96,45 @@ fn a_node_that_never_had_the_reference_plugins_gets_no_table_of_theirs() {
 }
 
 #[test]
-fn a_pod_of_ours_is_removed_by_the_reference_plugins() {
+fn the_reference_plugins_remove_a_pod_of_ours_but_for_rules_they_do_not_know_which_our_gc_frees() {
+    let node = Node::new();
+    let (stays, pod) = (Pod::new(), Pod::new());
+    node.add(Who::Ours, &stays, &node.chain(&stays));
+    let before = node.holds();
+    let mut chain = node.chain(&pod);
+    chain[0]["ipMasq"] = json!(false);
+    let result = node.add(Who::Ours, &pod, &chain);
+    node.del(Who::Theirs, &pod, &pod.ns.path(), &chain, &result);
+    let is_rule = |line: &&String| !line.starts_with("link ") && !line.starts_with("lease ");
+    let devices = |lines: &[String]| lines.iter().filter(|line| !is_rule(line)).cloned().collect::<Vec<_>>();
+    assert_eq!(devices(&node.holds()), devices(&before), "devices and leases");
+    assert!(
+        !node.rules_with(&pod.id).is_empty(),
+        "the reference plugins know our table: this test is out of date"
+    );
+    let mut conf = node.bridge();
+    conf["cniVersion"] = json!("1.1.0");
+    conf["cni.dev/valid-attachments"] = json!([{"containerID": stays.id, "ifname": "eth0"}]);
+    node.call(Who::Ours, "GC", &stays, "", &conf).unwrap();
+    assert_eq!(node.rules_with(&pod.id), Vec::<String>::new());
+    assert!(!node.rules_with(&stays.id).is_empty());
+    assert_eq!(devices(&node.holds()), devices(&before));
+}
+
+#[test]
+fn with_masquerading_the_old_reference_plugin_complains_of_its_chain_only_after_all_else_is_gone() {
     let node = Node::new();
     let pod = Pod::new();
     let mut conf = node.bridge();
-    conf.as_object_mut().unwrap().remove("ipMasq");
     let result = node.add(Who::Ours, &pod, std::slice::from_ref(&conf));
-    assert_eq!(node.leases().len(), 2);
-    node.del(Who::Theirs, &pod, &pod.ns.path(), &[conf], &result);
-    assert_eq!(node.leases(), Vec::<String>::new());
-    assert!(!node.holds().iter().any(|line| line.starts_with("link veth")), "{:?}", node.holds());
+    conf["prevResult"] = result;
+    // 1.1.1 fails like this also after an ADD of its own that was killed; 1.6 and later do not.
+    let error = node.call(Who::Theirs, "DEL", &pod, &pod.ns.path(), &conf).unwrap_err();
+    assert!(error.contains("does not exist"), "{error}");
+    let left: Vec<String> = node
+        .holds()
+        .into_iter()
+        .filter(|line| line.starts_with("lease ") || line.starts_with("link veth"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
 }
