@@ -1,13 +1,18 @@
 //! Pods with host ports, for every run with a real runtime.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::control_plane::ControlPlane;
 use super::http::get;
+use super::pods::fetch;
 use super::run::AGNHOST;
+use crate::lab::Lab;
+use crate::net::GATEWAY;
+use crate::process::wait_for;
 
 /// How long an answer from outside may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -61,6 +66,38 @@ pub(super) fn pod(name: &str, app: &str, node: u8, ports: Option<Ports>) -> Valu
             }],
         },
     })
+}
+
+/// The pod of the short check.
+const NAME: &str = "host-ports";
+
+/// A pod with host ports is reached from outside, as who asks, and from its node; its end closes the ports.
+pub(super) fn work(plane: &ControlPlane, lab: &Lab) -> Result<String> {
+    const PORTS: Ports = Ports { tcp: 18080, udp: 18081, sctp: None };
+    const LIMIT: Duration = Duration::from_mins(1);
+    let node = lab.node(1)?;
+    plane.apply(&pod(NAME, NAME, node.index, Some(PORTS)).to_string())?;
+    let begin = Instant::now();
+    for (protocol, seen) in
+        wait_for("answers through the host ports", LIMIT, || outside(node.address, PORTS).map(Some))?
+    {
+        ensure!(
+            seen == IpAddr::V4(GATEWAY),
+            "over {protocol} the pod sees {seen}, and not {GATEWAY} that asks"
+        );
+    }
+    let up = begin.elapsed();
+    for address in [node.address, Ipv4Addr::LOCALHOST.into()] {
+        let to = SocketAddr::new(address, PORTS.tcp);
+        let name = fetch(node, to, "/hostname").with_context(|| format!("{} to {to}", node.name))?;
+        ensure!(name.trim() == NAME, "{to} on {} was answered by {name}", node.name);
+    }
+    plane.ask(&["delete", "pod", NAME, "--wait=false"])?;
+    wait_for("the end of the host ports", LIMIT, || Ok(outside(node.address, PORTS).is_err().then_some(())))?;
+    Ok(format!(
+        "answered as {GATEWAY} {:.1} s after the pod was made, closed after its end",
+        up.as_secs_f64()
+    ))
 }
 
 /// Asks from this process, a machine outside, over TCP and UDP. Returns as whom the pod sees it over each.

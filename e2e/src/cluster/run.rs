@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::checks::Scene;
 use super::control_plane::{ControlPlane, IPV4};
 use super::node::{self, Member, PAUSE};
-use super::{Line, Parts, diagnose, health, manifest, pods, policy, teardown};
+use super::{Line, Parts, diagnose, health, host_ports, manifest, pods, policy, teardown};
 use crate::image::{self, Image};
 use crate::lab::Lab;
 use crate::process::wait_for;
@@ -120,6 +120,9 @@ impl Cluster {
         check(&mut lines, "node to Service and to node ports", || answered(scene.node_to_service()))?;
         check(&mut lines, "from outside to node ports, TCP and UDP", || {
             answered(scene.outside_to_node_port())
+        })?;
+        check(&mut lines, "a pod's host ports, TCP and UDP, from outside and from its node", || {
+            host_ports::work(self.plane()?, &self.lab)
         })?;
         check(&mut lines, "NetworkPolicy through the API", || {
             let times = policy::takes_effect(&scene, self.plane()?)?;

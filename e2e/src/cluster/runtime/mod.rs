@@ -18,6 +18,7 @@ mod batch;
 mod crowd;
 mod dial;
 mod families;
+mod forgotten;
 mod host_port;
 mod kernel_state;
 mod leftovers;
@@ -54,7 +55,7 @@ pub struct Runtime {
 type Part = (&'static str, fn(&mut World, &mut Report));
 
 /// In this order, because the last one finds what any of the others left.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("families", families::show),
     ("ports", host_port::show),
     ("shaping", shaping::show),
@@ -62,6 +63,7 @@ const PARTS: [Part; 8] = [
     ("sandbox", sandbox_lost::show),
     ("restarts", restarts::show),
     ("power", power::show),
+    ("forgotten", forgotten::show),
     ("leftovers", leftovers::show),
 ];
 

@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) programs: Programs,
     /// How many pods are made at once.
     pub(super) pods: u16,
+    /// What is imported into a containerd that has nothing.
+    images: Vec<PathBuf>,
     /// containerd's process on each node.
     containerd: Vec<i32>,
     folder: PathBuf,
@@ -43,20 +45,21 @@ impl World {
         let mut world = step("control plane and two nodes, each with a disk", |_| {
             let lab = boot(inside, parts)?;
             let plane = ControlPlane::start(&parts.programs, &folder, DUAL_STACK)?;
-            let world =
-                Self { plane, lab, programs: parts.programs.clone(), pods, containerd: vec![], folder };
+            let programs = parts.programs.clone();
+            let world = Self { plane, lab, programs, pods, images, containerd: vec![], folder };
             Ok((world, "up".to_owned()))
         })?;
-        let outcome = world.populate(&images);
+        let outcome = world.populate();
         match outcome {
             Ok(()) => Ok(world),
             Err(error) => Err(error.context(world.keep_evidence())),
         }
     }
 
-    fn populate(&mut self, images: &[PathBuf]) -> Result<()> {
+    fn populate(&mut self) -> Result<()> {
         self.containerd = step("containerd and kubelet", |_| {
             let pids = std::thread::scope(|scope| -> Result<Vec<i32>> {
+                let images = self.images.as_slice();
                 let members: Vec<_> = self.lab.nodes.iter().map(|node| self.member(node)).collect();
                 let starts: Vec<_> =
                     members.into_iter().map(|member| scope.spawn(move || member.runtime(images))).collect();
@@ -111,8 +114,20 @@ impl World {
     /// Boots that node again: its disk is there, its memory is not; containerd and the kubelet start as at any boot.
     pub(super) fn power_on(&mut self, index: u8) -> Result<()> {
         self.lab.boot_again(index)?;
+        self.start_node(index, &[])
+    }
+
+    /// Boots that node again, with containerd's part of the disk empty: it knows no container of before, so nobody will
+    /// ever ask for the end of one.
+    pub(super) fn power_on_without_containers(&mut self, index: u8) -> Result<()> {
+        self.lab.boot_again(index)?;
+        self.lab.node(index)?.run(Cmd::new("rm").words("-rf /var/lib/containerd"))?;
+        self.start_node(index, &self.images.clone())
+    }
+
+    fn start_node(&mut self, index: u8, images: &[PathBuf]) -> Result<()> {
         let node = self.lab.node(index)?;
-        self.containerd[usize::from(index - 1)] = self.member(node).runtime(&[])?;
+        self.containerd[usize::from(index - 1)] = self.member(node).runtime(images)?;
         self.kubelet(node)
     }
 
