@@ -53,6 +53,8 @@ fn versions_without_interfaces_are_refused_by_every_command() {
         assert_eq!(code, 1);
         assert!(words.contains("incompatible CNI versions") && words.contains("0.3.0"), "{words}");
     }
+    let told = node.call(OURS, "VERSION", &pod, &limits("1.1.0")).result();
+    assert_eq!(told["supportedVersions"], json!(VERSIONS));
 }
 
 #[test]
