@@ -71,13 +71,17 @@ fn poke(planes: &[Watched], wanted: impl Fn(&Watched) -> bool) {
     }
 }
 
+/// True for devices that come and go with pods: the outer end of a pair, and what shapes its traffic.
+pub(super) fn is_pods(link: &str) -> bool {
+    link.starts_with("veth") || link.starts_with("bwp")
+}
+
 /// True if the plane should look at the kernel after `event`.
 fn concerns(plane: &Watched, event: &Event) -> bool {
     let name = plane.name;
     if name == network::NAME {
         return network::concerns(&plane.status.borrow().counts, event);
     }
-    let is_pods = |link: &str| link.starts_with("veth");
     match event {
         Event::Resync => true,
         Event::RouteGone(route) => match name {

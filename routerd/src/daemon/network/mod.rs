@@ -12,6 +12,7 @@ use kernel::monitor::Event;
 use kernel::rtnl::Rtnl;
 use prefix::{Family, Prefix};
 
+use super::monitor::is_pods;
 use crate::cluster::{Change, Index};
 use crate::conflist;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
@@ -178,7 +179,7 @@ pub(super) fn concerns(counts: &BTreeMap<&'static str, u64>, event: &Event) -> b
     let odd = |mtu: u32| bridge.is_some_and(|bridge| *bridge != u64::from(mtu));
     match event {
         // Pods come and go all the time; only one of another size is of interest, as the bridge follows the smallest.
-        Event::Link(link) | Event::LinkGone(link) if link.name.starts_with("veth") => odd(link.mtu),
+        Event::Link(link) | Event::LinkGone(link) if is_pods(&link.name) => odd(link.mtu),
         // It speaks of itself whenever a pod comes or goes.
         Event::Link(link) | Event::LinkGone(link) if link.name == BRIDGE => bridge.is_none() || odd(link.mtu),
         Event::Resync | Event::Link(_) | Event::LinkGone(_) => true,
