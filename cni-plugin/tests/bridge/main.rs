@@ -3,6 +3,7 @@
 
 mod addresses;
 mod announce;
+mod calls;
 mod check;
 mod clean;
 mod ipam;
