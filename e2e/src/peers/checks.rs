@@ -26,6 +26,7 @@ pub(super) fn all(driver: &Driver, report: &mut Report) {
         report.check(&claim, || collection(driver, form));
     }
     report.check("libcni: a pod that is gone is deleted by the result it kept", || gone(driver));
+    report.check("the reference plugins check and delete what ours made, and the other way", || swap(driver));
     report.check("libcni: containerd's loopback list", || loopback(driver));
     report.check("libcni refuses bandwidth before 0.3.0, by our answer to VERSION", || refused(driver));
 }
@@ -182,6 +183,28 @@ fn gone(driver: &Driver) -> Result<Shown> {
         }
     }
     Ok(Shown::Good("chain and one plugin, 0.3.1 to 1.1.0, nothing left".into()))
+}
+
+/// A node's plugins are replaced under a running pod.
+fn swap(driver: &Driver) -> Result<Shown> {
+    let (ours, theirs) = (driver.plugins.as_path(), driver.reference.as_path());
+    let versions: Vec<&str> = VERSIONS.into_iter().filter(|version| since(version, "0.3.1")).collect();
+    for version in &versions {
+        let list = lists::unfiltered(version, "peers", &driver.folder);
+        for (made_by, judge) in [(ours, theirs), (theirs, ours)] {
+            let pod = Pod::new("pod")?;
+            let one = Attachment::new("swapped", &pod);
+            let call = |plugins, operation| {
+                driver.libcni_with(plugins, operation, &list, Some(&one), None).map(drop)
+            };
+            call(made_by, "add").with_context(|| format!("{version}: {}", made_by.display()))?;
+            let checked = if since(version, "0.4.0") { call(judge, "check") } else { Ok(()) };
+            let deleted = call(judge, "del");
+            checked.and(deleted).with_context(|| format!("{version}: {}", judge.display()))?;
+            nothing_left(driver).with_context(|| format!("{version}: deleted by {}", judge.display()))?;
+        }
+    }
+    Ok(Shown::Good(format!("bridge, host-local, tuning, bandwidth; {}", versions.join(", "))))
 }
 
 fn loopback(driver: &Driver) -> Result<Shown> {

@@ -19,7 +19,10 @@ const ARGS: &str = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web";
 #[derive(Debug)]
 pub(super) struct Driver {
     programs: PathBuf,
-    plugins: PathBuf,
+    /// Our plugins.
+    pub(super) plugins: PathBuf,
+    /// The reference plugins of their current release.
+    pub(super) reference: PathBuf,
     /// Leases, settings, lists and results.
     pub(super) folder: PathBuf,
 }
@@ -66,8 +69,8 @@ impl Drop for Pod {
 }
 
 impl Driver {
-    pub(super) fn new(programs: PathBuf, plugins: PathBuf, folder: &Path) -> Self {
-        Self { programs, plugins, folder: folder.to_path_buf() }
+    pub(super) fn new(programs: PathBuf, plugins: PathBuf, reference: PathBuf, folder: &Path) -> Self {
+        Self { programs, plugins, reference, folder: folder.to_path_buf() }
     }
 
     /// Calls cnitool with a list: what it prints.
@@ -87,7 +90,7 @@ impl Driver {
         serde_json::from_str(&text).with_context(|| format!("cnitool {operation} printed {text:?}"))
     }
 
-    /// Asks libcni for an operation with a list: its answer.
+    /// Asks libcni for an operation with a list and our plugins: its answer.
     pub(super) fn libcni(
         &self,
         operation: &str,
@@ -95,8 +98,20 @@ impl Driver {
         attachment: Option<&Attachment>,
         valid: Option<&Value>,
     ) -> Result<Value> {
+        self.libcni_with(&self.plugins, operation, list, attachment, valid)
+    }
+
+    /// The same with the plugins of a folder.
+    pub(super) fn libcni_with(
+        &self,
+        plugins: &Path,
+        operation: &str,
+        list: &Value,
+        attachment: Option<&Attachment>,
+        valid: Option<&Value>,
+    ) -> Result<Value> {
         let mut request = json!({
-            "Operation": operation, "List": list, "Path": self.plugins, "Cache": self.folder.join("results"),
+            "Operation": operation, "List": list, "Path": plugins, "Cache": self.folder.join("results"),
             "Capabilities": lists::capabilities(), "Interface": "eth0", "Valid": valid,
             "Args": [["IgnoreUnknown", "1"], ["K8S_POD_NAME", "web"]],
         });

@@ -52,6 +52,21 @@ pub(super) fn list(form: Form, version: &str, name: &str, folder: &Path) -> Valu
     json!({"cniVersion": version, "name": name, "plugins": plugins})
 }
 
+/// A list whose plugins leave nothing in the packet filter: of that each side has its own form.
+pub(super) fn unfiltered(version: &str, name: &str, folder: &Path) -> Value {
+    let mut list = list(Form::Chain, version, name, folder);
+    list["plugins"][0]["ipMasq"] = json!(false);
+    if let Some(plugins) = list["plugins"].as_array_mut() {
+        plugins.retain(|plugin| plugin["type"] != "portmap");
+        for tuning in plugins.iter_mut().filter(|plugin| plugin["type"] == "tuning") {
+            tuning["mtu"] = json!(1400);
+            tuning["promisc"] = json!(true);
+            tuning["txQLen"] = json!(500);
+        }
+    }
+    list
+}
+
 /// A list of one plugin without settings.
 pub(super) fn single(kind: &str, version: &str) -> Value {
     json!({"cniVersion": version, "name": "single", "plugins": [{"type": kind}]})

@@ -32,7 +32,7 @@ pub fn command(given: Option<&Path>, arguments: &[String]) -> Result<u8> {
         return run(&inside, &ready.binaries);
     }
     packages::ensure(&[packages::RUN, packages::BUILD], &cache()?)?;
-    if go::cni_drivers()?.is_none() {
+    if go::cni_drivers()?.is_none() || go::reference_plugins()?.is_none() {
         bail!("{}", go::missing());
     }
     let ready = Ready { kernel: None, binaries: binaries::prepare(given)? };
@@ -50,9 +50,11 @@ fn run(inside: &Inside, binaries: &Path) -> Result<u8> {
     let begin = Instant::now();
     boot::private_folders()?;
     agent::make_netns(NODE)?;
-    let drivers = go::cni_drivers()?.context("the Go programs are gone from the cache")?;
-    let driver = Driver::new(drivers, install(inside, binaries)?, &inside.folder);
-    println!("cnitool and libcni {}:", go::cni_release());
+    let gone = "the Go programs are gone from the cache";
+    let (drivers, reference) = (go::cni_drivers()?.context(gone)?, go::reference_plugins()?.context(gone)?);
+    let driver = Driver::new(drivers, install(inside, binaries)?, reference, &inside.folder);
+    let (cni, plugins) = (go::cni_release(), go::reference_release());
+    println!("cnitool and libcni {cni}, reference plugins {plugins}:");
     let mut report = Report::default();
     checks::all(&driver, &mut report);
     let (good, failed) = (report.good(), report.failed());

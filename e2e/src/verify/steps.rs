@@ -100,7 +100,7 @@ pub(super) fn lab(scene: &Scene) -> Result<Outcome> {
 
 pub(super) fn cni(scene: &Scene) -> Result<Outcome> {
     // Made here, where its progress can be seen.
-    if go::cni_drivers()?.is_none() {
+    if go::cni_drivers()?.is_none() || go::reference_plugins()?.is_none() {
         if std::env::var("CI").is_ok_and(|value| value == "true") {
             bail!("{}", go::missing());
         }
