@@ -69,6 +69,17 @@ fn a_lease_of_an_old_version_is_its_containers_when_there_is_no_other() {
     assert_eq!(open(folder.path()).release(&Owner::new("c1", "eth0")).unwrap(), [ip(9)]);
 }
 
+#[test]
+fn a_lease_that_somebody_wrote_over_is_its_new_owners() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).reserve(ip(2), &Owner::new("a", "eth0")).unwrap();
+    for (content, id) in [("b\r\neth0", "b"), ("a", "a")] {
+        open(folder.path()).reserve(ip(2), &Owner::new("a", "eth0")).unwrap();
+        fs::write(folder.path().join("10.1.2.2"), content).unwrap();
+        assert_eq!(open(folder.path()).release(&Owner::new(id, "eth0")).unwrap(), [ip(2)]);
+    }
+}
+
 /// Every state that a process can leave when it is killed between two system calls of a reservation.
 #[test]
 fn whatever_a_killed_process_leaves_is_repaired_by_the_next_one() {

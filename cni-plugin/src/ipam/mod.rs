@@ -48,11 +48,16 @@ pub fn owner(env: &Environment) -> Owner {
     Owner::new(&env.container_id, &env.ifname)
 }
 
-/// The addresses that the request's attachment holds; none if that cannot be read.
+/// The addresses that the request's attachment holds, by what is known at once; none if that cannot be read.
 pub fn held(request: &Request) -> Vec<IpAddr> {
     let folder = HostLocalConf::folder(&request.conf);
     let store = Store::open_existing(&folder, LOCK_WAIT).ok().flatten();
-    store.and_then(|mut store| store.held_by(&owner(&request.env)).ok()).unwrap_or_default()
+    let owner = owner(&request.env);
+    let held = store.and_then(|mut store| {
+        let held = store.held_by(&owner).ok()?;
+        if held.is_empty() { store.held_by(&owner.without_interface()).ok() } else { Some(held) }
+    });
+    held.unwrap_or_default()
 }
 
 impl Ipam for HostLocal {
@@ -86,10 +91,7 @@ impl Ipam for HostLocal {
         let folder = HostLocalConf::folder(&request.conf);
         let owner = owner(&request.env);
         let held = match Store::open_existing(&folder, LOCK_WAIT)? {
-            Some(mut store) => {
-                let held = store.held_by(&owner)?;
-                if held.is_empty() { store.held_by(&owner.without_interface())? } else { held }
-            }
+            Some(mut store) => store.made_by(&owner)?.1,
             None => Vec::new(),
         };
         if !held.is_empty() {

@@ -145,15 +145,27 @@ impl Store {
         Ok(true)
     }
 
-    /// Takes back all that `owner` holds and tells which addresses that were. A lease of an old version, which does
-    /// not name the interface, is the container's if there is no other.
-    pub fn release(&mut self, owner: &Owner) -> Result<Vec<IpAddr>> {
-        let mut holder = owner.clone();
-        let mut held = self.held_by(&holder)?;
-        if held.is_empty() {
-            holder = owner.without_interface();
-            held = self.held_by(&holder)?;
+    /// What `owner` made, for an operation that expects something: its leases, else those of old versions, which do not
+    /// name the interface, with the owner as the leases have it. Before it is nothing, all leases are read: somebody
+    /// may have written into one, which the index cannot know.
+    pub fn made_by(&mut self, owner: &Owner) -> Result<(Owner, Vec<IpAddr>)> {
+        loop {
+            for holder in [owner.clone(), owner.without_interface()] {
+                let held = self.held_by(&holder)?;
+                if !held.is_empty() {
+                    return Ok((holder, held));
+                }
+            }
+            if !self.repair()? {
+                return Ok((owner.clone(), Vec::new()));
+            }
         }
+    }
+
+    /// Takes back all that `owner` holds and tells which addresses that were. A lease of an old version is the
+    /// container's if there is no other.
+    pub fn release(&mut self, owner: &Owner) -> Result<Vec<IpAddr>> {
+        let (holder, held) = self.made_by(owner)?;
         self.take_back(&holder, &held)?;
         Ok(held)
     }
