@@ -127,6 +127,32 @@ fn an_image_without_the_plugin_or_with_another_one_is_an_error() {
 }
 
 #[test]
+fn a_run_that_is_killed_leaves_each_name_whole_old_or_new_and_the_next_run_ends_the_work() {
+    let node = Node::new();
+    let padding = "x".repeat(500_000);
+    node.build("first.");
+    node.succeeds(&["--no-cni-conf"]);
+    for round in 0_u64..40 {
+        node.build(&format!("{padding} {round}."));
+        let mut running = node.command(INIT, &["--no-cni-conf"]).stdout(Stdio::null()).spawn().unwrap();
+        // Somewhere in it: the whole run takes some milliseconds.
+        std::thread::sleep(Duration::from_micros(round * 250));
+        // It may have ended.
+        let _ = running.kill();
+        running.wait().unwrap();
+        for name in ALL {
+            let there = node.text(&format!("bin/{name}"));
+            assert!(there.starts_with("ELF") && there.ends_with('.'), "{name}: {} bytes", there.len());
+        }
+        if round % 10 == 9 {
+            node.succeeds(&["--no-cni-conf"]);
+            let last = format!(" {round}.");
+            assert!(ALL.iter().all(|name| node.text(&format!("bin/{name}")).ends_with(&last)));
+        }
+    }
+}
+
+#[test]
 fn a_variable_that_is_empty_is_as_one_that_is_not_set() {
     let node = Node::new();
     let mut command = node.command(INIT, &["--no-cni-conf"]);
