@@ -102,7 +102,7 @@ impl Apply for Writer {
                     self.tell(wanted, &done);
                     report.writes += 1;
                 }
-                judge_mtu(&done, path, &mut report);
+                judge_mtu(&done, path, wanted, &mut report);
                 if self.policy && !done.tells_daemon {
                     report.problems.push(problem(
                         "a plugin of type bridge wires pods, which does not tell routerd of them: what they send is dropped until the API server knows their addresses; make its type routerd-cni in the network configuration (routerd-init does)",
@@ -147,7 +147,7 @@ impl Writer {
 }
 
 /// Says what new pods get, and what is wrong with it on a path of MTU `path`.
-fn judge_mtu(done: &conflist::Done, path: Option<u32>, report: &mut Report) {
+fn judge_mtu(done: &conflist::Done, path: Option<u32>, wanted: &Wanted, report: &mut Report) {
     let Some(mtu) = done.mtu else { return };
     report.counts.insert("pod MTU", mtu.into());
     if let Some(path) = path.filter(|path| *path < mtu) {
@@ -155,7 +155,8 @@ fn judge_mtu(done: &conflist::Done, path: Option<u32>, report: &mut Report) {
             "the network configuration sets the MTU of pods to {mtu}, but no more than {path} bytes leave this node; delete the key \"mtu\" there and routerd sets it"
         )));
     }
-    if mtu < LEAST_FOR_IPV6 {
+    let ipv6 = wanted.ranges.iter().any(|range| range.family() == Family::V6);
+    if ipv6 && mtu < LEAST_FOR_IPV6 {
         report.problems.push(problem(&format!(
             "the MTU of pods is {mtu}; below {LEAST_FOR_IPV6} the kernel gives them no IPv6; raise the MTU of the node's network"
         )));

@@ -117,6 +117,17 @@ fn an_mtu_of_the_user_that_is_too_much_for_the_path_stays_and_is_a_problem() {
 }
 
 #[test]
+fn a_path_too_small_for_ipv6_is_a_problem_where_pods_have_it() {
+    let namespace = node("192.0.2.1/24", 1000);
+    let (_folder, _, mut writer) = writer();
+    let one = wanted(&["10.244.1.0/24"], &["192.0.2.1"]);
+    assert_eq!(namespace.run_in(|| writer.apply(&one, &Scope::Everything)).problems, Vec::new());
+    let both = wanted(&["10.244.1.0/24", "fd00::/64"], &["192.0.2.1", "2001:db8::1"]);
+    let report = namespace.run_in(|| writer.apply(&both, &Scope::Everything));
+    assert!(report.problems[0].message.contains("1280"), "{report:?}");
+}
+
+#[test]
 fn a_plugin_that_tells_nobody_of_its_pods_is_a_problem_where_policy_is_enforced() {
     let namespace = node("192.0.2.1/24", 1400);
     let (folder, _, mut writer) = writer();
