@@ -124,6 +124,17 @@ impl Rtnl {
             .map(drop)
     }
 
+    /// Makes the kernel ask for `address` on a link, as if a packet waited for it (`NTF_USE`). It returns at once; the
+    /// answer, or that none came, is what [`Rtnl::neighbours`] shows some time later. Filters for packets do not see it.
+    pub fn ask_neighbour(&mut self, link: u32, address: IpAddr) -> Result<()> {
+        let operation = format!("ask for neighbour {address} on link {link}");
+        let mut message = Neighbour { link, address, mac: None, state: NeighbourState::Other(0) }.message();
+        message.header.flags = NeighbourFlags::Use;
+        self.socket
+            .request(&operation, kinds::NEW_NEIGHBOUR, flags::CREATE | flags::REPLACE, &bytes(&message))
+            .map(drop)
+    }
+
     /// Forgets a neighbour.
     pub fn delete_neighbour(&mut self, link: u32, address: IpAddr) -> Result<()> {
         let operation = format!("delete neighbour {address} on link {link}");

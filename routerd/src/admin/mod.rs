@@ -21,6 +21,7 @@ pub use snapshot::Snapshot;
 pub use socket::serve as serve_socket;
 
 use crate::cluster::status::ClusterStatus;
+use crate::janitor::JanitorStatus;
 use crate::pods::PodsStatus;
 use crate::runner::Status;
 
@@ -41,4 +42,6 @@ pub struct Published {
     pub bgp: watch::Receiver<serde_json::Value>,
     /// The plugin's socket and what is attached.
     pub pods: watch::Receiver<PodsStatus>,
+    /// What frees what pods leave behind.
+    pub janitor: watch::Receiver<JanitorStatus>,
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Published;
 use crate::cluster::status::ClusterStatus;
+use crate::janitor::JanitorStatus;
 use crate::pods::PodsStatus;
 use crate::runner::Status;
 
@@ -61,6 +62,8 @@ pub struct Snapshot {
     pub bgp: Value,
     /// The plugin's socket and what is attached.
     pub pods: PodsStatus,
+    /// What frees what pods leave behind, and the addresses of our networks.
+    pub janitor: JanitorStatus,
 }
 
 fn plane(status: &Status) -> PlaneSnapshot {
@@ -131,6 +134,7 @@ impl Snapshot {
             planes,
             bgp: published.bgp.borrow().clone(),
             pods: published.pods.borrow().clone(),
+            janitor: published.janitor.borrow().clone(),
         }
     }
 }

@@ -41,6 +41,29 @@ fn sessions(out: &mut String, bgp: &Value) {
     }
 }
 
+fn pods(out: &mut String, pods: &Value, janitor: &Value) {
+    let latency = &pods["latency"];
+    let count = latency["count"].as_u64().unwrap_or_default();
+    let sum = latency["sum_seconds"].as_f64().unwrap_or_default();
+    let _ = write!(out, "\nPODS  {} attached, {} waiting", pods["attachments"], pods["waiting"]);
+    if count > 0 {
+        #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+        let mean = sum * 1000.0 / count as f64;
+        let _ = write!(out, ", policy in force after {mean:.1} ms on average");
+    }
+    let _ = writeln!(out, "; refused: {}; freed: {}", counts(&pods["refused"]), counts(&janitor["freed"]));
+    for pool in janitor["pools"].as_array().into_iter().flatten() {
+        let (network, family) = (text(pool, "network"), text(pool, "family"));
+        let _ = writeln!(out, "  {network} {family}: {} addresses used, {} free", pool["used"], pool["free"]);
+    }
+    if pods["ready"].as_bool() == Some(false) {
+        let _ = writeln!(out, "  ! no pod can be added: {}", text(pods, "reason"));
+    }
+    for problem in janitor["problems"].as_array().into_iter().flatten() {
+        let _ = writeln!(out, "  ! janitor: {}", problem.as_str().unwrap_or("-"));
+    }
+}
+
 /// Renders a status.
 pub(super) fn render(status: &Value) -> String {
     let mut out = String::new();
@@ -68,6 +91,7 @@ pub(super) fn render(status: &Value) -> String {
         );
     }
     sessions(&mut out, &status["bgp"]);
+    pods(&mut out, &status["pods"], &status["janitor"]);
     out.push('\n');
     problems(&mut out, "cluster", &cluster["problems"]);
     for plane in status["planes"].as_array().into_iter().flatten() {

@@ -40,6 +40,7 @@ fn world() -> World {
         failed: failed_receiver,
         bgp: bgp_receiver,
         pods: pods_receiver,
+        janitor: watch::channel(JanitorStatus::default()).1,
     };
     World { cluster, plane, pods, _failed: failed, _bgp: bgp, published }
 }

@@ -128,6 +128,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         failed: failed.subscribe(),
         bgp: advertising.as_ref().map_or_else(none, |advertised| advertised.status.clone()),
         pods: board.subscribe(),
+        janitor: sockets::janitor(config, &failed),
     };
     sockets::administration(config, &published, &failed);
     if let Err(error) = monitor::spawn(watched) {

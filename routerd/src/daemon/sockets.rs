@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Pages, Published};
 use crate::config::Config;
+use crate::janitor::{self, JanitorStatus, Settings};
 use crate::pods::{self, Board, Cluster};
 
 /// The socket's name in the daemon's folder.
@@ -83,6 +84,21 @@ async fn admin_socket(path: PathBuf, published: Published, failed: Failed) {
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Who frees what pods have left behind. It is not needed if another program manages the network configuration.
+pub(super) fn janitor(config: &Config, failed: &Failed) -> watch::Receiver<JanitorStatus> {
+    let none = || watch::channel(JanitorStatus::default()).1;
+    if !config.pods.enable_cni {
+        return none();
+    }
+    let settings = Settings::new(config.pods.conflist.clone(), config.run_dir.join(pods::ATTACHMENTS));
+    let settings = settings.overridden(|name| std::env::var(name).ok());
+    janitor::spawn(settings).unwrap_or_else(|error| {
+        failed
+            .add("janitor", format!("its thread cannot start: {error}; what pods leave behind is not freed"));
+        none()
+    })
 }
 
 /// The plugin's socket, and the attachments of before the start. It returns when these are known, or when the socket

@@ -3,6 +3,7 @@
 //! Names that kube-router has keep its prefix and meaning; the others are ours, as nothing there tells errors, writes
 //! or the age of the last success.
 
+mod janitor;
 mod pods;
 
 use std::fmt::Error;
@@ -123,6 +124,7 @@ pub(in crate::admin) fn encode(snapshot: &Snapshot) -> Result<String, Error> {
     planes(&mut registry, &snapshot.planes);
     peers(&mut registry, &snapshot.bgp);
     pods::register(&mut registry, &snapshot.pods);
+    janitor::register(&mut registry, &snapshot.janitor);
     let mut text = String::new();
     encode_text(&mut text, &registry)?;
     Ok(text)

@@ -1,0 +1,160 @@
+//! The last look, and the freeing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cni_plugin::ipam::{Owner, Store};
+use cni_plugin::netfilter::{self, Part};
+use kernel::Rtnl;
+use kernel::nft::Nft;
+
+use super::evidence::{Evidence, Life};
+use super::inventory::{self, Kind, Thing};
+use super::network::Network;
+use super::{Settings, probe};
+
+/// How long the lock of leases is waited for; at the next look it is tried again.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Something that was freed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Freed {
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Its name and whose it was.
+    pub(super) name: String,
+}
+
+/// Frees those of `due` that have no sign of life even now. What fails is told, and the rest goes on.
+pub(super) fn all(
+    settings: &Settings,
+    networks: &[Network],
+    due: Vec<Thing>,
+    told: &mut impl FnMut(String),
+) -> Vec<Freed> {
+    let mut work = Work { settings, networks, freed: Vec::new() };
+    let mut by_kind: BTreeMap<Kind, Vec<Thing>> = BTreeMap::new();
+    for thing in due {
+        by_kind.entry(thing.kind).or_default().push(thing);
+    }
+    let mut of = |kind| by_kind.remove(&kind).unwrap_or_default();
+    let (devices, shapers, rules, leases) =
+        (of(Kind::Device), of(Kind::Shaper), of(Kind::Rules), of(Kind::Lease));
+    // Devices first: then nobody answers for an address that is freed after them.
+    for outcome in [work.links(devices), work.links(shapers), work.rules(rules), work.leases(leases)] {
+        outcome.unwrap_or_else(&mut *told);
+    }
+    work.freed
+}
+
+struct Work<'a> {
+    settings: &'a Settings,
+    networks: &'a [Network],
+    freed: Vec<Freed>,
+}
+
+impl Work<'_> {
+    /// The signs of life as they are now.
+    fn now(&self) -> Result<Evidence, String> {
+        Evidence::gather(self.settings, self.networks)
+    }
+
+    fn tell(&mut self, thing: &Thing, name: &str) {
+        let (kind, of) = (thing.kind, &thing.tag);
+        tracing::info!(kind = kind.as_str(), name, of = %of, "freed what a pod without sign of life left behind");
+        self.freed.push(Freed { kind, name: format!("{} {name} of {of}", kind.as_str()) });
+    }
+
+    fn links(&mut self, things: Vec<Thing>) -> Result<(), String> {
+        if things.is_empty() {
+            return Ok(());
+        }
+        let evidence = self.now()?;
+        let mut rtnl = Rtnl::open().map_err(|error| error.to_string())?;
+        for thing in things {
+            if evidence.life_of(&thing.tag) == Life::Alive {
+                continue;
+            }
+            let is_it = |link: &&kernel::rtnl::Link| {
+                link.index.to_string() == thing.mark && link.alias == thing.tag.to_string()
+            };
+            let Some(link) = evidence.links.iter().find(is_it) else { continue };
+            match rtnl.delete_link(link.index) {
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.to_string()),
+                Ok(()) => self.tell(&thing, &link.name),
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&mut self, things: Vec<Thing>) -> Result<(), String> {
+        for thing in things {
+            if self.now()?.life_of(&thing.tag) == Life::Alive {
+                continue;
+            }
+            let mut nft = Nft::open().map_err(|error| error.to_string())?;
+            netfilter::remove(&mut nft, &thing.tag, &Part::ALL, &[]).map_err(|error| error.to_string())?;
+            self.tell(&thing, "rules");
+        }
+        Ok(())
+    }
+
+    fn leases(&mut self, things: Vec<Thing>) -> Result<(), String> {
+        if things.is_empty() {
+            return Ok(());
+        }
+        let place = |thing: &Thing| thing.place.clone();
+        let addresses: BTreeSet<IpAddr> =
+            things.iter().filter_map(place).map(|(address, _)| address).collect();
+        let answered = probe::answering(self.networks, &addresses).map_err(|error| error.to_string())?;
+        let mut by_folder: BTreeMap<PathBuf, Vec<(IpAddr, Thing)>> = BTreeMap::new();
+        for thing in things {
+            if let Some((address, folder)) =
+                thing.place.clone().filter(|(address, _)| !answered.contains(address))
+            {
+                by_folder.entry(folder).or_default().push((address, thing));
+            }
+        }
+        by_folder.into_iter().try_for_each(|(folder, leases)| self.folder(&folder, leases))
+    }
+
+    /// Frees the leases of one folder under its lock. An ADD whose lease was just about to be freed may make its device
+    /// between the look and the release: so it is looked again before the lock is given back, and what lives then has
+    /// its lease again, which nobody else can have got meanwhile.
+    fn folder(&mut self, folder: &Path, leases: Vec<(IpAddr, Thing)>) -> Result<(), String> {
+        let failed = |error: cni_plugin::ipam::StoreError| error.to_string();
+        let Some(mut store) = Store::open_existing(folder, LOCK_WAIT).map_err(failed)? else { return Ok(()) };
+        let before = self.now()?;
+        let mut released = Vec::new();
+        for (address, thing) in leases {
+            let path = folder.join(address.to_string());
+            let is_same = inventory::mark(&path).is_some_and(|mark| mark == thing.mark);
+            let Some(owner) = owner(&path).filter(|_| is_same) else { continue };
+            if before.life_of(&thing.tag) != Life::Alive {
+                store.release_addresses(&owner, &[address]).map_err(failed)?;
+                released.push((address, owner, thing));
+            }
+        }
+        let after = self.now();
+        for (address, owner, thing) in released {
+            let alive = after.as_ref().map_or(true, |after| after.life_of(&thing.tag) == Life::Alive);
+            if alive {
+                store.reserve(address, &owner).map_err(failed)?;
+            } else {
+                self.tell(&thing, &address.to_string());
+            }
+        }
+        after.map(drop)
+    }
+}
+
+/// The owner as the lease has it; a tag may be shortened.
+fn owner(path: &Path) -> Option<Owner> {
+    let content = std::fs::read_to_string(path).ok()?;
+    let text = content.trim();
+    let (id, ifname) = text.split_once("\r\n").unwrap_or((text, ""));
+    Some(Owner::new(id, ifname))
+}

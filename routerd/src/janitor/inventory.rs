@@ -1,0 +1,145 @@
+//! What attachments of our networks have on this node.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use cni_plugin::netfilter;
+use cni_plugin::tag::Tag;
+use kernel::nft::Nft;
+use kernel::rtnl::LinkKind;
+
+use super::evidence::{ANY_INTERFACE, Evidence};
+use super::network::Network;
+
+/// A kind of thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// A pod's device on the node.
+    Device,
+    /// What shapes a pod's traffic.
+    Shaper,
+    /// Elements of the plugin's nf_tables.
+    Rules,
+    /// A leased address.
+    Lease,
+}
+
+impl Kind {
+    /// The word of the metric.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Shaper => "ifb",
+            Self::Rules => "netfilter",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+/// A thing of an attachment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Thing {
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Whose it is.
+    pub(super) tag: Tag,
+    /// A lease's address and its folder.
+    pub(super) place: Option<(IpAddr, PathBuf)>,
+    /// Tells it from another of the same name: the inode and time of a file, the index of a link.
+    pub(super) mark: String,
+}
+
+/// Everything of `networks`. What cannot be listed is told, and the rest is listed.
+pub(super) fn list(networks: &[Network], evidence: &Evidence, told: &mut impl FnMut(String)) -> Vec<Thing> {
+    let mut things = Vec::new();
+    for network in networks {
+        for folder in &network.leases {
+            match leases(&network.name, folder) {
+                Ok(found) => things.extend(found),
+                Err(error) => told(format!("cannot read the leases in {}: {error}", folder.display())),
+            }
+        }
+    }
+    let ours = |tag: &Tag| networks.iter().any(|network| tag.is_in(&network.name));
+    match Nft::open().map_err(Into::into).and_then(|mut nft| netfilter::tags(&mut nft)) {
+        Ok(tags) => things.extend(tags.into_iter().filter(ours).map(|tag| Thing {
+            kind: Kind::Rules,
+            tag,
+            place: None,
+            mark: String::new(),
+        })),
+        Err(error) => told(format!("cannot read the rules of pods: {error}")),
+    }
+    for link in &evidence.links {
+        let kind = match link.kind {
+            LinkKind::Veth => Kind::Device,
+            LinkKind::Ifb => Kind::Shaper,
+            _ => continue,
+        };
+        if let Some(tag) = link.alias.parse().ok().filter(ours) {
+            things.push(Thing { kind, tag, place: None, mark: link.index.to_string() });
+        }
+    }
+    things
+}
+
+/// The leases in `folder`, read without the lock. A torn one is nobody's and repaired by the next who holds the lock.
+fn leases(network: &str, folder: &Path) -> std::io::Result<Vec<Thing>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(address) = name.to_str().and_then(|name| name.parse::<IpAddr>().ok()) else { continue };
+        let path = entry.path();
+        let (Ok(content), Some(mark)) = (fs::read_to_string(&path), mark(&path)) else { continue };
+        if let Some(tag) = owner(network, &content) {
+            found.push(Thing { kind: Kind::Lease, tag, place: Some((address, folder.to_owned())), mark });
+        }
+    }
+    Ok(found)
+}
+
+/// Tells a lease from another of the same address that comes after it.
+pub(super) fn mark(path: &Path) -> Option<String> {
+    let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some(format!("{} {}.{}", metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+fn owner(network: &str, content: &str) -> Option<Tag> {
+    let text = content.trim();
+    let (id, ifname) = text.split_once("\r\n").unwrap_or((text, ANY_INTERFACE));
+    let whole = cni_plugin::env::is_identifier(id) && !ifname.is_empty() && !ifname.contains(['/', '\0']);
+    whole.then(|| Tag::new(network, id, ifname))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_are_known_by_their_content_and_what_is_none_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("10.1.0.2", "c1\r\neth0"),
+            ("10.1.0.3", "old"),
+            ("10.1.0.4", ""),
+            ("10.1.0.5", "kept for the printer"),
+            ("fd00::2", "c1\r\neth0"),
+            ("lock", "c1\r\neth0"),
+        ] {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let mut found = leases("n", folder.path()).unwrap();
+        found.sort();
+        let of: Vec<String> = found.iter().map(|thing| thing.tag.to_string()).collect();
+        assert_eq!(of, ["routerd-cni:n/c1/eth0", "routerd-cni:n/c1/eth0", "routerd-cni:n/old/*"]);
+        assert!(leases("n", Path::new("/nonexistent")).unwrap().is_empty());
+    }
+}
