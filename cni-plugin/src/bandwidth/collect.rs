@@ -9,12 +9,6 @@ use crate::error::CniError;
 use crate::ipam::Owner;
 use crate::tag::Tag;
 
-/// Whose blocks there are on this node, of all networks.
-pub fn tags() -> Result<BTreeSet<Tag>, CniError> {
-    let blocks = Rtnl::open()?.links_of_kind(&LinkKind::Ifb)?;
-    Ok(blocks.iter().filter_map(|block| block.alias.parse().ok()).collect())
-}
-
 /// Removes the blocks of `network` that none of `valid` has, and tells how many. All are tried; the first error is
 /// returned.
 pub fn collect(network: &str, valid: &BTreeSet<Owner>) -> Result<usize, CniError> {

@@ -20,12 +20,13 @@ mod port;
 mod verify;
 
 pub use block::{block_name, remove, remove_with_pair};
-pub use collect::{collect, tags};
+pub use collect::collect;
 pub use limits::{Limit, Limits};
 pub use verify::check;
 
 use kernel::KernelError;
 use kernel::rtnl::{Batch, Link, Rtnl};
+use kernel::tc::Qdisc;
 
 use crate::error::{CniError, Code};
 use crate::request::Request;
@@ -58,7 +59,36 @@ pub fn add_to_chain(
 ) -> Result<(), CniError> {
     let mut host = Rtnl::open()?;
     let port = port::host_end(&mut host, request, result)?;
+    refuse_second(&mut host, limits, &port)?;
     apply(&mut host, request, limits, &port, result, undo)
+}
+
+/// Somebody's limit stays, and what he hung on arriving packets, too; found before anything is made.
+fn refuse_second(host: &mut Rtnl, limits: &Limits, port: &Link) -> Result<(), CniError> {
+    let there = host.qdiscs(port.index)?;
+    let limited = limits.ingress.is_some() && there.iter().any(|one| one.token_bucket.is_some());
+    let redirected = limits.egress.is_some() && there.iter().any(Qdisc::is_of_arriving);
+    let name = &port.name;
+    let msg = match (limited, redirected) {
+        (true, _) => format!("{name} has a bandwidth limit already"),
+        (_, true) => format!("packets that arrive by {name} are looked at by somebody already"),
+        _ => return Ok(()),
+    };
+    Err(CniError::new(Code::EXISTS, msg).with_details(format!("see `tc qdisc show dev {name}`")))
+}
+
+/// Takes from a host end what its limits are made of.
+fn take_back(port: u32, limits: &Limits) -> Result<(), CniError> {
+    let mut host = Rtnl::open()?;
+    let ours = limits.ingress.map(|ingress| ingress.bucket());
+    // A discipline of another kind was there before, and the limit was refused for it.
+    if ours.is_some() && host.qdiscs(port)?.iter().any(|one| one.token_bucket == ours) {
+        host.remove_limit(port)?;
+    }
+    if limits.egress.is_some() {
+        host.remove_redirect(port)?;
+    }
+    Ok(())
 }
 
 fn apply(
@@ -69,14 +99,8 @@ fn apply(
     result: &mut AddResult,
     undo: &mut Undo,
 ) -> Result<(), CniError> {
-    let index = port.index;
-    undo.push(format!("the limits of {}", port.name), move || {
-        match Rtnl::open()?.remove_limits(index) {
-            // It went with its pair.
-            Err(error) if error.is_not_found() => Ok(()),
-            outcome => Ok(outcome.map(drop)?),
-        }
-    });
+    let (index, limits_of) = (port.index, *limits);
+    undo.push(format!("the limits of {}", port.name), move || take_back(index, &limits_of));
     let mut batch = Batch::new();
     if let Some(egress) = &limits.egress {
         let block = block::make(host, request, port, undo)?;
@@ -95,7 +119,7 @@ fn apply(
 /// The kernel's refusal, with what is to be done.
 fn refused(error: KernelError, port: &Link) -> CniError {
     if error.is_exists() {
-        let msg = format!("{} has a bandwidth limit already", port.name);
+        let msg = format!("{} was limited by somebody else meanwhile", port.name);
         return CniError::new(Code::EXISTS, msg).with_details(error.to_string());
     }
     if error.is_unsupported() || error.is_not_found() {

@@ -118,17 +118,32 @@ fn what_cannot_be_limited_is_refused_and_nothing_is_made() {
 }
 
 #[test]
-fn an_add_that_fails_half_way_leaves_no_block_and_no_limit() {
+fn what_is_limited_already_is_refused_and_keeps_its_limits() {
     let (node, pod) = (Node::new(), Pod::new());
     let wired = node.wire(&pod, "1.0.0");
     let port = Node::host_end(&wired);
-    // What the limit would be hung on is taken.
+    let conf = after(&limits("1.0.0"), &wired);
+    // Somebody's own look at what arrives.
     node.ns.run("tc", &["qdisc", "add", "dev", &port, "ingress"]);
-    let (code, error) = node.call(OURS, "ADD", &pod, &after(&limits("1.0.0"), &wired)).error();
+    let (code, error) = node.call(OURS, "ADD", &pod, &conf).error();
     assert!(code == 101 && error.contains(&port), "{error}");
     assert_eq!(node.links("ifb"), Vec::<String>::new());
     let seen = node.ns.run("tc", &["qdisc", "show", "dev", &port]);
-    assert!(!seen.contains("tbf"), "{seen}");
+    assert!(!seen.contains("tbf") && seen.contains("ingress"), "{seen}");
+    node.ns.run("tc", &["qdisc", "del", "dev", &port, "ingress"]);
+    // Somebody's own discipline.
+    node.ns.run("tc", &["qdisc", "add", "dev", &port, "root", "pfifo", "limit", "77"]);
+    let (code, error) = node.call(OURS, "ADD", &pod, &conf).error();
+    assert!(code == 101 && error.contains(&port), "{error}");
+    assert_eq!(node.links("ifb"), Vec::<String>::new());
+    let seen = node.ns.run("tc", &["qdisc", "show", "dev", &port]);
+    assert!(seen.contains("limit 77p") && !seen.contains("ingress"), "{seen}");
+    node.ns.run("tc", &["qdisc", "del", "dev", &port, "root"]);
+    // A second ADD of the same pod.
+    let result = node.call(OURS, "ADD", &pod, &conf).result();
+    let (code, error) = node.call(OURS, "ADD", &pod, &conf).error();
+    assert!(code == 101 && error.contains("has a bandwidth limit already"), "{error}");
+    node.call(OURS, "CHECK", &pod, &after(&conf, &result)).works();
 }
 
 #[test]

@@ -59,6 +59,13 @@ pub struct Qdisc {
     pub token_bucket: Option<TokenBucket>,
 }
 
+impl Qdisc {
+    /// It looks at arriving packets; a link has one such at most.
+    pub fn is_of_arriving(&self) -> bool {
+        matches!(self.kind.as_str(), "ingress" | "clsact")
+    }
+}
+
 impl Batch {
     /// Gives the link `link` a token bucket as its own discipline. One that somebody gave it already is an error with
     /// `is_exists()`.
@@ -104,24 +111,21 @@ impl Rtnl {
         Ok(targets)
     }
 
-    /// Takes from a link its token bucket and everything that looks at arriving packets; `false` if there was neither.
-    pub fn remove_limits(&mut self, link: u32) -> Result<bool> {
-        let mut removed = false;
-        for found in self.qdiscs(link)? {
-            let request = match found.kind.as_str() {
-                "tbf" => encode::delete(link, ROOT),
-                "ingress" => encode::delete(link, INGRESS),
-                _ => continue,
-            };
-            removed |= self.delete_qdisc(&request)?;
-        }
-        Ok(removed)
+    /// Takes its own discipline from a link, which gets the kernel's usual one; `false` if it has no other.
+    pub fn remove_limit(&mut self, link: u32) -> Result<bool> {
+        self.delete_qdisc(&encode::delete(link, ROOT))
+    }
+
+    /// Takes everything from a link that looks at arriving packets; `false` if there is nothing.
+    pub fn remove_redirect(&mut self, link: u32) -> Result<bool> {
+        self.delete_qdisc(&encode::delete(link, INGRESS))
     }
 
     fn delete_qdisc(&mut self, request: &Request) -> Result<bool> {
         match self.ask(request) {
             Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
+            // The kernel's usual discipline cannot be taken away (`EINVAL`, for older kernels `ENOENT`).
+            Err(error) if error.is_not_found() || error.is_invalid() => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::{Redirect, TokenBucket, decode};
+use super::{Qdisc, Redirect, TokenBucket, decode};
 use crate::netlink::Message;
 use crate::rtnl::{Batch, Link, LinkChange, LinkKind, NewLink, Rtnl, VethPeer};
 use crate::testing::TestNs;
@@ -31,7 +31,7 @@ fn ifb(rtnl: &mut Rtnl) -> Link {
 fn a_limit_is_read_back_as_it_was_written_and_tc_sees_it() {
     let namespace = TestNs::new("tbf");
     let (mut rtnl, link) = pair(&namespace);
-    assert!(!rtnl.remove_limits(link.index).unwrap());
+    assert!(!rtnl.remove_limit(link.index).unwrap());
     rtnl.run(Batch::new().limit(link.index, &BUCKET)).unwrap();
     let found = rtnl.qdiscs(link.index).unwrap();
     assert_eq!(found.iter().find_map(|one| one.token_bucket), Some(BUCKET), "{found:?}");
@@ -42,7 +42,7 @@ fn a_limit_is_read_back_as_it_was_written_and_tc_sees_it() {
     );
     let again = rtnl.run(Batch::new().limit(link.index, &BUCKET)).unwrap_err();
     assert!(again.is_exists(), "{again}");
-    assert!(rtnl.remove_limits(link.index).unwrap());
+    assert!(rtnl.remove_limit(link.index).unwrap());
     assert!(!namespace.run("tc", &["qdisc", "show", "dev", "a"]).contains("tbf"));
 }
 
@@ -70,7 +70,9 @@ fn arriving_packets_are_redirected_to_a_block_that_is_born_with_its_note() {
     let seen = namespace.run("tc", &["filter", "show", "dev", "a", "parent", "ffff:"]);
     assert!(seen.contains("Egress Redirect to device block"), "{seen}");
     assert!(seen.contains("protocol all pref 1 u32") && seen.contains("match 00000000/00000000"), "{seen}");
-    assert!(rtnl.remove_limits(link.index).unwrap());
+    assert!(rtnl.qdiscs(link.index).unwrap().iter().any(Qdisc::is_of_arriving));
+    assert!(rtnl.remove_redirect(link.index).unwrap());
+    assert!(!rtnl.remove_redirect(link.index).unwrap());
     assert_eq!(rtnl.redirects(link.index).unwrap(), []);
 }
 
