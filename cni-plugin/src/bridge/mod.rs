@@ -94,7 +94,7 @@ fn not_a_bridge(name: &str, kind: &LinkKind) -> CniError {
 }
 
 /// Opens the pod's namespace.
-fn open_pod(request: &Request) -> Result<NetNs, CniError> {
+pub(crate) fn open_pod(request: &Request) -> Result<NetNs, CniError> {
     NetNs::open(request.env.require_netns()?).map_err(|error| {
         CniError::new(Code::NETNS, error.to_string())
             .with_details("CNI_NETNS must be the path of a network namespace")

@@ -16,8 +16,8 @@ const MOST_ANSWER: usize = 8 << 20;
 /// As much of what a plugin says to people is kept for our own error.
 const MOST_WORDS: usize = 4096;
 /// A program that is being written cannot be executed. An installer is done with it soon.
-const BUSY_TRIES: u32 = 50;
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often a silent process is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -28,13 +28,14 @@ pub(super) struct Ended {
     pub(super) stderr: Vec<u8>,
 }
 
-/// Starts `program` with this process' environment, in which `command` is the operation.
-pub(super) fn start(program: &Path, command: &str) -> io::Result<Child> {
-    let mut tries = 0;
+/// Starts `program` with this process' environment, in which `command` is the operation. A program that is being written
+/// is waited for, for at most `limit`.
+pub(super) fn start(program: &Path, command: &str, limit: Option<Duration>) -> io::Result<Child> {
+    let begun = Instant::now();
+    let wait = limit.map_or(BUSY_WAIT, |limit| limit.min(BUSY_WAIT));
     loop {
         match spawn(program, command) {
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
-                tries += 1;
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && begun.elapsed() < wait => {
                 std::thread::sleep(BUSY_PAUSE);
             }
             outcome => return outcome,

@@ -11,6 +11,9 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kernel::rtnl::Rtnl;
+
+use crate::bridge::open_pod;
 use crate::config::NetConf;
 use crate::env::Environment;
 use crate::error::{CniError, Code};
@@ -19,8 +22,9 @@ use crate::plugin::Role;
 use crate::request::{Addresses, Ipam, Request};
 use crate::undo::Undo;
 
-/// STATUS as a whole has two seconds: a runtime asks with no limit of its own and holds a lock meanwhile.
-const STATUS_LIMIT: Duration = Duration::from_millis(1500);
+/// STATUS as a whole has two seconds: a runtime asks with no limit of its own and holds a lock meanwhile. The daemon may
+/// be asked as well.
+const STATUS_LIMIT: Duration = Duration::from_millis(900);
 
 /// An IPAM plugin as a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,12 +57,12 @@ impl ForeignIpam {
 
     /// Runs one operation to its end; the answer is what it said on stdout.
     fn call(&self, command: &str, conf: &NetConf, limit: Option<Duration>) -> Result<Vec<u8>, CniError> {
-        let child = self.start(command)?;
+        let child = self.start(command, limit)?;
         self.finish(command, child, conf, limit)
     }
 
-    fn start(&self, command: &str) -> Result<std::process::Child, CniError> {
-        child::start(&self.program, command).map_err(|error| {
+    fn start(&self, command: &str, limit: Option<Duration>) -> Result<std::process::Child, CniError> {
+        child::start(&self.program, command, limit).map_err(|error| {
             CniError::io(format!("start IPAM plugin {} ({command})", self.program.display()), &error)
         })
     }
@@ -83,9 +87,24 @@ fn is_unknown_operation(error: &CniError) -> bool {
     error.code == Code::ENVIRONMENT && error.msg.contains("CNI_COMMAND")
 }
 
+/// A second ADD of an attachment would fail later, and taking it back would release the addresses of the first: the plugin
+/// knows only whose they are.
+fn refuse_second_add(request: &Request) -> Result<(), CniError> {
+    let ifname = request.env.ifname.as_str();
+    let mut inside = open_pod(request)?.visit(Rtnl::open)??;
+    match inside.link_by_name(ifname)? {
+        None => Ok(()),
+        Some(_) => {
+            Err(CniError::new(Code::EXISTS, format!("interface {ifname:?} in the pod already exists"))
+                .with_details("it was not touched; DEL comes before another ADD"))
+        }
+    }
+}
+
 impl Ipam for ForeignIpam {
     fn reserve(&self, request: &Request, undo: &mut Undo) -> Result<Addresses, CniError> {
-        let child = self.start("ADD")?;
+        refuse_second_add(request)?;
+        let child = self.start("ADD", None)?;
         let (again, conf) = (self.clone(), request.conf.clone());
         // Also when the ADD fails: who knows how far it came.
         undo.push(format!("what IPAM plugin {:?} reserved", self.name), move || {

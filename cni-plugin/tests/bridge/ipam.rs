@@ -133,6 +133,19 @@ exit 0"#,
 }
 
 #[test]
+fn a_second_add_leaves_the_first_pod_its_addresses() {
+    let foreign = Foreign::new(TWO);
+    let conf = foreign.conf(&json!({}));
+    foreign.node.add(&foreign.pod, &conf).works();
+    let error = foreign.node.add(&foreign.pod, &conf).error();
+    assert!(error.contains("\"eth0\" in the pod already exists"), "{error}");
+    assert_eq!(foreign.note("calls"), "ADD\n", "the plugin was not asked to release anything");
+    assert!(reaches(&foreign.pod.ns, &foreign.node.ns, "10.77.0.1"));
+    let answer = foreign.node.call("ADD", &Pod::new(), "/run/netns/never-was", &conf);
+    assert_eq!((&answer.json["code"], foreign.note("calls").as_str()), (&json!(8), "ADD\n"));
+}
+
+#[test]
 fn a_plugin_that_is_missing_is_an_error_before_anything_is_made_and_no_hindrance_for_the_devices_to_go() {
     let foreign = Foreign::new(TWO);
     let conf = foreign.conf(&json!({}));
