@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use kernel::KernelError;
 use kernel::nft::{CommitError, Data, Datum, Element, Nft, Operation, Span, Transaction};
 use nix::errno::Errno;
 
 use super::entry::{Entry, HostPort, Part, Placed, elements, own, shared};
 use super::scaffold::Scaffold;
-use super::{refusal, remove};
+use super::{flows, refusal, remove};
 use crate::error::{CniError, Code};
 use crate::tag::Tag;
 use crate::undo::Undo;
@@ -34,11 +35,21 @@ pub fn add(tag: &Tag, entries: &[Entry], undo: &mut Undo) -> Result<(), CniError
     let mut base = Transaction::new();
     for _ in 0..TRIES {
         let transaction = attempt.transaction(base);
-        let Err(error) = nft.commit(&transaction) else { return Ok(()) };
+        let Err(error) = nft.commit(&transaction) else {
+            tell(flows::refresh(&mut nft, entries));
+            return Ok(());
+        };
         base = attempt.learn(&mut nft, &transaction, error)?;
     }
     Err(CniError::new(Code::TRY_AGAIN, "the nf_tables rule set changes too fast")
         .with_details(format!("{TRIES} transactions of this pod were overtaken")))
+}
+
+/// The mappings are in force; it is only that clients of an earlier one may have to wait for their flows to end.
+fn tell(refreshed: Result<(), KernelError>) {
+    if let Err(error) = refreshed {
+        eprintln!("routerd-cni: flows to the mapped UDP ports from before stay: {error}");
+    }
 }
 
 struct Attempt<'a> {

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use kernel::KernelError;
-use kernel::conntrack::{Conntrack, Filter};
+use kernel::conntrack::Filter;
+use kernel::nft::Nft;
 use kernel::rtnl::Rtnl;
 use prefix::Family;
 
@@ -45,7 +46,7 @@ impl From<&HostPort> for Mapping {
 
 /// After ADD: flows to the mapped ports of this node are forgotten, so that their next packet goes to the pod. The
 /// mappings are in force whatever becomes of this.
-pub fn refresh(entries: &[Entry]) -> Result<(), KernelError> {
+pub(super) fn refresh(nft: &mut Nft, entries: &[Entry]) -> Result<(), KernelError> {
     let udp = |entry: &Entry| match entry {
         Entry::HostPort(port) if port.transport == Transport::Udp => Some(Mapping::from(port)),
         _ => None,
@@ -54,7 +55,7 @@ pub fn refresh(entries: &[Entry]) -> Result<(), KernelError> {
     if mappings.is_empty() {
         return Ok(());
     }
-    let mut conntrack = Conntrack::open()?;
+    let mut conntrack = nft.conntrack();
     let mut own = None;
     for mapping in mappings {
         let all = mapping.filter();
@@ -93,14 +94,9 @@ fn addresses() -> Result<BTreeSet<IpAddr>, KernelError> {
 
 /// After DEL: flows by the mappings are forgotten. Whoever has the port next, or the address, must not get them; that
 /// it could not be done must not keep a pod from going.
-pub(super) fn forget(mappings: &[Mapping]) {
+pub(super) fn forget(nft: &mut Nft, mappings: &[Mapping]) {
     let udp = |mapping: &&Mapping| mapping.protocol == Transport::Udp.number();
-    let mut mappings = mappings.iter().filter(udp).peekable();
-    if mappings.peek().is_none() {
-        return;
-    }
-    let Ok(mut conntrack) = Conntrack::open() else { return };
-    for mapping in mappings {
-        drop(conntrack.forget(&mapping.filter().answered_by(mapping.target)));
+    for mapping in mappings.iter().filter(udp) {
+        drop(nft.conntrack().forget(&mapping.filter().answered_by(mapping.target)));
     }
 }

@@ -17,5 +17,4 @@ mod scaffold;
 pub use add::add;
 pub use check::check;
 pub use entry::{Entry, Hidden, HostPort, Part, Transport};
-pub use flows::refresh;
 pub use remove::{collect, remove, tags};

@@ -27,16 +27,13 @@ const TRIES: usize = 100;
 /// in between.
 pub fn remove(nft: &mut Nft, tag: &Tag, parts: &[Part], expected: &[Entry]) -> Result<(), CniError> {
     for attempt in 1.. {
-        let mut found = Vec::new();
-        for part in parts {
-            found.extend(of_part(nft, tag, *part, expected)?);
-        }
+        let found = of_parts(nft, tag, parts, expected)?;
         match delete(nft, &found) {
             // Another DEL of the same was faster.
             Err(error) if error.is_not_found() && attempt < TRIES => {}
             outcome => {
                 outcome?;
-                flows::forget(&mappings(&found));
+                flows::forget(nft, &mappings(&found));
                 break;
             }
         }
@@ -50,12 +47,12 @@ pub fn collect(nft: &mut Nft, network: &str, valid: &BTreeSet<Owner>) -> Result<
     let valid: BTreeSet<Tag> = valid.iter().map(|owner| Tag::of(network, owner)).collect();
     let mut freed = BTreeSet::new();
     for attempt in 1.. {
-        let found = matching(nft, |_, tag| tag.is_in(network) && !valid.contains(tag))?;
+        let found = matching(nft, |_| true, |tag| tag.is_in(network) && !valid.contains(tag))?;
         match delete(nft, &found) {
             Err(error) if error.is_not_found() && attempt < TRIES => continue,
             outcome => outcome?,
         }
-        flows::forget(&mappings(&found));
+        flows::forget(nft, &mappings(&found));
         freed.extend(found.iter().filter_map(|(_, element)| tag_of(element)));
         break;
     }
@@ -68,41 +65,64 @@ pub fn collect(nft: &mut Nft, network: &str, valid: &BTreeSet<Owner>) -> Result<
 
 /// Whose elements are in the tables, of all networks.
 pub fn tags(nft: &mut Nft) -> Result<BTreeSet<Tag>, CniError> {
-    let all = matching(nft, |_, _| true)?;
+    let all = matching(nft, |_| true, |_| true)?;
     Ok(all.iter().filter_map(|(_, element)| tag_of(element)).collect())
 }
 
-fn of_part(nft: &mut Nft, tag: &Tag, part: Part, expected: &[Entry]) -> Result<Vec<Placed>, KernelError> {
-    let index = match nft.get_element(&Place::Attachments.set(), &part.index_key(tag)) {
-        Err(error) if is_absent(&error) => None,
-        index => index?,
-    };
-    // An ADD writes it together with all others: without it there are none.
-    let Some(index) = index.filter(|index| tag_of(index).as_ref() == Some(tag)) else {
-        return Ok(Vec::new());
-    };
-    let mut found = Vec::new();
-    for (place, element) in own(tag, part, expected) {
-        let Span::Key(key) = &element.span else { continue };
-        let there = nft.get_element(&place.set(), key)?.filter(|one| tag_of(one).as_ref() == Some(tag));
-        found.extend(there.map(|there| (place, there)));
+/// The elements of the attachment, those in [`Place::Attachments`] too.
+fn of_parts(
+    nft: &mut Nft,
+    tag: &Tag,
+    parts: &[Part],
+    expected: &[Entry],
+) -> Result<Vec<Placed>, KernelError> {
+    let (mut found, mut unclear) = (Vec::new(), Vec::new());
+    for part in parts {
+        let index = match nft.get_element(&Place::Attachments.set(), &part.index_key(tag)) {
+            Err(error) if is_absent(&error) => None,
+            index => index?,
+        };
+        // An ADD writes it together with all others: without it there are none.
+        let Some(index) = index.filter(|index| tag_of(index).as_ref() == Some(tag)) else { continue };
+        let known = known(nft, tag, *part, expected)?;
+        if index.data == u32::try_from(known.len()).ok().map(|count| Data::Value(count.into())) {
+            found.extend(known);
+        } else {
+            unclear.push(*part);
+        }
+        found.push((Place::Attachments, index));
     }
-    if index.data != u32::try_from(found.len()).ok().map(|count| Data::Value(count.into())) {
-        found = matching(nft, |place, found| Part::of(place) == Some(part) && found == tag)?;
+    if !unclear.is_empty() {
+        let places = |place| Part::of(place).is_some_and(|part| unclear.contains(&part));
+        found.extend(matching(nft, places, |found| found == tag)?);
     }
-    found.push((Place::Attachments, index));
     Ok(found)
 }
 
-/// All elements of attachments that `wanted` takes.
-fn matching(nft: &mut Nft, wanted: impl Fn(Place, &Tag) -> bool) -> Result<Vec<Placed>, KernelError> {
+/// Those of the elements that are expected which are there and the attachment's.
+fn known(nft: &mut Nft, tag: &Tag, part: Part, expected: &[Entry]) -> Result<Vec<Placed>, KernelError> {
+    let mut known = Vec::new();
+    for (place, element) in own(tag, part, expected) {
+        let Span::Key(key) = &element.span else { continue };
+        let there = nft.get_element(&place.set(), key)?.filter(|one| tag_of(one).as_ref() == Some(tag));
+        known.extend(there.map(|there| (place, there)));
+    }
+    Ok(known)
+}
+
+/// All elements in `places` of attachments that `wanted` takes.
+fn matching(
+    nft: &mut Nft,
+    places: impl Fn(Place) -> bool,
+    wanted: impl Fn(&Tag) -> bool,
+) -> Result<Vec<Placed>, KernelError> {
     let mut found = Vec::new();
-    for place in Place::ALL {
+    for place in Place::ALL.into_iter().filter(|place| places(*place)) {
         let all = match nft.list_elements(&place.set()) {
             Err(error) if error.is_not_found() || is_absent(&error) => continue,
             all => all?,
         };
-        let ours = all.into_iter().filter(|element| tag_of(element).is_some_and(|tag| wanted(place, &tag)));
+        let ours = all.into_iter().filter(|element| tag_of(element).is_some_and(|tag| wanted(&tag)));
         found.extend(ours.map(|element| (place, element)));
     }
     Ok(found)

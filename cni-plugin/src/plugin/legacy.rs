@@ -16,7 +16,12 @@ use crate::result::IpConfig;
 use crate::undo::Undo;
 
 /// Removes what a reference plugin made for the attachment; `leased` are its addresses as far as leases tell.
-pub(super) fn remove(request: &Request, part: Part, leased: &[IpAddr]) -> Result<(), CniError> {
+pub(super) fn remove(
+    nft: &mut Nft,
+    request: &Request,
+    part: Part,
+    leased: &[IpAddr],
+) -> Result<(), CniError> {
     let owner = ipam::owner(&request.env);
     let mut known = leased.to_vec();
     // After a second DEL, or with another IPAM plugin, only the result of the ADD knows them.
@@ -24,7 +29,7 @@ pub(super) fn remove(request: &Request, part: Part, leased: &[IpAddr]) -> Result
         known.extend(prev.ips.iter().map(|ip| ip.address.address));
     }
     let attachment = Attachment { network: &request.conf.name, owner: &owner, addresses: &known };
-    legacy::remove(&mut Nft::open()?, part, &attachment)
+    legacy::remove(nft, part, &attachment)
 }
 
 /// GC: the same for all attachments of the network but these.

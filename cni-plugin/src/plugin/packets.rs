@@ -61,33 +61,23 @@ impl Packets {
         entries.extend(device.iter().cloned().map(Entry::Localnet));
         netfilter::add(&Tag::of_request(request), &entries, undo)?;
         // Behind the rule that keeps others from using it.
-        device.map_or(Ok(()), |device| portmap::open_localnet(&device))?;
-        if let Err(error) = netfilter::refresh(&entries) {
-            // The mappings are in force; clients of an earlier one may have to wait for their flows to end.
-            eprintln!("routerd-cni: stale UDP flows stay: {error}");
-        }
-        Ok(())
+        device.map_or(Ok(()), |device| portmap::open_localnet(&device))
     }
 
     /// DEL of some `parts`, by what `prev` says the pod had; if it says nothing, by the addresses `known` of it. The
-    /// kernel works on it until the connection is dropped, see [`netfilter::remove`].
+    /// kernel works on it until `nft` is dropped, see [`netfilter::remove`].
     pub(super) fn del(
         &self,
+        nft: &mut Nft,
         request: &Request,
         parts: &[Part],
         prev: &AddResult,
         known: &[IpAddr],
-    ) -> Result<Option<Nft>, CniError> {
-        let mut nft = match Nft::open() {
-            // A kernel without nf_tables has nothing of ours.
-            Err(error) if error.is_unsupported() => return Ok(None),
-            nft => nft?,
-        };
+    ) -> Result<(), CniError> {
         let result = if prev.ips.is_empty() { with_addresses(prev, known) } else { prev.clone() };
         // What cannot be told from the result is found by its tag.
         let expected = self.entries(request, &result).unwrap_or_default();
-        netfilter::remove(&mut nft, &Tag::of_request(request), parts, &expected)?;
-        Ok(Some(nft))
+        netfilter::remove(nft, &Tag::of_request(request), parts, &expected)
     }
 
     /// CHECK: everything is still as ADD made it.
@@ -97,6 +87,14 @@ impl Packets {
         entries.extend(device.iter().cloned().map(Entry::Localnet));
         netfilter::check(&Tag::of_request(request), &entries)?;
         device.map_or(Ok(()), |device| portmap::check_localnet(&device))
+    }
+}
+
+/// For a DEL; a kernel without nf_tables has nothing that would have to go.
+pub(super) fn open() -> Result<Option<Nft>, CniError> {
+    match Nft::open() {
+        Err(error) if error.is_unsupported() => Ok(None),
+        nft => Ok(Some(nft?)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use kernel::nft::Nft;
 use serde_json::Value;
 
 use super::parts::{self, Parts};
@@ -137,16 +138,25 @@ impl<'a, W: Wiring> Pod<'a, W> {
     /// before the end of one is waited for, so that they wait together. None keeps another from being done.
     fn del_from_kernel(&self, known: &[IpAddr]) -> Result<(), CniError> {
         let request = self.request;
-        let prev = request.conf.prev_result().ok().flatten().unwrap_or_default();
-        let packets = parts::readable_packets(self.role, request).del(request, &Part::ALL, &prev, known);
+        let rules = self.del_rules(known);
         // A pod with limits loses its pair here too, because two devices go together as fast as one.
         let limited = self.role == Role::RouterdCni;
         let limits = if limited { bandwidth::remove_with_pair(request) } else { Ok(()) };
         let bridge = parts::bridge(self.role, request).ok();
         let wired = self.wiring.del(request, bridge.as_ref(), known);
-        let old = legacy::remove(request, legacy::Part::All, known);
         // Dropped here, long after its work is done.
-        packets.map(drop).and(wired).and(limits).and(old)
+        rules.map(drop).and(wired).and(limits)
+    }
+
+    /// The connection to drop when the kernel had time for the removal.
+    fn del_rules(&self, known: &[IpAddr]) -> Result<Option<Nft>, CniError> {
+        let request = self.request;
+        let Some(mut nft) = packets::open()? else { return Ok(None) };
+        let prev = request.conf.prev_result().ok().flatten().unwrap_or_default();
+        let packets = parts::readable_packets(self.role, request);
+        let ours = packets.del(&mut nft, request, &Part::ALL, &prev, known);
+        let old = legacy::remove(&mut nft, request, legacy::Part::All, known);
+        ours.and(old).map(|()| Some(nft))
     }
 
     fn check(&self) -> Result<(), CniError> {

@@ -52,9 +52,11 @@ fn add(request: &Request) -> Result<Value, CniError> {
 fn del(request: &Request) -> Result<(), CniError> {
     let ports = PortMapConf::parse(&request.conf).unwrap_or_default();
     let prev = request.conf.prev_result().ok().flatten().unwrap_or_default();
-    let removed = Packets { ports, ..Packets::default() }.del(request, &[Part::Ports], &prev, &[]);
     let known: Vec<IpAddr> = prev.ips.iter().map(|ip| ip.address.address).collect();
-    legacy::remove(request, legacy::Part::PortMappings, &known).and(removed.map(drop))
+    let Some(mut nft) = packets::open()? else { return Ok(()) };
+    let packets = Packets { ports, ..Packets::default() };
+    let ours = packets.del(&mut nft, request, &[Part::Ports], &prev, &known);
+    ours.and(legacy::remove(&mut nft, request, legacy::Part::PortMappings, &known))
 }
 
 fn check(request: &Request) -> Result<(), CniError> {

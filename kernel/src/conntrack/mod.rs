@@ -11,6 +11,8 @@ mod tests;
 
 pub use flow::{Filter, Flow, Tuple};
 
+use std::borrow::BorrowMut;
+
 use crate::error::{KernelError, Result};
 use crate::netlink::{Attributes, Protocol, Socket};
 use crate::netns::NetNs;
@@ -22,10 +24,11 @@ const GET: u16 = SUBSYSTEM | 1;
 /// `IPCTNL_MSG_CT_DELETE`.
 const DELETE: u16 = SUBSYSTEM | 2;
 
-/// A connection to the connection tracking table of one network namespace.
+/// A connection to the connection tracking table of one network namespace, with a socket of its own or, by
+/// [`crate::nft::Nft::conntrack`], over another one.
 #[derive(Debug)]
-pub struct Conntrack {
-    socket: Socket,
+pub struct Conntrack<S = Socket> {
+    socket: S,
 }
 
 impl Conntrack {
@@ -38,6 +41,13 @@ impl Conntrack {
     pub fn open_in(namespace: &NetNs) -> Result<Self> {
         namespace.run_in(Self::open)?
     }
+}
+
+impl<S: BorrowMut<Socket>> Conntrack<S> {
+    /// Over a socket of [`Protocol::Netfilter`].
+    pub(crate) fn over(socket: S) -> Self {
+        Self { socket }
+    }
 
     /// The flows that `filter` admits. Kernels from 5.8 on filter themselves; older ones send everything and it is
     /// filtered here.
@@ -45,7 +55,11 @@ impl Conntrack {
         let operation = format!("list tracked {filter}");
         let mut payload = header(filter.family);
         payload.extend_from_slice(filter.attributes().as_bytes());
-        let answers = self.socket.dump(&operation, GET, &payload).map_err(|error| explain(error, filter))?;
+        let answers = self
+            .socket
+            .borrow_mut()
+            .dump(&operation, GET, &payload)
+            .map_err(|error| explain(error, filter))?;
         let flows = answers.iter().filter_map(|answer| Flow::parse(&answer.payload));
         Ok(flows.filter(|flow| filter.admits(flow)).collect())
     }
@@ -57,7 +71,7 @@ impl Conntrack {
         let mut attributes = Attributes::new();
         flow.name(&mut attributes);
         payload.extend_from_slice(attributes.as_bytes());
-        match self.socket.request(&operation, DELETE, 0, &payload) {
+        match self.socket.borrow_mut().request(&operation, DELETE, 0, &payload) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -90,7 +104,7 @@ impl Conntrack {
         let operation = format!("forget tracked {filter}");
         let mut payload = header(filter.family);
         payload.extend_from_slice(filter.attributes().as_bytes());
-        match self.socket.request(&operation, DELETE, 0, &payload) {
+        match self.socket.borrow_mut().request(&operation, DELETE, 0, &payload) {
             // It takes it for the incomplete name of one flow.
             Err(error) if error.is_invalid() || error.is_not_found() || error.is_unsupported() => Ok(false),
             done => done.map(|_| true),

@@ -9,6 +9,7 @@ use super::batch::{self, Batch};
 use super::transaction::{Operation, Transaction};
 use super::wire;
 use crate::NetNs;
+use crate::conntrack::Conntrack;
 use crate::error::{KernelError, Result};
 use crate::netlink::{AttributeReader, Message, Protocol, Socket};
 
@@ -69,6 +70,12 @@ impl Nft {
     /// Connects in `namespace`, as [`Nft::open`] does in the thread's own.
     pub fn open_in(namespace: &NetNs) -> Result<Self> {
         namespace.run_in(Self::open)?
+    }
+
+    /// Connection tracking over the same socket. Closing a socket of netfilter waits until what was removed last is gone
+    /// from every processor, so who has more to do opens no second one.
+    pub fn conntrack(&mut self) -> Conntrack<&mut Socket> {
+        Conntrack::over(&mut self.socket)
     }
 
     /// Does all of `transaction` or nothing.

@@ -35,7 +35,10 @@ impl Rtnl {
             answers => answers?,
         };
         let answer = answers.iter().find(|answer| answer.kind == kinds::NEW_ROUTE);
-        Ok(answer.and_then(|answer| decode_event(answer, RouteMessage::parse)).as_ref().map(Way::from_message))
+        Ok(answer
+            .and_then(|answer| decode_event(answer, RouteMessage::parse))
+            .as_ref()
+            .map(Way::from_message))
     }
 }
 
