@@ -33,20 +33,25 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// Everything in it whose name is text.
-    pub(super) fn entries(&self) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(&self.0).map_err(failed("read folder", &self.0))? {
-            let entry = entry.map_err(failed("read folder", &self.0))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            entries.push(Entry { name, is_file: entry.file_type().is_ok_and(|kind| kind.is_file()) });
-        }
-        Ok(entries)
+    /// Everything in it whose name is text, one after the other: there may be many.
+    pub(super) fn entries(&self) -> Result<impl Iterator<Item = Result<Entry>>> {
+        let listed = fs::read_dir(&self.0).map_err(failed("read folder", &self.0))?;
+        Ok(listed.filter_map(|entry| match entry {
+            Ok(entry) => {
+                let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+                entry.file_name().into_string().ok().map(|name| Ok(Entry { name, is_file }))
+            }
+            Err(error) => Some(Err(failed("read folder", &self.0)(error))),
+        }))
     }
 
     /// The addresses that are taken, by name only.
     pub(super) fn taken(&self) -> Result<HashSet<IpAddr>> {
-        Ok(self.entries()?.iter().filter_map(|entry| lease::address_of(&entry.name)).collect())
+        let mut taken = HashSet::new();
+        for entry in self.entries()? {
+            taken.extend(lease::address_of(&entry?.name));
+        }
+        Ok(taken)
     }
 
     /// What the file of an address says; `None` if there is none. What cannot be read is not ours to judge.

@@ -58,7 +58,7 @@ impl Index {
 
     /// Writes a table of `leases` (owner's hash and address). `None` if it cannot be written.
     pub(super) fn write(lock: &File, leases: &[(u64, IpAddr)]) -> Option<Self> {
-        let slots = FEWEST.max((leases.len() * 2).next_power_of_two());
+        let slots = FEWEST.max((leases.len() * 3 / 2).next_power_of_two());
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.subsec_nanos();
         // Another moment each time: a copy of a folder with its times must not pass for the folder.
         let moment = LONG_AGO + u64::from(nanos) % MOMENTS;

@@ -77,7 +77,11 @@ impl Store {
     fn rebuild(&mut self, mut see: impl FnMut(IpAddr, Owner)) -> Result<()> {
         self.changed = true;
         let mut indexed = Vec::new();
-        for entry in self.folder.entries()?.into_iter().filter(|entry| entry.is_file) {
+        for entry in self.folder.entries()? {
+            let entry = entry?;
+            if !entry.is_file {
+                continue;
+            }
             let Some(address) = lease::address_of(&entry.name) else {
                 if entry.name == lease::NEW && self.prepared.is_none() {
                     self.folder.remove(&entry.name)?;

@@ -6,6 +6,7 @@ mod kill;
 mod plugin;
 mod pod;
 
+use std::io::Write as _;
 use std::path::Path;
 
 use kill::{Moments, kill_after};
@@ -91,4 +92,25 @@ fn a_disk_that_fills_at_any_file_gives_an_error_and_no_half_lease() {
         assert_eq!(installed.leftovers(), Vec::<String>::new(), "{inodes} inodes");
     }
     assert!((4..14).contains(&failures), "{failures}");
+}
+
+#[test]
+fn a_disk_without_a_free_byte_refuses_an_add_and_lets_a_del_free_what_it_holds() {
+    let installed = Installed::new();
+    let folder = installed.path().join("leases");
+    let _disk = Small::mount(&folder, "size=64k");
+    let conf = conf(&installed);
+    installed.run("host-local", "ADD", "c1", &conf).result();
+    // Somebody else's change, so that the index would have to be written anew, too.
+    std::fs::write(installed.lease_folder().join("10.1.2.9"), "c2\r\neth0").unwrap();
+    let mut filler = std::fs::File::create(folder.join("filler")).unwrap();
+    while filler.write_all(&[1; 512]).is_ok() {}
+    let answer = installed.run("host-local", "ADD", "c3", &conf);
+    assert_eq!(answer.code(), 5, "{answer:?}");
+    assert!(answer.msg().contains("No space left"), "{answer:?}");
+    assert_eq!(installed.leases(), ["10.1.2.2", "10.1.2.9", "fd00::2"]);
+    for id in ["c1", "c2", "c3"] {
+        installed.run("host-local", "DEL", id, &conf).result();
+    }
+    assert_eq!(installed.leftovers(), Vec::<String>::new());
 }
