@@ -38,18 +38,22 @@ pub fn add(
         return Ok(());
     }
     interface::apply(&pod, request, conf, undo)?;
-    if let Some(mac) = conf.wanted.mac {
-        note_mac(result, &request.env.ifname, &mac.to_string());
-    }
+    note(result, &request.env.ifname, conf);
     Ok(())
 }
 
-fn note_mac(result: &mut AddResult, ifname: &str, mac: &str) {
-    let named = |one: &&mut crate::result::Interface| one.name == ifname;
+/// Writes into the result what it says of the interface and is not so any more.
+fn note(result: &mut AddResult, ifname: &str, conf: &TuningConf) {
     let inside = result.interfaces.iter().any(|one| one.name == ifname && !one.sandbox.is_empty());
-    // An interface of the node may have the same name.
-    for one in result.interfaces.iter_mut().filter(named).filter(|one| !inside || !one.sandbox.is_empty()) {
-        mac.clone_into(&mut one.mac);
+    for one in result.interfaces.iter_mut().filter(|one| one.name == ifname) {
+        // An interface of the node may have the same name.
+        if inside && one.sandbox.is_empty() {
+            continue;
+        }
+        if let Some(mac) = conf.wanted.mac {
+            one.mac = mac.to_string();
+        }
+        one.mtu = one.mtu.and(conf.wanted.mtu).or(one.mtu);
     }
 }
 

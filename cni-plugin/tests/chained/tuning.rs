@@ -49,8 +49,12 @@ fn everything_is_set_in_the_pod_only_checked_and_given_back() {
     let before = settings(&pod.ns);
     let conf = all(&node);
     let node_value = sysctl(&node.ns, "net/core/somaxconn");
-    let result = node.call(OURS, "ADD", &pod, &after(&conf, &wired)).result();
+    // As a plugin before it may say.
+    let mut told = wired.clone();
+    told["interfaces"][2]["mtu"] = json!(1500);
+    let result = node.call(OURS, "ADD", &pod, &after(&conf, &told)).result();
     assert_eq!(result["interfaces"][2]["mac"], MAC);
+    assert_eq!(result["interfaces"][2]["mtu"], 1400);
     assert_eq!(result["interfaces"][1], wired["interfaces"][1], "the node's side is as it was");
     assert_eq!(settings(&pod.ns), (MAC.to_owned(), 1400, 777, true, true));
     assert_eq!(sysctl(&pod.ns, "net/core/somaxconn"), "500");
