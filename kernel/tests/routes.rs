@@ -205,3 +205,22 @@ fn the_kernel_is_asked_where_an_address_leads_to() {
         assert_eq!(rtnl.way_to(ip(nowhere)).unwrap(), None, "{nowhere}");
     }
 }
+
+#[test]
+fn a_route_can_stand_behind_another_to_the_same_destination_but_not_behind_itself() {
+    let namespace = TestNs::new("routes");
+    let (mut rtnl, link) = network(&namespace);
+    let via = |gateway: &str| NextHop { link: Some(link), ..NextHop::via(ip(gateway)) };
+    for (destination, first, second) in
+        [("10.244.1.0/24", "10.9.0.11", "10.9.0.12"), ("fd10:1::/64", "fd09::11", "fd09::12")]
+    {
+        let route = |gateway: &str| Route::new(to(destination)).protocol(OURS).next_hop(via(gateway));
+        rtnl.append_route(&route(first)).unwrap();
+        rtnl.append_route(&route(second)).unwrap();
+        assert!(rtnl.append_route(&route(first)).unwrap_err().is_exists());
+        let family = if destination.contains(':') { "-6" } else { "-4" };
+        let seen = namespace.run("ip", &[family, "route", "show", destination]);
+        let (one, two) = (seen.find(first).unwrap(), seen.find(second).unwrap());
+        assert!(one < two, "{seen}");
+    }
+}
