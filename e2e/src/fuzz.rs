@@ -53,7 +53,6 @@ pub fn run(options: &Options) -> Result<u8> {
     let cache = cache()?;
     let folder = cache.join("fuzz");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    packages::ensure(&[packages::BUILD, PACKAGES], &cache)?;
     let programs = build(&cache.join("fuzz-build.log"))?;
     let wanted = choose(&names()?, options.target.as_deref())?;
     let mut crashes = 0_u8;
@@ -74,6 +73,7 @@ pub fn run(options: &Options) -> Result<u8> {
 
 /// Builds the programs; the folder they are in.
 pub fn build(log: &Path) -> Result<PathBuf> {
+    packages::ensure(&[packages::BUILD, PACKAGES], &cache()?)?;
     let triple = host_triple()?;
     let output = target()?.join("fuzz");
     let mut cargo = command("cargo");
