@@ -6,10 +6,12 @@ mod kill;
 mod plugin;
 mod pod;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
-use kill::{Moments, kill_after};
+use kill::{Moments, kill_after, kill_in};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use plugin::{Installed, finish};
 use serde_json::{Value, json};
@@ -53,6 +55,42 @@ fn a_del_that_is_killed_at_any_system_call_is_finished_by_the_next() {
     at_every_system_call("DEL", |installed| {
         installed.run("host-local", "ADD", "c1", &conf(installed)).result();
     });
+}
+
+/// One of a crowd: an ADD that is killed after `time`, or else its addresses.
+fn add_or_die(installed: &Installed, conf: &Value, id: &str, time: Option<Duration>) -> Vec<String> {
+    let mut child = installed.command("host-local", "ADD", id).spawn().unwrap();
+    if let Some(time) = time {
+        kill_in(&mut child, time, conf.to_string().as_bytes());
+        return Vec::new();
+    }
+    let result = finish(child, conf.to_string().as_bytes()).result();
+    let ips = result["ips"].as_array().unwrap().iter();
+    ips.map(|ip| ip["address"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_crowd_of_which_half_is_killed_shares_no_address_and_leaves_nothing() {
+    const CROWD: u32 = 60;
+    let installed = Installed::new();
+    let conf = conf(&installed);
+    for wave in 0..3 {
+        let one = |number: u32| {
+            let time = Duration::from_micros(u64::from((wave * CROWD + number) * 618_034 % 1_000_000) / 50);
+            let time = Some(time).filter(|_| number % 2 == 1);
+            add_or_die(&installed, &conf, &format!("c{number}"), time)
+        };
+        let given: Vec<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..CROWD).map(|number| scope.spawn(move || one(number))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let distinct: BTreeSet<&String> = given.iter().collect();
+        assert_eq!((given.len(), distinct.len()), (60, 60), "{given:?}");
+        for number in 0..CROWD {
+            installed.run("host-local", "DEL", &format!("c{number}"), &conf).result();
+        }
+        assert_eq!(installed.leftovers(), Vec::<String>::new());
+    }
 }
 
 /// A file system of memory with room for a few files only.
