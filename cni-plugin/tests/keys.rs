@@ -209,6 +209,88 @@ fn of_ipam() -> Vec<(Value, &'static str)> {
     rows
 }
 
+fn of_portmap() -> Vec<(Value, &'static str)> {
+    let mut rows = wrong_kinds(&["snat", "masqAll"], &[json!("true"), json!(1), json!([])]);
+    rows.extend(wrong_kinds(&["markMasqBit"], &[json!(32), json!(-1), json!("13")]));
+    rows.extend(wrong_kinds(&["backend"], &[json!("pf"), json!(7)]));
+    rows.extend(wrong_kinds(&["externalSetMarkChain"], &[json!(7), json!("KUBE-MARK-MASQ")]));
+    rows.extend(wrong_kinds(&["conditionsV4", "conditionsV6"], &[json!(7), json!(["-d", "192.0.2.1"])]));
+    rows.extend(wrong_kinds(&["runtimeConfig.portMappings"], &[json!(7), json!("x"), json!([7]), json!({})]));
+    for (key, value) in [
+        ("hostPort", json!(0)),
+        ("hostPort", json!(-1)),
+        ("hostPort", json!(65536)),
+        ("hostPort", json!("80")),
+        ("containerPort", json!(0)),
+        ("containerPort", json!(70000)),
+        ("protocol", json!("icmp")),
+        ("protocol", json!("")),
+        ("protocol", json!(6)),
+        ("hostIP", json!("x")),
+        ("hostIP", json!(7)),
+    ] {
+        let mut mapping = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"});
+        mapping[key] = value;
+        rows.push((json!({"runtimeConfig": {"portMappings": [mapping]}}), "runtimeConfig.portMappings[0]"));
+    }
+    rows
+}
+
+fn of_bandwidth() -> Vec<(Value, &'static str)> {
+    let mut rows = wrong_kinds(&["runtimeConfig.bandwidth"], &[json!(7), json!("1M"), json!([])]);
+    for (changes, key) in [
+        (json!({"ingressRate": 8000}), "ingressBurst"),
+        (json!({"egressBurst": 8000}), "egressRate"),
+        (json!({"ingressRate": -1, "ingressBurst": 80}), "ingressRate"),
+        (json!({"ingressRate": "1M", "ingressBurst": 80}), "ingressRate"),
+        (json!({"egressRate": 8000, "egressBurst": 34_359_738_360_u64}), "egressBurst"),
+        (json!({"egressRate": 1, "egressBurst": 80}), "egressRate"),
+        (json!({"egressRate": 1.5, "egressBurst": 80}), "egressRate"),
+    ] {
+        rows.push((json!({"runtimeConfig": {"bandwidth": changes.clone()}}), key));
+        rows.push((changes, key));
+    }
+    rows
+}
+
+fn of_tuning() -> Vec<(Value, &'static str)> {
+    let mut rows = wrong_kinds(&["promisc", "allmulti"], &[json!("yes"), json!(1), json!([])]);
+    rows.extend(wrong_kinds(&["mtu", "txQLen"], &[json!("1"), json!(-1), json!(1.5), json!(1e30)]));
+    rows.extend(wrong_kinds(&["args.cni.mtu", "args.cni.promisc"], &[json!("1"), json!(1.5)]));
+    rows.extend(wrong_kinds(&["mac", "args.cni.mac", "runtimeConfig.mac"], &[json!("x"), json!(7)]));
+    rows.extend(wrong_kinds(
+        &["sysctl"],
+        &[json!(7), json!([]), json!({"net.ipv4.conf.IFNAME.log_martians": []})],
+    ));
+    for key in ["kernel.hostname", "net/../kernel/hostname", "net.ipv4.no_such_key"] {
+        rows.push((json!({"sysctl": {key: "1"}}), "sysctl"));
+    }
+    rows
+}
+
+/// What a plugin before in the chain would have made, of devices that are not there.
+fn chained(rows: Vec<(Value, &'static str)>) -> Vec<(Value, &'static str)> {
+    let prev = json!({"cniVersion": "1.1.0", "interfaces": [{"name": "veth1"}, {"name": "eth0", "sandbox": "/x"}],
+        "ips": [{"address": "10.1.2.3/24", "interface": 1}]});
+    let with = |(mut changes, key): (Value, &'static str)| {
+        changes["prevResult"] = prev.clone();
+        (changes, key)
+    };
+    rows.into_iter().map(with).collect()
+}
+
+#[test]
+fn keys_of_chained_plugins() {
+    let world = World::new();
+    world.refuses("portmap", &chained(of_portmap()));
+    world.refuses("bandwidth", &chained(of_bandwidth()));
+    world.refuses("tuning", &chained(of_tuning()));
+    // In its one run `routerd-cni` looks at all of them before it makes the first thing.
+    let mut parts = of_portmap();
+    parts.extend(of_bandwidth());
+    world.refuses("routerd-cni", &parts);
+}
+
 #[test]
 fn keys_of_bridge() {
     let world = World::new();

@@ -64,7 +64,9 @@ impl Answer {
 impl Installed {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["routerd-cni", "bridge", "host-local", "loopback", "portmap", "renamed"] {
+        for name in
+            ["routerd-cni", "bridge", "host-local", "loopback", "portmap", "bandwidth", "tuning", "renamed"]
+        {
             symlink(env!("CARGO_BIN_EXE_routerd-cni"), folder.path().join(name)).unwrap();
         }
         Self { folder }
