@@ -67,10 +67,16 @@ fn conf(direction: &str, prev: &Value) -> Value {
     after(&conf, prev)
 }
 
-/// However busy the machine is, limited packets cannot be faster than this.
-fn assert_slowed(unlimited: Duration, limited: Duration) {
-    assert!(limited > Duration::from_secs(1), "limited {limited:?}, unlimited {unlimited:?}");
-    assert!(limited > unlimited, "limited {limited:?}, unlimited {unlimited:?}");
+/// Limited packets cannot be faster than this, however busy the machine is or not.
+const AT_LEAST: Duration = Duration::from_secs(1);
+
+/// Without a limit it is faster, unless the machine stands still; then it is tried again.
+fn assert_fast(mut carry: impl FnMut() -> Duration) {
+    assert!((0..20).any(|_| carry() < AT_LEAST), "it is slow without a limit");
+}
+
+fn assert_slow(took: Duration) {
+    assert!(took > AT_LEAST, "it took only {took:?}");
 }
 
 #[test]
@@ -79,10 +85,12 @@ fn what_goes_to_the_pod_takes_its_time_by_ipv4_and_ipv6() {
     let wired = node.wire(&pod, "1.0.0");
     let targets = addresses(&wired);
     assert_eq!(targets.len(), 2);
-    let unlimited: Vec<Duration> = targets.iter().map(|to| carry(&node.ns, &pod.ns, *to)).collect();
+    for to in &targets {
+        assert_fast(|| carry(&node.ns, &pod.ns, *to));
+    }
     node.call(OURS, "ADD", &pod, &conf("ingress", &wired)).result();
-    for (target, unlimited) in targets.into_iter().zip(unlimited) {
-        assert_slowed(unlimited, carry(&node.ns, &pod.ns, target));
+    for to in targets {
+        assert_slow(carry(&node.ns, &pod.ns, to));
     }
     assert!(passed(&node, &Node::host_end(&wired)) > 2 * AMOUNT);
 }
@@ -92,11 +100,13 @@ fn what_comes_from_the_pod_takes_its_time_by_ipv4_and_ipv6() {
     let (node, pod) = (Node::new(), Pod::new());
     let wired = node.wire(&pod, "1.0.0");
     let targets = gateways(&wired);
-    let unlimited: Vec<Duration> = targets.iter().map(|to| carry(&pod.ns, &node.ns, *to)).collect();
+    for to in &targets {
+        assert_fast(|| carry(&pod.ns, &node.ns, *to));
+    }
     let result = node.call(OURS, "ADD", &pod, &conf("egress", &wired)).result();
     let block = result["interfaces"][3]["name"].as_str().unwrap();
-    for (target, unlimited) in targets.into_iter().zip(unlimited) {
-        assert_slowed(unlimited, carry(&pod.ns, &node.ns, target));
+    for to in targets {
+        assert_slow(carry(&pod.ns, &node.ns, to));
     }
     assert!(passed(&node, block) > 2 * AMOUNT);
 }
