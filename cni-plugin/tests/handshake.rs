@@ -154,11 +154,10 @@ fn a_daemon_that_refuses_closes_or_talks_nonsense_leaves_no_pod_either() {
         }
     };
     type Serve = Box<dyn FnOnce(UnixStream) + Send>;
-    let cases: [(Serve, u64, &str); 5] = [
+    let cases: [(Serve, u64, &str); 4] = [
         (Box::new(refuse), 11, "not known"),
         (Box::new(close), 11, "cannot be reached"),
         (Box::new(say(b"\0\0\0\x08nonsense")), 103, "no message"),
-        (Box::new(say(b"\0\0\0\x1a{\"version\":2,\"body\":null} ")), 103, "version 2"),
         (Box::new(say(&[0xff; 64])), 103, "longer than the limit"),
     ];
     for (serve, code, text) in cases {
@@ -170,6 +169,69 @@ fn a_daemon_that_refuses_closes_or_talks_nonsense_leaves_no_pod_either() {
         lab.assert_clean();
         server.join().unwrap();
     }
+}
+
+/// A daemon of another version for the first `others` connections, then one of ours.
+fn replaced_after(lab: &Lab, version: u32, others: usize) {
+    let listener = UnixListener::bind(lab.socket()).unwrap();
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let Ok(request) = read_frame::<Request>(&mut stream) else { continue };
+            if number < others {
+                let body = format!("{{\"version\":{version},\"body\":null}}");
+                let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+                drop(stream.write_all(&[&length[..], body.as_bytes()].concat()));
+            } else if matches!(request, Request::Attach(_)) {
+                send(&mut stream, &Reply::Committed);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_daemon_of_an_older_or_newer_version_is_waited_for_until_it_is_replaced_and_else_is_try_again() {
+    for version in [0, 2] {
+        let lab = Lab::new();
+        replaced_after(&lab, version, 2);
+        lab.run("ADD", &lab.conf(60_000)).result();
+        let lab = Lab::new();
+        replaced_after(&lab, version, usize::MAX);
+        let answer = lab.run("ADD", &lab.conf(700));
+        assert_eq!(answer.code(), 11);
+        assert!(answer.msg().contains(&format!("version {version}")), "{answer:?}");
+        lab.assert_clean();
+    }
+}
+
+#[test]
+fn status_asks_a_daemon_that_hangs_only_when_told_to_and_not_for_long() {
+    let lab = Lab::new();
+    let _listener = UnixListener::bind(lab.socket()).unwrap();
+    assert_eq!(lab.run("STATUS", &lab.conf(60_000)).result(), Value::Null);
+    let mut conf = lab.conf(60_000);
+    conf["routerd"]["inStatus"] = json!(true);
+    let answer = lab.run("STATUS", &conf);
+    assert_eq!(answer.code(), 50);
+    assert!(answer.msg().contains("did not answer within 1s"), "{answer:?}");
+}
+
+#[test]
+fn status_tells_why_a_daemon_would_serve_no_pod() {
+    let lab = Lab::new();
+    let server = lab.daemon(|mut stream| {
+        assert_eq!(read_frame::<Request>(&mut stream).unwrap(), Request::Status);
+        send(
+            &mut stream,
+            &Reply::Status { ready: false, reason: "policy: the first sync is under way".into() },
+        );
+    });
+    let mut conf = lab.conf(60_000);
+    conf["routerd"]["inStatus"] = json!(true);
+    let answer = lab.run("STATUS", &conf);
+    assert_eq!(answer.code(), 50);
+    assert!(answer.msg().contains("first sync"), "{answer:?}");
+    server.join().unwrap();
 }
 
 #[test]
