@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni_plugin::ipam::{Owner, Store};
+use cni_plugin::legacy::{self, Attachment};
 use cni_plugin::netfilter::{self, Part};
 use kernel::Rtnl;
 use kernel::nft::Nft;
@@ -139,16 +140,29 @@ impl Work<'_> {
             }
         }
         let after = self.now();
+        let mut refused = None;
         for (address, owner, thing) in released {
             let alive = after.as_ref().map_or(true, |after| after.life_of(&thing.tag) == Life::Alive);
-            if alive {
-                store.reserve(address, &owner).map_err(failed)?;
-            } else {
+            let gone =
+                if alive { Ok(false) } else { reference_rules(folder, &owner, address).map(|()| true) };
+            if gone == Ok(true) {
                 self.tell(&thing, &address.to_string());
+                continue;
             }
+            refused = refused.or(gone.err());
+            store.reserve(address, &owner).map_err(failed)?;
         }
-        after.map(drop)
+        after.and(refused.map_or(Ok(()), Err))
     }
+}
+
+/// Removes the rules that a reference plugin made for an attachment: its address is free only without them. The folder
+/// of leases is called as the network.
+fn reference_rules(folder: &Path, owner: &Owner, address: IpAddr) -> Result<(), String> {
+    let network = folder.file_name().unwrap_or_default().to_string_lossy();
+    let attachment = Attachment { network: &network, owner, addresses: &[address] };
+    let mut nft = Nft::open().map_err(|error| error.to_string())?;
+    legacy::remove(&mut nft, legacy::Part::All, &attachment).map_err(|error| error.to_string())
 }
 
 /// The owner as the lease has it; a tag may be shortened.

@@ -98,6 +98,19 @@ impl World {
         });
     }
 
+    fn mapping(&self, chain: &str, address: &str) {
+        let shared = "CNI-HOSTPORT-DNAT";
+        self.node.succeeds("iptables", &["-t", "nat", "-N", shared]);
+        let to = format!("{address}:80");
+        for rule in [
+            vec!["-N", chain],
+            vec!["-A", chain, "-p", "tcp", "--dport", "8080", "-j", "DNAT", "--to-destination", &to],
+            vec!["-A", shared, "-p", "tcp", "-m", "multiport", "--dports", "8080", "-j", chain],
+        ] {
+            self.node.run("iptables", &[vec!["-t", "nat"], rule].concat());
+        }
+    }
+
     fn has_rules(&self, container: &str) -> bool {
         self.node.run("nft", &["list", "ruleset"]).contains(&format!("mynet/{container}/eth0"))
     }
@@ -193,11 +206,17 @@ fn a_pod_of_the_reference_plugin_that_left_no_trace_but_its_lease_is_called_on_t
     pod.run("ip", &["link", "set", "eth0", "up"]);
     world.lease("mynet", "10.9.0.2", "alive");
     world.lease("mynet", "10.9.0.3", "dead");
+    // Its mapping, as portmap makes them with iptables: the name is a hash of network and container.
+    let dead = "CNI-DN-911a3136ce0ff5ec4ce74";
+    world.mapping(dead, "10.9.0.3");
+    world.mapping("CNI-DN-000000000000000000000", "10.9.0.2");
     // Not even a firewall that drops all packets hides it.
     world.node.run("nft", &["add table ip closed; add chain ip closed out { type filter hook output priority 0; policy drop; }"]);
     let status = world.looks(3);
     assert_eq!(world.leases("mynet"), ["10.9.0.2"]);
     assert_eq!(status.freed, BTreeMap::from([("lease", 1)]));
+    let rules = world.node.run("iptables-save", &["-t", "nat"]);
+    assert!(!rules.contains(dead) && rules.contains("CNI-DN-0"), "{rules}");
     pod.run("ip", &["link", "del", "eth0"]);
     world.looks(2);
     assert_eq!(world.leases("mynet"), Vec::<String>::new());
