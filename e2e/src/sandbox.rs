@@ -128,7 +128,8 @@ pub fn run(folder: &Path, arguments: &[String]) -> Result<Outcome> {
 fn copy_of_lab(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let copy = folder.join("lab");
-    fs::copy(std::env::current_exe()?, &copy).context("copying the lab's program")?;
+    // Cargo may have replaced it already: this is the one that runs, whatever its path names now.
+    fs::copy("/proc/self/exe", &copy).context("copying the lab's program")?;
     Ok(copy)
 }
 
