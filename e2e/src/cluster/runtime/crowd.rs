@@ -20,7 +20,7 @@ pub(super) const NAME: &str = "crowd";
 pub(super) const LIMIT: Duration = Duration::from_mins(10);
 
 /// How long a node may take to be tidy when pods have come or gone.
-pub(super) const TIDY: Duration = Duration::from_mins(3);
+pub(super) const TIDY: Duration = Duration::from_mins(10);
 
 /// How long things may stay that nobody will ever take away: two sightings of routerd and its period of grace.
 pub(super) const JANITOR: Duration = Duration::from_mins(15);
