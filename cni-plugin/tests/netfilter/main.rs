@@ -5,5 +5,6 @@ mod flows;
 mod lifecycle;
 mod mappings;
 mod pods;
+mod sctp;
 mod support;
 mod traffic;
