@@ -10,6 +10,8 @@ mod cleanup;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
+mod pods;
+#[cfg(test)]
 mod world;
 
 use std::fs;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cni_plugin::socket::{Attach, Client, Reply, Request};
 use kernel::testing::TestNs;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -91,6 +92,15 @@ impl World {
         let mut daemon = self.daemon.take().unwrap();
         kill(Pid::from_raw(daemon.id().try_into().unwrap()), signal).unwrap();
         daemon.wait().unwrap()
+    }
+
+    /// Stops the daemon, or lets it go on. When it returns it stands still, with all its threads.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.daemon.as_ref().unwrap().id().try_into().unwrap());
+        kill(pid, signal).unwrap();
+        if signal == Signal::SIGSTOP {
+            assert_eq!(waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap(), WaitStatus::Stopped(pid, signal));
+        }
     }
 
     /// What `routerd status --json` prints; `None` while nobody answers.
