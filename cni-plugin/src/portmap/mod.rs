@@ -95,3 +95,58 @@ pub fn check_localnet(device: &str) -> Result<(), CniError> {
 fn localnet_key(device: &str) -> [&str; 5] {
     ["net", "ipv4", "conf", device, "route_localnet"]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netfilter::Transport;
+    use crate::result::Interface;
+
+    fn result(ips: &[(&str, Option<usize>)]) -> AddResult {
+        let interface = |name: &str, sandbox: &str| Interface {
+            name: name.into(),
+            sandbox: sandbox.into(),
+            ..Interface::default()
+        };
+        let ip = |(address, interface): &(&str, Option<usize>)| IpConfig {
+            address: address.parse().unwrap(),
+            gateway: None,
+            interface: *interface,
+        };
+        let interfaces = vec![interface("eth0", ""), interface("eth0", "/pod"), interface("eth1", "/pod")];
+        AddResult { interfaces, ips: ips.iter().map(ip).collect(), ..AddResult::default() }
+    }
+
+    fn targets(ips: &[(&str, Option<usize>)], host_ip: Option<&str>) -> Vec<String> {
+        let mapping = Mapping {
+            host_port: 8080,
+            container_port: 80,
+            transport: Transport::Tcp,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        };
+        let conf = PortMapConf { mappings: vec![mapping], source: Source::Near };
+        let target = |entry| match entry {
+            Entry::HostPort(port) => format!("{} {:?}", port.target, port.address),
+            other => format!("{other:?}"),
+        };
+        entries(&conf, &pod_addresses(&result(ips), "eth0")).into_iter().map(target).collect()
+    }
+
+    #[test]
+    fn a_mapping_leads_to_the_pods_interface_and_not_to_the_nodes_or_another() {
+        let ips = [("192.0.2.1/24", Some(0)), ("10.7.0.2/24", Some(2)), ("10.9.0.2/24", Some(1))];
+        assert_eq!(targets(&ips, None), ["10.9.0.2:80 None"]);
+        assert_eq!(targets(&[("10.9.0.2/24", None), ("10.9.0.3/24", None)], None), ["10.9.0.2:80 None"]);
+        assert_eq!(targets(&ips[..2], None), [""; 0]);
+    }
+
+    #[test]
+    fn each_family_has_its_mapping_unless_the_nodes_address_is_of_the_other() {
+        let both = [("10.9.0.2/24", Some(1)), ("fd09::2/64", Some(1))];
+        assert_eq!(targets(&both, None), ["10.9.0.2:80 None", "[fd09::2]:80 None"]);
+        assert_eq!(targets(&both, Some("::")), ["[fd09::2]:80 None"]);
+        assert_eq!(targets(&both, Some("0.0.0.0")), ["10.9.0.2:80 None"]);
+        assert_eq!(targets(&both, Some("192.0.2.1")), ["10.9.0.2:80 Some(192.0.2.1)"]);
+        assert_eq!(targets(&both[1..], Some("192.0.2.1")), [""; 0]);
+    }
+}
