@@ -68,7 +68,9 @@ impl Evidence {
                 evidence.signs.entry(tag).or_default().devices.insert(link.name.clone());
             }
         }
-        for content in files(&settings.records, |name| name.ends_with(".json"))? {
+        for content in
+            files(&settings.records, |name| Path::new(name).extension().is_some_and(|it| it == "json"))?
+        {
             if let Ok(attach) = serde_json::from_slice::<Attach>(&content) {
                 evidence.take_record(&attach);
             }

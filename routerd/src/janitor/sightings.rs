@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn two_looks_and_the_grace_period_are_needed_and_a_sign_of_life_begins_anew() {
-        let (mut seen, start, grace) = (Sightings::default(), Instant::now(), Duration::from_secs(60));
+        let (mut seen, start, grace) = (Sightings::default(), Instant::now(), Duration::from_mins(1));
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(seen.look(vec![thing("c1", "")], at(0), grace).is_empty());
         assert!(seen.look(vec![thing("c1", "")], at(59), grace).is_empty());

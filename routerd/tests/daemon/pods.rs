@@ -51,7 +51,7 @@ fn a_pod_that_is_added_while_the_daemon_is_killed_and_started_again_is_committed
     // It stands still, so that the plugin waits for it when it is killed.
     world.signal(Signal::SIGSTOP);
     let client = Client::new(world.path("run").join("cni.sock"));
-    let long = Duration::from_secs(60);
+    let long = Duration::from_mins(1);
     let add = thread::spawn(move || client.ask(&attach(moment()), long, long));
     thread::sleep(Duration::from_millis(100));
     world.end(Signal::SIGKILL);

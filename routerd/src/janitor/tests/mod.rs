@@ -241,7 +241,7 @@ fn the_grace_period_is_kept_and_a_new_daemon_begins_it_anew() {
     world.lease("mynet", "10.9.0.2", "c1");
     for _ in 0..3 {
         let (publish, status) = watch::channel(JanitorStatus::default());
-        let mut janitor = Janitor::new(world.settings(Duration::from_secs(600)), publish);
+        let mut janitor = Janitor::new(world.settings(Duration::from_mins(10)), publish);
         world.node.run_in(|| (0..4).for_each(|_| janitor.round()));
         assert_eq!(status.borrow().suspects, 1);
     }
