@@ -27,6 +27,9 @@ pub enum Bench {
         /// With how many other pods on the node, ascending.
         #[arg(long, value_delimiter = ',', default_values_t = [0, 200, 1000])]
         others: Vec<usize>,
+        /// Ours alone: the reference plugins take minutes to make a thousand pods.
+        #[arg(long)]
+        alone: bool,
         /// A folder with routerd-cni built before, instead of building it.
         #[arg(long, value_name = "DIR")]
         binaries: Option<PathBuf>,
@@ -50,10 +53,11 @@ pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
     if let Some(inside) = Inside::enter()? {
         let ready: Ready = serde_json::from_slice(&fs::read(inside.folder.join(READY))?)?;
         match bench {
-            Bench::Cni { rounds, others, .. } => {
+            Bench::Cni { rounds, others, alone, .. } => {
                 let release = go::reference_plugins()?.map(|folder| (folder, go::reference_release()));
-                let (rounds, others) = (*rounds, others.clone());
-                cni::run(&inside, &cni::Plan { binaries: &ready.binaries, release, rounds, others })?;
+                let (rounds, others, alone) = (*rounds, others.clone(), *alone);
+                let binaries = &ready.binaries;
+                cni::run(&inside, &cni::Plan { binaries, release, rounds, others, alone })?;
             }
             Bench::Services { count, .. } => services::run(&inside, &ready, *count)?,
         }

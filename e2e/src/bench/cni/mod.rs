@@ -47,6 +47,8 @@ pub(super) struct Plan<'a> {
     pub(super) rounds: usize,
     /// With how many other pods, ascending.
     pub(super) others: Vec<usize>,
+    /// Without the reference plugins.
+    pub(super) alone: bool,
 }
 
 /// Measures and prints the tables.
@@ -61,8 +63,12 @@ pub(super) fn run(inside: &Inside, plan: &Plan<'_>) -> Result<()> {
     }
     let folders = Folders {
         ours: &ours,
-        debian: Path::new(DEBIAN),
-        release: plan.release.as_ref().map(|(folder, release)| (folder.as_path(), *release)),
+        debian: (!plan.alone).then(|| Path::new(DEBIAN)),
+        release: plan
+            .release
+            .as_ref()
+            .filter(|_| !plan.alone)
+            .map(|(folder, release)| (folder.as_path(), *release)),
     };
     let _daemon = start_daemon(inside, plan)?;
     let scenarios = [scenario::plain(&folders), scenario::whole(&folders), scenario::policy(&folders)];

@@ -12,8 +12,8 @@ use super::plugin::Chain;
 pub(super) struct Folders<'a> {
     /// Ours, under all its names.
     pub(super) ours: &'a Path,
-    /// Debian's reference plugins.
-    pub(super) debian: &'a Path,
+    /// Debian's reference plugins; `None` to measure ours alone.
+    pub(super) debian: Option<&'a Path>,
     /// Those of the current release, and what it is called; absent on a machine without Go.
     pub(super) release: Option<(&'a Path, &'static str)>,
 }
@@ -63,7 +63,10 @@ fn alone() -> Value {
 }
 
 fn theirs(of: &Folders<'_>, entries: &[Value]) -> Vec<Chain> {
-    let mut chains = vec![Chain::new("Debian's 1.1.1", &node::DEBIAN, of.debian, entries.to_vec())];
+    let mut chains = Vec::new();
+    if let Some(folder) = of.debian {
+        chains.push(Chain::new("Debian's 1.1.1", &node::DEBIAN, folder, entries.to_vec()));
+    }
     if let Some((folder, release)) = of.release {
         chains.push(Chain::new(format!("release {release}"), &node::RELEASE, folder, entries.to_vec()));
     }

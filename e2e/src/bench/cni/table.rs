@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn the_table_says_how_many_times_more_the_others_take_and_who_failed_why() {
         let folder = Path::new("/none");
-        let scenario = plain(&Folders { ours: folder, debian: folder, release: Some((folder, "1.9.1")) });
+        let scenario =
+            plain(&Folders { ours: folder, debian: Some(folder), release: Some((folder, "1.9.1")) });
         let mut figures = vec![Figures::default(), Figures::default(), Figures::default()];
         for (figures, ms) in figures.iter_mut().zip([2, 8]) {
             figures.add.push(std::time::Duration::from_millis(ms));
