@@ -3,12 +3,17 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_UNLCK, F_WRLCK, SEEK_SET, flock};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::Place;
 use crate::net::make_tap;
-use crate::process::{attach_log, capture, command};
+use crate::process::{attach_log, capture, command, wait_for};
 
 /// How large a guest's disk looks.
 const DISK_BYTES: u64 = 8 << 30;
@@ -48,7 +53,23 @@ fn disk(place: Place, folder: &Path) -> Result<PathBuf> {
         file.set_len(DISK_BYTES)?;
         capture(command("mkfs.ext4").args(["-q", "-F"]).arg(&path))?;
     }
+    wait_for("the disk of a guest that was lost to be free", Duration::from_secs(20), || {
+        let Some(holder) = holder(&path)? else { return Ok(Some(())) };
+        // The process that writes to the disk may outlive the guest's first by a moment. A power cut ends both.
+        let _ended_meanwhile = kill(holder, Signal::SIGKILL);
+        bail!("process {holder} has it")
+    })?;
     Ok(path)
+}
+
+/// The process that has locked a guest's disk.
+fn holder(disk: &Path) -> Result<Option<Pid>> {
+    let file = File::options().read(true).write(true).open(disk)?;
+    let (write, none) = (i16::try_from(F_WRLCK)?, i16::try_from(F_UNLCK)?);
+    let mut lock =
+        flock { l_type: write, l_whence: i16::try_from(SEEK_SET)?, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(&file, FcntlArg::F_GETLK(&mut lock)).with_context(|| format!("who locks {}", disk.display()))?;
+    Ok((lock.l_type != none).then_some(Pid::from_raw(lock.l_pid)))
 }
 
 /// A guest's memory is a file: it belongs in a memory file system.

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 
 use super::batch::{Batch, NODE};
 use super::crowd::{JANITOR, LIMIT, ended};
-use super::kernel_state::{Lease, becomes_exact, leases};
+use super::kernel_state::{Lease, becomes_exact, leases, wired};
 use super::world::World;
 use crate::demo::report::{Report, Shown};
 use crate::guest::client::Cmd;
@@ -31,6 +31,7 @@ pub(super) fn show(world: &mut World, report: &mut Report) {
     });
     report.check("every stale lease is freed without any DEL", || {
         let booted = booted.context("there was no boot")?;
+        wired(world.lab.node(NODE)?, batch.count, LIMIT)?;
         let times = batch.all_ready(&world.plane.api, booted, LIMIT)?;
         let found = leases(world.lab.node(NODE)?)?.len();
         let (addresses, _) = becomes_exact(&world.plane.api, world.lab.node(NODE)?, JANITOR)?;

@@ -131,6 +131,15 @@ fn namespaces_in_use(node: &Node) -> Result<Vec<String>> {
     Ok(used)
 }
 
+/// Waits until a node has wired so many pods. After a boot the API still says what was true before.
+pub(super) fn wired(node: &Node, pods: u16, limit: Duration) -> Result<()> {
+    wait_for(&format!("{} to have wired {pods} pods", node.name), limit, || {
+        let veths = devices(node, "veth")?.len();
+        ensure!(veths >= usize::from(pods), "there are {veths} veth devices");
+        Ok(Some(()))
+    })
+}
+
 /// Waits until what a node holds is exact. Returns how many addresses its pods have, and how long it took.
 pub(super) fn becomes_exact(api: &Api, node: &Node, limit: Duration) -> Result<(usize, Duration)> {
     let begin = Instant::now();

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::batch::{Batch, NODE};
 use super::crowd::{JANITOR, LIMIT, ended, healed};
-use super::kernel_state::{becomes_exact, leases};
+use super::kernel_state::{becomes_exact, leases, wired};
 use super::restarts::under_way;
 use super::world::World;
 use crate::demo::report::{Report, Shown};
@@ -30,6 +30,7 @@ pub(super) fn show(world: &mut World, report: &mut Report) {
         world.power_on(NODE)?;
         let found = leases(world.lab.node(NODE)?)?.len();
         let booted = cut.elapsed().as_secs_f64();
+        wired(world.lab.node(NODE)?, batch.count, LIMIT)?;
         let times = batch.all_ready(&world.plane.api, cut, LIMIT)?;
         Ok(Shown::Good(format!(
             "booted {booted:.1} s after the cut with {found} old leases; the last pod is ready after {:.1} s",
