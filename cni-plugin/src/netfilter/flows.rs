@@ -67,13 +67,15 @@ pub(super) fn refresh(nft: &mut Nft, entries: &[Entry]) -> Result<(), KernelErro
             Some(own) => own,
             None => own.insert(addresses()?),
         };
-        if own.len() > MOST_ADDRESSES {
+        // Every pod's device has a link-local address: only those of the mapping's family count.
+        let of_family: Vec<&IpAddr> =
+            own.iter().filter(|address| Family::of(**address) == all.family).collect();
+        if of_family.len() > MOST_ADDRESSES {
             conntrack.delete_matching(&all, |flow| own.contains(&flow.original.destination.ip()))?;
             continue;
         }
         let to = |address: &IpAddr| Filter { original_destination: Some(*address), ..all };
-        let of_family = own.iter().filter(|address| Family::of(**address) == all.family);
-        conntrack.forget_each(&all, &of_family.map(to).collect::<Vec<_>>())?;
+        conntrack.forget_each(&all, &of_family.into_iter().map(to).collect::<Vec<_>>())?;
     }
     Ok(())
 }
