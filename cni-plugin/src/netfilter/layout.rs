@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! table inet routerd-cni
-//!   prerouting, output (nat, dstnat)   to an address of this node    -> hostports
+//!   prerouting, output (nat, dstnat)   to this node, to no Service   -> hostports
 //!   hostports                          hostports-at4/6, hostports4/6 -> dnat to the pod
 //!   postrouting (nat, srcnat)          hostport-sources4/6           -> from-<subnet> or masquerade-all
 //!                                      masquerade4/6                 -> leaves-<subnet>
@@ -28,6 +28,9 @@ const TABLE: &str = "routerd-cni";
 const HOSTPORTS: &str = "hostports";
 const SPOOFCHECK: &str = "spoofcheck";
 const COMMENT: &str = "made by the CNI plugin of routerd; changes are lost";
+
+/// The bit in a packet's mark by which `routerd` tells, before we see it, that the packet goes to a Service.
+pub const SERVICE_MARK: u32 = 0x4000;
 
 /// Masquerades every mapped packet.
 pub(super) const MASQUERADE_ALL: &str = "masquerade-all";
@@ -142,7 +145,10 @@ fn regular(family: TableFamily, name: impl Into<String>, rules: Vec<Rule>) -> Bl
 }
 
 fn inet_blocks() -> Vec<Block> {
-    let to_node = || Rule::new().equals(Field::DestinationType, address_type::LOCAL).jump(HOSTPORTS);
+    // A Service's address is local too where IPVS serves it: with a host port 443, say of an ingress controller, the
+    // API server's Service would else lead to that pod.
+    let not_service = || Rule::new().masked(Field::Mark, 0, SERVICE_MARK);
+    let to_node = || not_service().equals(Field::DestinationType, address_type::LOCAL).jump(HOSTPORTS);
     // An answer to ::1 that comes in by a device is never delivered (`rt6_need_strict`), so such a connection could
     // only hang. Left alone it is refused at once, and a client of `localhost` goes on with 127.0.0.1.
     let not_loopback6 = Rule::new().destination(&Prefix::host(Ipv6Addr::LOCALHOST.into())).return_();

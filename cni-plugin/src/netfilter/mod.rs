@@ -17,4 +17,5 @@ mod scaffold;
 pub use add::add;
 pub use check::check;
 pub use entry::{Entry, Hidden, HostPort, Part, Transport};
+pub use layout::SERVICE_MARK;
 pub use remove::{collect, remove, tags};

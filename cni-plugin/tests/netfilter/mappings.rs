@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use cni_plugin::netfilter::SERVICE_MARK;
 use serde_json::json;
 
 use crate::support::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, Pod, World, address, port, with_ports};
@@ -69,6 +70,27 @@ fn the_chain_of_plugins_does_the_same_with_containerds_spelling() {
     assert_eq!(tcp(&world.outside, &format!("{NODE4}:8080"), &pod.ns, 80), None);
     world.del(&pod, &bridge).result();
     assert_eq!(world.elements(), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_of_the_same_port_keeps_its_clients() {
+    let world = World::new();
+    let vip = "10.96.0.1";
+    world.node.run("ip", &["address", "add", &format!("{vip}/32"), "dev", "lo"]);
+    world.outside.run("ip", &["route", "add", vip, "via", NODE4]);
+    // As routerd marks what goes to a Service.
+    let chain = |hook: &str| {
+        let marks = format!("ip daddr {vip} tcp dport 8080 meta mark set meta mark or {SERVICE_MARK:#x}");
+        format!("chain {hook} {{ type filter hook {hook} priority mangle; {marks}; }};")
+    };
+    let services = format!("table inet services {{ {} {} }}", chain("prerouting"), chain("output"));
+    world.node.run("nft", &[services.as_str()]);
+    let (pod, _) = world.mapped(&json!([port("tcp", 8080, 80)]));
+    for client in [&world.outside, &world.node] {
+        let to_service = tcp(client, &format!("{vip}:8080"), &world.node, 8080);
+        assert!(to_service.is_some(), "the Service's own server answers\n{}", world.rules());
+        assert!(tcp(client, &format!("{NODE4}:8080"), &pod.ns, 80).is_some());
+    }
 }
 
 #[test]

@@ -27,8 +27,8 @@ use super::plan::PacketChange;
 use super::state::{Refusal, Tuple};
 use crate::ruleset::table;
 
-/// The mark that asks for masquerading, and its mask.
-const MARK: u32 = 0x4000;
+/// The mark that asks for masquerading, and its mask. The plugin's host ports leave alone what has it.
+const MARK: u32 = cni_plugin::netfilter::SERVICE_MARK;
 const PREROUTING: &str = "services-prerouting";
 const INPUT: &str = "services-input";
 const OUTPUT: &str = "services-output";
