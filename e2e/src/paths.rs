@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// The root of this workspace (known since compile time: the lab is run by cargo).
+/// The root of this workspace: where cargo says that it runs us, else where we were built.
+///
+/// The place of the build alone is not enough: with one output folder for two clones cargo takes the
+/// program that the other clone built, and that clone may be gone.
 pub fn workspace() -> PathBuf {
-    let e2e = Path::new(env!("CARGO_MANIFEST_DIR"));
-    e2e.parent().unwrap_or(e2e).to_path_buf()
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let e2e = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| built.to_path_buf(), PathBuf::from);
+    e2e.parent().unwrap_or(&e2e).to_path_buf()
 }
 
 /// The cache folder: `$XDG_CACHE_HOME/routerd` or `~/.cache/routerd`, made when missing.

@@ -51,6 +51,7 @@ pub fn guest_init(place: Place) -> Result<()> {
         kept_folders()?;
     }
     cpu_with_a_clock()?;
+    conntrack_of_a_node()?;
     finish(place)?;
     Ok(reboot(RebootMode::RB_POWER_OFF).map(|_| ())?)
 }
@@ -101,6 +102,20 @@ pub(crate) fn private_folders() -> Result<()> {
     // A pod's namespace is mounted here and must be seen by every process of the node.
     mount(Some("/run/netns"), "/run/netns", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     mount(None::<&str>, "/run/netns", None::<&str>, MsFlags::MS_SHARED, None::<&str>)?;
+    Ok(())
+}
+
+/// As many flows as the kernel allows on a machine of a cluster's size.
+///
+/// The kernel's own limit follows the memory: about a thousand for a guest, which a client that asks all the time fills
+/// within seconds; and then any new connection of the node is dropped.
+fn conntrack_of_a_node() -> Result<()> {
+    for (path, value) in [
+        ("/sys/module/nf_conntrack/parameters/hashsize", "16384"),
+        ("/proc/sys/net/netfilter/nf_conntrack_max", "65536"),
+    ] {
+        fs::write(path, value).with_context(|| format!("writing {value} to {path}"))?;
+    }
     Ok(())
 }
 
