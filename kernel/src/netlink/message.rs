@@ -51,6 +51,8 @@ pub struct Message {
     pub flags: u16,
     /// Sequence number of the request it answers; 0 for what the kernel sends by itself.
     pub sequence: u32,
+    /// The socket that it answers, or that caused what it tells of (`nlmsg_pid`); 0 is the kernel.
+    pub port: u32,
     /// What follows the header.
     pub payload: Vec<u8>,
 }
@@ -74,6 +76,7 @@ impl Message {
                 kind: half(4),
                 flags: half(6),
                 sequence: word(8),
+                port: word(12),
                 payload: bytes[HEADER..length].to_vec(),
             });
             bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];

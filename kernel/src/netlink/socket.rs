@@ -94,6 +94,15 @@ impl Socket {
             .map_err(|errno| KernelError::new(format!("grow the netlink buffers to {bytes} bytes"), errno))
     }
 
+    /// The number that the kernel knows this socket by (`nl_pid`), unique in its namespace and protocol.
+    pub fn port(&self) -> Result<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.inner
+            .get_address(&mut address)
+            .map_err(|error| KernelError::io("read the address of a netlink socket", &error))?;
+        Ok(address.port_number())
+    }
+
     /// Joins a multicast group (`RTNLGRP_*`), for a monitor.
     pub fn join(&mut self, group: u32) -> Result<()> {
         self.inner

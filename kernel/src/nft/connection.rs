@@ -72,6 +72,11 @@ impl Nft {
         namespace.run_in(Self::open)?
     }
 
+    /// The number that [`super::Change::by`] names this connection's commits by.
+    pub fn port(&self) -> Result<u32> {
+        self.socket.port()
+    }
+
     /// Connection tracking over the same socket. Closing a socket of netfilter waits until what was removed last is gone
     /// from every processor, so who has more to do opens no second one.
     pub fn conntrack(&mut self) -> Conntrack<&mut Socket> {

@@ -27,6 +27,7 @@ mod table;
 mod transaction;
 mod userdata;
 mod verdict;
+mod watch;
 mod wire;
 
 pub use chain::{BaseChain, Chain, ChainType, Hook, Policy, priority};
@@ -47,3 +48,4 @@ pub use set::{Set, SetData, Shape};
 pub use table::Table;
 pub use transaction::{Operation, Position, Removal, Transaction};
 pub use verdict::Verdict;
+pub use watch::{Change, Watch};

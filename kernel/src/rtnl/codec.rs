@@ -120,7 +120,7 @@ mod tests {
     use crate::netlink::{Attributes, Message};
 
     fn decode_as_everything(payload: Vec<u8>) {
-        let message = Message { kind: 0, flags: 0, sequence: 0, payload };
+        let message = Message { kind: 0, flags: 0, sequence: 0, port: 0, payload };
         let _ = decode_event(&message, LinkMessage::parse).and_then(Link::from_message);
         let _ = decode_event(&message, AddressMessage::parse).and_then(Address::from_message);
         let _ = decode_event(&message, RouteMessage::parse).and_then(Route::from_message);

@@ -102,7 +102,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_decoders_panic(payload in proptest::collection::vec(any::<u8>(), 0..120)) {
         for kind in [36, 44] {
-            let message = Message { kind, flags: 0, sequence: 0, payload: payload.clone() };
+            let message = Message { kind, flags: 0, sequence: 0, port: 0, payload: payload.clone() };
             let _ = decode::redirects(std::slice::from_ref(&message));
             let _ = decode::qdiscs(&[message], 1);
         }
