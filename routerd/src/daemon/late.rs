@@ -5,6 +5,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Problem, Report, Scope};
 
 /// An [`Apply`] that `open` makes when it is needed.
@@ -62,6 +63,10 @@ where
 
     fn item(&self, key: &A::Key) -> Option<String> {
         self.opened.as_ref().and_then(|opened| opened.item(key))
+    }
+
+    fn wanted(&self) -> Option<Ruleset> {
+        self.opened.as_ref().and_then(Apply::wanted)
     }
 }
 

@@ -68,6 +68,10 @@ impl Apply for PolicyApplier {
     fn item(&self, key: &PolicyKey) -> Option<String> {
         Some(status::item(key))
     }
+
+    fn wanted(&self) -> Option<Ruleset> {
+        Some(self.model.ruleset())
+    }
 }
 
 impl PolicyApplier {

@@ -10,17 +10,20 @@ mod status;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod window;
 mod worker;
 
 pub use status::Status;
 pub use subscriber::{Subscriber, Waiter};
-pub use worker::{Poker, Settings, Spawned, spawn};
+pub use window::{Held, Window};
+pub use worker::{Poker, Settings, Spawned, WithWindow, spawn, spawn_with_window};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::cluster::{Change, Index};
+use crate::ruleset::Ruleset;
 
 /// The pure half of a plane: from the index to what should be, key by key. It runs in the task that owns the index
 /// and must not block.
@@ -89,6 +92,11 @@ pub trait Apply: Send + 'static {
     /// problem then clears what an earlier run said of it; without an item it stays until everything is looked at.
     fn item(&self, key: &Self::Key) -> Option<String> {
         let _ = key;
+        None
+    }
+
+    /// The plane's part of the nft table as it was last written, for whoever compares it with the kernel.
+    fn wanted(&self) -> Option<Ruleset> {
         None
     }
 }

@@ -237,3 +237,19 @@ fn a_stream_of_changes_does_not_put_off_what_is_to_be_tried_again() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_sees_what_the_plane_was_told_before_and_nothing_before_the_first_complete_view() {
+    let (seen, _receiver) = channel();
+    let fake = Fake { seen, refuse: Some("Namespace a"), refusals: 1, again: None, retry: false };
+    let (mut plane, window) = spawn_with_window(Labels, fake, settings()).unwrap();
+    assert_eq!(window.look(|held| held.values.len()).await, None);
+    let mut index = Index::new("node");
+    upsert(&mut index, "a", 1);
+    plane.subscriber.start(&index);
+    let first = window.look(|held| (held.values.clone(), held.problems.len())).await.unwrap();
+    assert_eq!(first, (BTreeMap::from([("a".to_owned(), 1)]), 1));
+    let changes = upsert(&mut index, "b", 2);
+    plane.subscriber.changed(&index, &changes, Vec::new());
+    assert_eq!(window.look(|held| held.values.get("b").copied()).await, Some(Some(2)));
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use super::subscriber::{Handle, Subscriber, Waiter};
+use super::window::{Held, Look, Window};
 use super::{Apply, Plane, Problem, Report, Scope, Status};
 
 /// Keys and what should be for each; `None` is nothing.
@@ -24,6 +25,8 @@ pub(super) enum Message<K, V> {
     Changed(Values<K, V>, Vec<Waiter>),
     /// Somebody else changed something in the kernel.
     Poke,
+    /// Somebody asks what the plane holds.
+    Look(Look<K, V>),
 }
 
 /// How a worker keeps time.
@@ -83,6 +86,18 @@ where
     P: Plane,
     A: Apply<Key = P::Key, Value = P::Value>,
 {
+    spawn_with_window(plane, apply, settings).map(|(spawned, _)| spawned)
+}
+
+/// A plane that runs, and the way to look at what it holds.
+pub type WithWindow<P> = (Spawned, Window<<P as Plane>::Key, <P as Plane>::Value>);
+
+/// The same, for a plane that is asked questions.
+pub fn spawn_with_window<P, A>(plane: P, apply: A, settings: Settings) -> std::io::Result<WithWindow<P>>
+where
+    P: Plane,
+    A: Apply<Key = P::Key, Value = P::Value>,
+{
     let (worker, messages) = channel();
     let (publish, status) = watch::channel(Status::new(P::NAME));
     let poke_sender: Sender<Message<P::Key, P::Value>> = worker.clone();
@@ -100,13 +115,15 @@ where
         everything: false,
         complete: false,
         waiters: Vec::new(),
+        looks: Vec::new(),
         next_verify: Instant::now() + settings.verify_every,
         next_retry: None,
         retry_delay: settings.retry_first,
         next_poked: None,
     };
     std::thread::Builder::new().name(format!("plane-{}", P::NAME)).spawn(move || state.run(&messages))?;
-    Ok(Spawned { subscriber: Box::new(Handle { plane, worker }), status, poker })
+    let window = Window(worker.clone());
+    Ok((Spawned { subscriber: Box::new(Handle { plane, worker }), status, poker }, window))
 }
 
 struct Worker<A: Apply> {
@@ -119,6 +136,7 @@ struct Worker<A: Apply> {
     everything: bool,
     complete: bool,
     waiters: Vec<Waiter>,
+    looks: Vec<Look<A::Key, A::Value>>,
     next_verify: Instant,
     next_retry: Option<Instant>,
     retry_delay: Duration,
@@ -140,6 +158,20 @@ impl<A: Apply> Worker<A> {
             if self.complete && (self.everything || !self.pending.is_empty() || !self.waiters.is_empty()) {
                 self.apply_now();
             }
+            self.show();
+        }
+    }
+
+    /// Lets those look who asked; before the first complete view there is nothing to see.
+    fn show(&mut self) {
+        for look in self.looks.drain(..).filter(|_| self.complete) {
+            let held = Held {
+                values: &self.desired,
+                problems: &self.publish.borrow().problems,
+                item: &|key| self.apply.item(key),
+                wanted: &|| self.apply.wanted(),
+            };
+            (look.0)(&held);
         }
     }
 
@@ -172,6 +204,7 @@ impl<A: Apply> Worker<A> {
             Message::Poke => {
                 self.next_poked.get_or_insert_with(|| Instant::now() + self.settings.poke_delay);
             }
+            Message::Look(look) => self.looks.push(look),
         }
     }
 
