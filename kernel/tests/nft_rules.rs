@@ -73,6 +73,10 @@ fn cases() -> Vec<(Rule, &'static str)> {
         (Rule::new().equals(Field::RoundRobin(3), 0u32).drop(), "numgen inc mod 3 0 drop"),
         (Rule::new().limit(10, TimeUnit::Minute, 7).drop(), "limit rate 10/minute burst 7 packets drop"),
         (Rule::new().log_group(100, "policy "), "log prefix \"policy \" group 100"),
+        (
+            Rule::new().limit(100, TimeUnit::Second, 200).log_begin_of(100, 96, "policy "),
+            "limit rate 100/second burst 200 packets log prefix \"policy \" group 100 snaplen 96",
+        ),
         (Rule::new().reject(Reject::TcpReset), "meta l4proto tcp reject with tcp reset"),
         (
             Rule::new().reject(Reject::Unreachable(Unreachable::AdminProhibited)),

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use kernel::nft::{
-    Chain, DataType, Element, Key, Nft, Set, Span, Table, TableFamily, TableName, Transaction, Verdict,
+    Chain, DataType, Element, Expression, Key, Nft, Set, Span, Table, TableFamily, TableName, TimeUnit,
+    Transaction, Verdict,
 };
 use kernel::testing::TestNs;
 
@@ -114,6 +115,25 @@ fn sets_of_single_keys_of_every_type() {
     for (set, elements, shown) in cases {
         bench.check(&set, &elements, &shown);
     }
+}
+
+#[test]
+fn every_element_of_a_set_has_its_own_counter_and_limit() {
+    let mut bench = Bench::new();
+    let limit = Expression::Limit { rate: 10, unit: TimeUnit::Second, burst: 20, over: false };
+    let counted = Set::new(bench.table.set("counted"), [DataType::Ip4]).each([Expression::Counter]);
+    let limited = Set::new(bench.table.set("limited"), [DataType::Ip6]).each([Expression::Counter, limit]);
+    let zero = "counter packets 0 bytes 0";
+    bench.check(
+        &counted,
+        &[Element::new(ip("10.244.0.1")), Element::new(ip("10.244.0.2"))],
+        &[&format!("10.244.0.1 {zero}")],
+    );
+    bench.check(
+        &limited,
+        &[Element::new(ip("fd00::1")), Element::new(ip("fd00::2"))],
+        &[&format!("fd00::1 {zero} limit rate 10/second burst 20 packets")],
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::element::{Element, ElementReader};
 use super::name::{ChainName, SetName, TableFamily, TableName};
 use super::rule::Rule;
 use super::set::Set;
+use super::state;
 use super::table::Table;
 use super::wire::{self, message};
 use crate::error::{KernelError, Result};
@@ -163,12 +164,34 @@ impl Nft {
     /// All elements of a set or map, in the order of their keys.
     pub fn list_elements(&mut self, set: &Set) -> Result<Vec<Element>> {
         let what = format!("list elements of {}", set.name);
+        let answers = self.list_content(&what, set)?;
+        read_elements(&what, set, &answers)
+    }
+
+    /// How often each key of `set` was found, for a set that counts (see [`Set::each`]) and has single keys: key,
+    /// packets and bytes, in an order of the kernel's. None if there is no such set.
+    pub fn list_counters(&mut self, set: &Set) -> Result<Vec<(Key, u64, u64)>> {
+        let what = format!("list counters of {}", set.name);
+        let answers = match self.list_content(&what, set) {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut counters = Vec::new();
+        for (_, attributes) in answers.iter().filter_map(|answer| open(answer, message::NEW_ELEMENT)) {
+            let Some(list) = attributes.find(wire::element::LIST_ELEMENTS) else { continue };
+            for element in list.nested() {
+                counters.extend(state::of_element(&element?.nested(), &set.key));
+            }
+        }
+        Ok(counters)
+    }
+
+    fn list_content(&mut self, what: &str, set: &Set) -> Result<Vec<Message>> {
         let mut filter = Attributes::new();
         filter
             .string(wire::element::LIST_TABLE, &set.name.table.name)
             .string(wire::element::LIST_SET, &set.name.name);
-        let answers = self.list(&what, message::GET_ELEMENT, Some(set.name.table.family), &filter)?;
-        read_elements(&what, set, &answers)
+        self.list(what, message::GET_ELEMENT, Some(set.name.table.family), &filter)
     }
 }
 
@@ -186,14 +209,5 @@ fn read_elements(what: &str, set: &Set, answers: &[Message]) -> Result<Vec<Eleme
 
 /// Packets and bytes of a rule's first counter.
 fn counter(rule: &AttributeReader<'_>) -> Option<(u64, u64)> {
-    let expressions = rule.find(wire::rule::EXPRESSIONS)?.nested();
-    let data = expressions.flatten().find_map(|element| {
-        let element = element.nested();
-        (element.find(wire::expression::NAME)?.string() == "counter")
-            .then(|| element.find(wire::expression::DATA))
-            .flatten()
-    })?;
-    let number = |kind| data.nested().find(kind).and_then(|found| found.u64_be().ok());
-    // NFTA_COUNTER_PACKETS, NFTA_COUNTER_BYTES.
-    Some((number(2)?, number(1)?))
+    state::counter(&rule.find(wire::rule::EXPRESSIONS)?.nested())
 }

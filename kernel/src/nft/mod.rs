@@ -22,6 +22,7 @@ mod name;
 mod register;
 mod rule;
 mod set;
+mod state;
 mod statement;
 mod table;
 mod transaction;

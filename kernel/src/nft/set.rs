@@ -1,9 +1,10 @@
 //! Sets, maps and verdict maps.
 
 use super::datum::{DataType, Key};
+use super::expression::Expression;
 use super::name::{SetName, TableName};
 use super::wire::set as attribute;
-use super::{userdata, wire};
+use super::{state, userdata, wire};
 use crate::netlink::{AttributeReader, Attributes};
 
 /// `BYTEORDER_HOST_ENDIAN` and `BYTEORDER_BIG_ENDIAN` of `nft`, for printing only.
@@ -45,6 +46,9 @@ pub struct Set {
     pub timeouts: bool,
     /// The kernel refuses more elements than this.
     pub size: Option<u32>,
+    /// What is done each time a packet's key is found: instructions with a state, of which every element has its own.
+    /// Counting, and a limit that ends the rule when it is exceeded. Two or more need Linux 5.11.
+    pub each: Vec<Expression>,
     /// A comment that `nft list` shows; at most 127 bytes.
     pub comment: Option<String>,
 }
@@ -59,6 +63,7 @@ impl Set {
             interval: false,
             timeouts: false,
             size: None,
+            each: Vec::new(),
             comment: None,
         }
     }
@@ -98,6 +103,13 @@ impl Set {
         self
     }
 
+    /// The same with instructions of which every element has its own state.
+    #[must_use]
+    pub fn each(mut self, instructions: impl Into<Vec<Expression>>) -> Self {
+        self.each = instructions.into();
+        self
+    }
+
     /// The same with a comment.
     #[must_use]
     pub fn comment(mut self, comment: &str) -> Self {
@@ -128,6 +140,9 @@ impl Set {
         if self.timeouts {
             flags |= attribute::HAS_TIMEOUT;
         }
+        if self.each.len() > 1 {
+            flags |= attribute::HAS_EXPRESSIONS;
+        }
         flags
     }
 
@@ -150,6 +165,7 @@ impl Set {
             }
         }
         self.write_description(out);
+        state::write(out, &self.each);
         out.u32_be(attribute::ID, id).bytes(attribute::USERDATA, &self.userdata());
     }
 
@@ -217,6 +233,7 @@ impl Set {
             interval: flags & attribute::INTERVAL != 0,
             timeouts: flags & attribute::HAS_TIMEOUT != 0,
             size,
+            each: state::read(attributes)?,
             comment,
         })
     }

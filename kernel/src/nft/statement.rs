@@ -69,7 +69,13 @@ impl Rule {
     /// Copies packets to programs that read the NFLOG `group`. `prefix`, at most 127 bytes, stands before each.
     #[must_use]
     pub fn log_group(self, group: u16, prefix: impl Into<String>) -> Self {
-        self.then(Expression::Log { target: LogTarget::Group(group, 0), prefix: prefix.into() })
+        self.log_begin_of(group, 0, prefix)
+    }
+
+    /// Like [`Rule::log_group`] with only the first `bytes` of each packet (0 for all of it), from the IP header on.
+    #[must_use]
+    pub fn log_begin_of(self, group: u16, bytes: u32, prefix: impl Into<String>) -> Self {
+        self.then(Expression::Log { target: LogTarget::Group(group, bytes), prefix: prefix.into() })
     }
 
     /// Refuses with an answer. A TCP reset asks for a TCP packet first.

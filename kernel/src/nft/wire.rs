@@ -95,6 +95,8 @@ pub(super) mod set {
     pub(crate) const ID: u16 = 10;
     pub(crate) const USERDATA: u16 = 13;
     pub(crate) const HANDLE: u16 = 16;
+    pub(crate) const EXPRESSION: u16 = 17;
+    pub(crate) const EXPRESSIONS: u16 = 18;
     /// `NFTA_SET_DESC_SIZE`, `NFTA_SET_DESC_CONCAT`, `NFTA_SET_FIELD_LEN`.
     pub(crate) const DESCRIPTION_SIZE: u16 = 1;
     pub(crate) const DESCRIPTION_FIELDS: u16 = 2;
@@ -107,6 +109,7 @@ pub(super) mod set {
     pub(crate) const HAS_TIMEOUT: u32 = 0x10;
     pub(crate) const DYNAMIC: u32 = 0x20;
     pub(crate) const CONCATENATED: u32 = 0x80;
+    pub(crate) const HAS_EXPRESSIONS: u32 = 0x100;
     /// `NFT_DATA_VERDICT`.
     pub(crate) const VERDICT_TYPE: u32 = 0xffff_ff00;
 }
@@ -121,7 +124,9 @@ pub(super) mod element {
     pub(crate) const FLAGS: u16 = 3;
     pub(crate) const TIMEOUT: u16 = 4;
     pub(crate) const USERDATA: u16 = 6;
+    pub(crate) const EXPRESSION: u16 = 7;
     pub(crate) const KEY_END: u16 = 10;
+    pub(crate) const EXPRESSIONS: u16 = 11;
     pub(crate) const INTERVAL_END: u32 = 1;
     pub(crate) const CATCH_ALL: u32 = 2;
 }
