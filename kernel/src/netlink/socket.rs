@@ -54,6 +54,15 @@ pub struct Socket {
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open(protocol: Protocol) -> Result<Self> {
+        Self::bound(protocol, None)
+    }
+
+    /// Opens a socket that the kernel knows by `port`. `EADDRINUSE` if another one of the namespace has it.
+    pub fn open_at(protocol: Protocol, port: u32) -> Result<Self> {
+        Self::bound(protocol, Some(port))
+    }
+
+    fn bound(protocol: Protocol, port: Option<u32>) -> Result<Self> {
         let number = match protocol {
             Protocol::Route => NETLINK_ROUTE,
             Protocol::Netfilter => NETLINK_NETFILTER,
@@ -62,7 +71,10 @@ impl Socket {
         let failed =
             |error: std::io::Error| KernelError::io(format!("open a {protocol:?} netlink socket"), &error);
         let mut inner = RawSocket::new(number).map_err(failed)?;
-        inner.bind_auto().map_err(failed)?;
+        match port {
+            Some(port) => inner.bind(&SocketAddr::new(port, 0)).map_err(failed)?,
+            None => inner.bind_auto().map(drop).map_err(failed)?,
+        }
         inner.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
         inner.set_ext_ack(true).map_err(failed)?;
         inner.set_cap_ack(true).map_err(failed)?;
@@ -92,15 +104,6 @@ impl Socket {
         setsockopt(&self.borrow(), sockopt::SndBufForce, &bytes)
             .and_then(|()| setsockopt(&self.borrow(), sockopt::RcvBufForce, &bytes))
             .map_err(|errno| KernelError::new(format!("grow the netlink buffers to {bytes} bytes"), errno))
-    }
-
-    /// The number that the kernel knows this socket by (`nl_pid`), unique in its namespace and protocol.
-    pub fn port(&self) -> Result<u32> {
-        let mut address = SocketAddr::new(0, 0);
-        self.inner
-            .get_address(&mut address)
-            .map_err(|error| KernelError::io("read the address of a netlink socket", &error))?;
-        Ok(address.port_number())
     }
 
     /// Joins a multicast group (`RTNLGRP_*`), for a monitor.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::batch::{self, Batch};
+use super::identity::Identity;
 use super::transaction::{Operation, Transaction};
 use super::wire;
 use crate::NetNs;
@@ -72,9 +73,9 @@ impl Nft {
         namespace.run_in(Self::open)?
     }
 
-    /// The number that [`super::Change::by`] names this connection's commits by.
-    pub fn port(&self) -> Result<u32> {
-        self.socket.port()
+    /// Connects in the calling thread's network namespace as one of `identity`'s connections.
+    pub fn open_as(identity: Identity) -> Result<Self> {
+        Ok(Self { socket: identity.socket()? })
     }
 
     /// Connection tracking over the same socket. Closing a socket of netfilter waits until what was removed last is gone

@@ -16,6 +16,7 @@ mod datum;
 mod element;
 mod expression;
 mod field;
+mod identity;
 mod list;
 mod lookup;
 mod name;
@@ -41,6 +42,7 @@ pub use expression::kinds::{
 };
 pub use expression::{Expression, LogTarget, Reject};
 pub use field::{Field, NFPROTO_IP4, NFPROTO_IP6};
+pub use identity::Identity;
 pub use list::{ListedChain, ListedRule, ListedSet, ListedTable};
 pub use name::{ChainName, SetName, TableFamily, TableName};
 pub use register::Register;

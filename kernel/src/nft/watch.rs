@@ -25,7 +25,7 @@ const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
 pub enum Change {
     /// Something in this table, or the table itself, was made, changed or removed.
     Object {
-        /// The socket it came by: [`super::Nft::port`]; 0 is the kernel itself.
+        /// The socket it came by, for [`super::Identity::made`]; 0 is the kernel itself.
         by: u32,
         /// The table.
         table: TableName,
