@@ -19,7 +19,9 @@ pub(super) fn write(out: &mut Attributes, each: &[Expression]) {
         [one] => one.write(out, set::EXPRESSION),
         several => {
             out.nested(set::EXPRESSIONS, |out| {
-                several.iter().for_each(|expression| expression.write(out, wire::LIST_ELEMENT));
+                for expression in several {
+                    expression.write(out, wire::LIST_ELEMENT);
+                }
             });
         }
     }
