@@ -87,8 +87,8 @@ fn execute(
     *version = conf.version;
     let role = Role::of(world.called, &conf.plugin_type)?;
     check_command(env.command, conf.version)?;
-    let request = request(role, env, conf)?;
-    refuse_own_namespace(&request)?;
+    let mut request = request(role, env, conf)?;
+    judge_own_namespace(&mut request)?;
     dispatch(role, &request, wiring)
 }
 
@@ -170,14 +170,19 @@ fn request(role: Role, env: Environment, conf: NetConf) -> Result<Request, CniEr
     Ok(Request { env, conf, args })
 }
 
-/// A pod cannot be the node: what we would wire or remove there is the node's own.
-fn refuse_own_namespace(request: &Request) -> Result<(), CniError> {
+/// A pod cannot be the node: what we would wire or remove there is the node's own. A DEL is of one whose namespace is not
+/// known, and frees what the attachment has elsewhere.
+fn judge_own_namespace(request: &mut Request) -> Result<(), CniError> {
     let Some(path) = request.env.netns.as_deref().filter(|_| !request.env.netns_override) else {
         return Ok(());
     };
     // What cannot be opened is judged by the role: DEL bears it.
     let Ok(theirs) = NetNs::open(path) else { return Ok(()) };
     if !NetNs::current()?.is_same(&theirs)? {
+        return Ok(());
+    }
+    if request.env.command == Command::Del {
+        request.env.netns = None;
         return Ok(());
     }
     Err(CniError::new(Code::NETNS, "plugin's netns and netns from CNI_NETNS should not be the same")

@@ -15,7 +15,7 @@ pub enum Role {
     HostLocal,
     /// The reference plugin `loopback`.
     Loopback,
-    /// The reference plugin `portmap`; not built yet.
+    /// The reference plugin `portmap`.
     Portmap,
     /// The reference plugin `bandwidth`.
     Bandwidth,

@@ -106,6 +106,23 @@ fn the_node_itself_is_no_pod_unless_that_is_meant() {
 }
 
 #[test]
+fn a_delete_that_names_the_node_as_the_pod_frees_everything_and_leaves_the_nodes_own_device_alone() {
+    let (node, pod) = (Node::new(), Pod::new());
+    // The node's own uplink is called as the pods' interfaces are.
+    node.ns.run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", "wire"]);
+    let conf = node.network(&json!({"ipMasq": true}));
+    node.add(&pod, &conf).works();
+    node.call("DEL", &pod, &node.ns.path(), &conf).works();
+    assert_eq!((links(&pod.ns, &["type", "veth"]), node.leases()), (Vec::new(), Vec::new()));
+    assert!(!node.ns.run("nft", &["list", "ruleset"]).contains(&pod.id));
+    // Again, by another path, with nothing left to free.
+    node.call("DEL", &pod, "/proc/self/ns/net", &conf).works();
+    let mut left = node.links("veth");
+    left.sort();
+    assert_eq!(left, ["eth0", "wire"]);
+}
+
+#[test]
 fn status_is_answered_while_fifty_adds_run_and_the_lock_is_held() {
     let node = Node::new();
     let conf = node.network(&json!({"cniVersion": "1.1.0"}));

@@ -118,3 +118,15 @@ fn status_and_gc_exist_since_the_version_that_has_them() {
         assert!(code == 1 && error.contains(command), "{error}");
     }
 }
+
+#[test]
+fn the_loopback_of_the_node_stays_up_whatever_a_runtime_says() {
+    let (node, pod) = (Node::new(), fresh_pod());
+    let own = node.ns.path();
+    let call =
+        |command| Call { program: "loopback", ours: OURS, command, ifname: "lo", netns: &own, args: "" };
+    let (code, words) = node.call_with(&call("ADD"), &pod, &conf("1.0.0")).error();
+    assert!(code == 8 && words.contains(&own), "{code} {words}");
+    node.call_with(&call("DEL"), &pod, &conf("1.0.0")).works();
+    assert!(link(&node.ns, "lo")["flags"].as_array().unwrap().contains(&json!("UP")));
+}
