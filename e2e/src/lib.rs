@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod conformance;
 pub mod daemon;
 pub mod demo;
 pub mod fuzz;

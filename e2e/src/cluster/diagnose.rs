@@ -25,35 +25,49 @@ const QUESTIONS: [&str; 8] = [
 
 /// Keeps logs and states in the cache folder and says where, with the cluster's own words on its pods.
 pub(super) fn keep(lab: &Lab, plane: Option<&ControlPlane>, folder: &Path) -> String {
+    match fresh("cluster-failure") {
+        Ok(to) => keep_in(lab, plane, folder, &to),
+        Err(error) => format!("the logs could not be kept: {error:#}"),
+    }
+}
+
+/// The same in a given folder, beside what is in it.
+pub(super) fn keep_in(lab: &Lab, plane: Option<&ControlPlane>, folder: &Path, to: &Path) -> String {
     let mut summary = Vec::new();
-    match write(lab, plane, folder, &mut summary) {
-        Ok(to) => summary.push(format!("logs and the state of every node are in {}", to.display())),
+    match write(lab, plane, folder, to, &mut summary) {
+        Ok(()) => summary.push(format!("logs and the state of every node are in {}", to.display())),
         Err(error) => summary.push(format!("the logs could not be kept: {error:#}")),
     }
     summary.join("\n")
+}
+
+/// A folder of this name in the cache, without what an earlier run left in it.
+fn fresh(name: &str) -> Result<PathBuf> {
+    let to = cache()?.join(name);
+    if to.exists() {
+        fs::remove_dir_all(&to).with_context(|| format!("removing {}", to.display()))?;
+    }
+    Ok(to)
 }
 
 fn write(
     lab: &Lab,
     plane: Option<&ControlPlane>,
     folder: &Path,
+    to: &Path,
     summary: &mut Vec<String>,
-) -> Result<PathBuf> {
-    let to = cache()?.join("cluster-failure");
-    if to.exists() {
-        fs::remove_dir_all(&to).with_context(|| format!("removing {}", to.display()))?;
-    }
-    fs::create_dir_all(&to)?;
+) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
     if let Some(plane) = plane {
-        cluster_words(plane, &to, summary)?;
+        cluster_words(plane, to, summary)?;
     }
     for node in &lab.nodes {
         fs::write(to.join(format!("{}.txt", node.name)), state(node))?;
     }
     for from in [folder, &lab.folder] {
-        copy_logs(from, &to)?;
+        copy_logs(from, to)?;
     }
-    Ok(to)
+    Ok(())
 }
 
 /// What the API says: pods, events, logs of routerd's containers.

@@ -29,7 +29,7 @@ mod teardown;
 
 pub use door::{PACKAGES, command, prepare};
 
-use run::Cluster;
+pub(crate) use run::Cluster;
 
 /// Memory of a node in MiB: images and pods' files lie in memory there.
 const MEMORY: u32 = 3000;
@@ -57,15 +57,7 @@ pub fn verify(inside: &Inside, parts: &Parts) -> Result<Vec<Line>> {
     let begin = Instant::now();
     let folder = inside.folder.join("cluster");
     std::fs::create_dir_all(&folder)?;
-    let plan = Plan {
-        kind: NodeKind::Uml,
-        kernel: Some(parts.kernel.clone()),
-        memory: MEMORY,
-        count: NODES,
-        extras: Extras::default(),
-    };
-    let lab = Lab::boot(inside, &plan)?;
-    let mut cluster = Cluster::new(lab, folder);
+    let mut cluster = Cluster::new(boot(inside, parts, NODES)?, folder);
     match cluster.run(parts) {
         Ok(()) => {
             let mut lines = cluster.end()?;
@@ -74,4 +66,16 @@ pub fn verify(inside: &Inside, parts: &Parts) -> Result<Vec<Line>> {
         }
         Err(error) => Err(error.context(cluster.keep_evidence())),
     }
+}
+
+/// Boots this many nodes, each with memory for images and pods.
+pub(crate) fn boot(inside: &Inside, parts: &Parts, count: u8) -> Result<Lab> {
+    let plan = Plan {
+        kind: NodeKind::Uml,
+        kernel: Some(parts.kernel.clone()),
+        memory: MEMORY,
+        count,
+        extras: Extras::default(),
+    };
+    Lab::boot(inside, &plan)
 }

@@ -21,7 +21,7 @@ pub(super) const AGNHOST: &str = "localhost/agnhost:dev";
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// A cluster that is being brought up, and what was measured on the way.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     // Before the nodes, so that it ends first.
     plane: Option<ControlPlane>,
     lab: Lab,
@@ -30,25 +30,31 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(lab: Lab, folder: PathBuf) -> Self {
+    /// A cluster on these nodes, of which nothing runs yet.
+    pub(crate) fn new(lab: Lab, folder: PathBuf) -> Self {
         Self { plane: None, lab, folder, lines: Vec::new() }
     }
 
     /// The whole course; ends at the first thing that is not as it should be.
     pub(super) fn run(&mut self, parts: &Parts) -> Result<()> {
-        let images = self.timed("images of routerd, the test server and pause", |cluster| {
-            images(parts, &cluster.folder)
-        })?;
-        let plane = self.timed("control plane and runtimes up", |cluster| cluster.start(parts, &images))?;
-        self.plane = Some(plane);
-        self.timed("routerd on every node (kubectl apply to all pods ready)", Self::deploy)?;
-        self.timed("nodes Ready", |cluster| cluster.nodes_ready())?;
+        self.bring_up(parts, AGNHOST)?;
         self.timed("a DaemonSet of servers and one of clients ready", |cluster| cluster.workload())?;
         self.check()?;
         self.timed("pods deleted, nothing of theirs left on a node", |cluster| {
             teardown::workload(cluster.plane()?, &cluster.lab)
         })?;
         self.timed("routerd deleted", |cluster| teardown::routerd(cluster.plane()?))
+    }
+
+    /// Everything up to nodes that are Ready, with the test server's image under this name.
+    pub(crate) fn bring_up(&mut self, parts: &Parts, agnhost: &str) -> Result<()> {
+        let images = self.timed("images of routerd, the test server and pause", |cluster| {
+            images_with(parts, &cluster.folder, agnhost)
+        })?;
+        let plane = self.timed("control plane and runtimes up", |cluster| cluster.start(parts, &images))?;
+        self.plane = Some(plane);
+        self.timed("routerd on every node (kubectl apply to all pods ready)", Self::deploy)?;
+        self.timed("nodes Ready", |cluster| cluster.nodes_ready())
     }
 
     /// Control plane, containerd and images at the same time; then the kubelets.
@@ -138,7 +144,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn memory(&self) -> Result<String> {
+    /// How much memory routerd and the control plane have.
+    pub(crate) fn memory(&self) -> Result<String> {
         let routerd: Vec<String> = self
             .lab
             .nodes
@@ -159,17 +166,37 @@ impl Cluster {
         Ok(value)
     }
 
+    /// How programs on this side reach the API, with all rights.
+    pub(crate) fn kubeconfig(&self) -> Result<&Path> {
+        Ok(&self.plane()?.kubeconfig)
+    }
+
+    /// An error when a process of the control plane has ended.
+    pub(crate) fn still_running(&mut self) -> Result<()> {
+        self.plane.as_mut().map_or(Ok(()), ControlPlane::still_running)
+    }
+
+    /// What every routerd says of itself; an error when one of its planes is not as it should be.
+    pub(crate) fn health(&self) -> Result<String> {
+        health::all_is_well(self.plane()?)
+    }
+
+    /// Keeps logs and states of now in a folder of their own, beside what is there, and says where.
+    pub(crate) fn evidence(&self, to: &Path) -> String {
+        diagnose::keep_in(&self.lab, self.plane.as_ref(), &self.folder, to)
+    }
+
     fn plane(&self) -> Result<&ControlPlane> {
         self.plane.as_ref().context("the control plane is not up yet")
     }
 
     /// Keeps what explains a failure, and says where.
-    pub(super) fn keep_evidence(&self) -> String {
+    pub(crate) fn keep_evidence(&self) -> String {
         diagnose::keep(&self.lab, self.plane.as_ref(), &self.folder)
     }
 
     /// Ends nodes and control plane, looks that no process of theirs is left, and returns what was measured.
-    pub(super) fn end(self) -> Result<Vec<Line>> {
+    pub(crate) fn end(self) -> Result<Vec<Line>> {
         drop(self.plane);
         drop(self.lab);
         teardown::no_process_left()?;
@@ -194,8 +221,12 @@ fn check(lines: &mut Vec<Line>, what: &str, work: impl FnOnce() -> Result<String
 }
 
 pub(super) fn images(parts: &Parts, folder: &Path) -> Result<Vec<PathBuf>> {
+    images_with(parts, folder, AGNHOST)
+}
+
+fn images_with(parts: &Parts, folder: &Path, agnhost: &str) -> Result<Vec<PathBuf>> {
     let agnhost =
-        Image::new(AGNHOST, &["/agnhost"], &["pause"]).program("agnhost", &parts.programs.path("agnhost"))?;
+        Image::new(agnhost, &["/agnhost"], &["pause"]).program("agnhost", &parts.programs.path("agnhost"))?;
     let pause = Image::new(PAUSE, &["/pause"], &[]).program("pause", &parts.programs.path("pause"))?;
     let mut files = Vec::new();
     for (name, image) in

@@ -28,6 +28,12 @@ macro_rules! source {
     };
 }
 
+/// The same for a package's tests as a program; its packages are vetted where they are made.
+const TEST_FLAGS: [&str; 5] = ["test", "-c", "-vet=off", "-trimpath", "-buildvcs=false"];
+
+/// What Go calls a program that is a package's tests.
+const TEST: &str = ".test";
+
 /// A module of `data/go`, carried inside the lab's program.
 struct Source {
     name: &'static str,
@@ -73,6 +79,14 @@ const PLUGINS: [Program; 6] = [
 /// What drives the plugin as container runtimes do.
 const DRIVERS: [Program; 2] =
     [("cnitool", &LIBCNI, "github.com/containernetworking/cni/cnitool"), ("libcni", &LIBCNI, ".")];
+
+/// The tests that every Kubernetes cluster must pass, of the release that the lab's control plane is.
+const CONFORMANCE: [Program; 1] = [("e2e.test", &KUBE, "k8s.io/kubernetes/test/e2e")];
+
+/// Kubernetes' own end-to-end tests as one program, built when the cache has none; `None` on a machine without Go.
+pub fn conformance() -> Result<Option<PathBuf>> {
+    Ok(built("e2e", &CONFORMANCE)?.map(|folder| folder.join(CONFORMANCE[0].0)))
+}
 
 /// A folder with `cnitool` and `libcni`, built when the cache has none; `None` on a machine without Go.
 pub fn cni_drivers() -> Result<Option<PathBuf>> {
@@ -156,6 +170,7 @@ fn key(programs: &[Program]) -> String {
     let mut parts = FLAGS.to_vec();
     for (program, source, package) in programs {
         parts.extend([program, package]);
+        parts.extend(TEST_FLAGS.iter().filter(|_| program.ends_with(TEST)));
         parts.extend(source.files.iter().flat_map(|(name, text)| [*name, *text]));
     }
     fingerprint(&parts)
@@ -199,9 +214,25 @@ fn build_all(go: &Path, programs: &[Program], to: &Path) -> Result<()> {
 }
 
 fn build_one(go: &Path, folder: &Path, package: &str, output: &Path, step: &mut Step) -> Result<()> {
+    let linking = format!("-ldflags=-s -w {}", version_flags());
+    if !output.to_string_lossy().ends_with(TEST) {
+        let mut build = prepared(go, folder);
+        build.args(FLAGS).arg(linking).arg("-o").arg(output).arg(package);
+        return watched(go, folder, package, build, step);
+    }
+    // The tests' program alone says nothing until it is made, which takes long: first the packages that it is made of.
+    let below = format!("{package}/...");
+    let mut packages = prepared(go, folder);
+    packages.args(FLAGS).args(["-o", "/dev/null"]).arg(&below);
+    watched(go, folder, &below, packages, step)?;
+    let mut tests = prepared(go, folder);
+    tests.args(TEST_FLAGS).arg(linking).arg("-o").arg(output).arg(package);
+    watched(go, folder, package, tests, step)
+}
+
+/// Runs a build that names each package when it is made.
+fn watched(go: &Path, folder: &Path, package: &str, mut build: Command, step: &mut Step) -> Result<()> {
     let packages = capture(prepared(go, folder).args(["list", "-deps", package]))?.lines().count() as u64;
-    let mut build = prepared(go, folder);
-    build.args(FLAGS).arg(format!("-ldflags=-s -w {}", version_flags())).arg("-o").arg(output).arg(package);
     let mut child = build
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
