@@ -24,6 +24,8 @@ pub struct PlaneSnapshot {
     pub runs: u64,
     /// Kernel writes since the start.
     pub writes: u64,
+    /// How often something that others had changed in the kernel was put right.
+    pub repairs: u64,
     /// How long the last run took, in milliseconds.
     pub last_duration_ms: f64,
     /// When a run last ended without a problem, in seconds since 1970.
@@ -84,6 +86,7 @@ fn plane(status: &Status) -> PlaneSnapshot {
         counts: status.counts.clone(),
         runs: status.runs,
         writes: status.writes,
+        repairs: status.repairs,
         last_duration_ms: status.last_duration.as_secs_f64() * 1000.0,
         last_success: status
             .last_success

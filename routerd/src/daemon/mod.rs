@@ -112,7 +112,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         (ClusterSource::Api { .. }, server) => server.describe(),
     };
     tracing::info!(node = config.node_name, source, version = env!("CARGO_PKG_VERSION"), "starting");
-    let Running { planes, statuses, watched, advertising, failed } =
+    let Running { planes, statuses, watched, identity, advertising, failed } =
         planes::start(config, &Runtime::current());
     let failed = Failed::new(failed);
     let (board, gate) = (pods::board(), gate(config, &statuses));
@@ -131,7 +131,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         janitor: sockets::janitor(config, &failed),
     };
     sockets::administration(config, &published, &failed);
-    if let Err(error) = monitor::spawn(watched) {
+    if let Err(error) = monitor::spawn(watched, identity) {
         failed.add("monitor", format!("its thread cannot start: {error}; changes of others are seen late"));
     }
     let link = advertising.map(|Advertised { mut routes, link, .. }| {

@@ -1,26 +1,24 @@
 //! Who is told when somebody else changes something in the kernel.
 //!
-//! What a plane makes itself also comes back as events. Only events that its own work rarely has are passed on, so that
-//! a plane does not read everything back after each of its own writes.
+//! What a plane makes itself also comes back as events. Of links, addresses and routes only events are passed on that
+//! its own work rarely has; of nf_tables those that came by none of our own sockets. So a plane does not read everything
+//! back after each of its own writes, and does it at once after another's.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kernel::monitor::{Event, Monitor};
-use kernel::nft::Nft;
+use kernel::nft::{Change, Identity, Watch};
 use tokio::sync::watch;
 
 use super::network;
 use crate::routing;
+use crate::ruleset;
 use crate::runner::{Poker, Status};
 use crate::services;
 
-/// How long one wait for events lasts, and so how often the generation of nf_tables is looked at.
-const TICK: Duration = Duration::from_millis(250);
-/// How long after commits of ours the rules are looked at: another's commit may hide among them.
-const CONFIRM_AFTER: Duration = Duration::from_secs(2);
-/// And how often at most, as a look reads everything back.
-const CONFIRM_AT_MOST_EVERY: Duration = Duration::from_secs(30);
+/// How long one wait for events lasts; nothing depends on it.
+const TICK: Duration = Duration::from_mins(1);
 /// The wait before a monitor that broke is opened again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -35,15 +33,18 @@ pub(super) struct Watched {
     pub(super) status: watch::Receiver<Status>,
 }
 
-/// Starts the thread. It runs as long as the process.
-pub(super) fn spawn(planes: Vec<Watched>) -> io::Result<()> {
-    std::thread::Builder::new().name("monitor".to_owned()).spawn(move || run(&planes))?;
+/// Starts the threads. They run as long as the process.
+pub(super) fn spawn(planes: Vec<Watched>, identity: Identity) -> io::Result<()> {
+    let also = planes.clone();
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    thread("monitor").spawn(move || run(&planes, || follow(&planes)))?;
+    thread("monitor-rules").spawn(move || run(&also, || follow_rules(&also, identity)))?;
     Ok(())
 }
 
-fn run(planes: &[Watched]) {
+fn run(planes: &[Watched], follow: impl Fn() -> kernel::Result<()>) {
     loop {
-        if let Err(error) = follow(planes) {
+        if let Err(error) = follow() {
             tracing::warn!(%error, "the kernel cannot be watched; it is tried again");
         }
         std::thread::sleep(RETRY);
@@ -54,15 +55,35 @@ fn run(planes: &[Watched]) {
 
 fn follow(planes: &[Watched]) -> kernel::Result<()> {
     let mut monitor = Monitor::open()?;
-    let mut tables = Tables::new(Nft::open()?, planes)?;
     loop {
         for event in monitor.next(TICK)? {
             poke(planes, |plane| concerns(plane, &event));
         }
-        if tables.need_a_look(planes, Instant::now())? {
-            poke(planes, |plane| matches!(plane.name, "policy" | "services" | "routing"));
+    }
+}
+
+/// Tells planes of changes of their rules that none of our own sockets made.
+fn follow_rules(planes: &[Watched], identity: Identity) -> kernel::Result<()> {
+    let mut watch = Watch::open()?;
+    let ours = ruleset::table();
+    loop {
+        for change in watch.next(TICK)? {
+            match change {
+                Change::Object { by, table, name } if table == ours && !identity.made(by) => {
+                    tracing::debug!(by, name, "somebody else changed our nf_tables rules; they are compared");
+                    poke(planes, |plane| owns(plane.name, name.as_deref()));
+                }
+                Change::Object { .. } => {}
+                Change::Lost => poke(planes, |plane| owns(plane.name, None)),
+            }
         }
     }
+}
+
+/// True if the plane has objects of this name in the table, or any objects if there is no name.
+fn owns(plane: &str, name: Option<&str>) -> bool {
+    let begins = |name: &str| name.strip_prefix(plane).is_some_and(|rest| rest.starts_with('-'));
+    matches!(plane, "policy" | "services" | "routing") && name.is_none_or(begins)
 }
 
 fn poke(planes: &[Watched], wanted: impl Fn(&Watched) -> bool) {
@@ -101,69 +122,16 @@ fn concerns(plane: &Watched, event: &Event) -> bool {
     }
 }
 
-/// The rule set of the namespace, as far as its generation tells of it: the kernel counts every commit, ours too.
-///
-/// A commit while none of our planes wrote is somebody else's, and our rules are looked at at once. Between commits of
-/// ours it cannot be told, so they are followed by a look as well, but a rare one.
-struct Tables {
-    nft: Nft,
-    generation: u32,
-    judged: Instant,
-    /// The kernel writes of our planes when the generation was looked at.
-    writes: u64,
-    /// The generation has moved and no plane has told of a write yet.
-    suspected: bool,
-    /// When to look after commits of ours.
-    confirm: Option<Instant>,
-    confirmed: Option<Instant>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Tables {
-    fn new(mut nft: Nft, planes: &[Watched]) -> kernel::Result<Self> {
-        let generation = nft.generation()?;
-        Ok(Self {
-            nft,
-            generation,
-            judged: Instant::now(),
-            writes: writes(planes),
-            suspected: false,
-            confirm: None,
-            confirmed: None,
-        })
+    #[test]
+    fn a_change_of_an_object_concerns_its_plane_and_one_of_the_table_concerns_all_that_have_rules() {
+        let concerned = |name| ["routing", "services", "policy", "cni"].map(|plane| owns(plane, name));
+        assert_eq!(concerned(Some("policy-ingress4")), [false, false, true, false]);
+        assert_eq!(concerned(Some("services-tuples")), [false, true, false, false]);
+        assert_eq!(concerned(Some("policyless")), [false; 4]);
+        assert_eq!(concerned(None), [true, true, true, false]);
     }
-
-    /// True if the planes should compare their rules with the kernel's.
-    fn need_a_look(&mut self, planes: &[Watched], now: Instant) -> kernel::Result<bool> {
-        if now.duration_since(self.judged) < TICK {
-            return Ok(false);
-        }
-        self.judged = now;
-        if self.confirm.is_some_and(|at| at <= now) {
-            self.confirm = None;
-            self.confirmed = Some(now);
-            return Ok(true);
-        }
-        let generation = self.nft.generation()?;
-        if generation == self.generation {
-            return Ok(false);
-        }
-        let written = writes(planes);
-        let ours = written != self.writes;
-        if !ours && !std::mem::replace(&mut self.suspected, true) {
-            // A commit of ours is in the generation a moment before its plane counts it.
-            return Ok(false);
-        }
-        (self.generation, self.writes, self.suspected) = (generation, written, false);
-        if ours {
-            let rarely = self.confirmed.map_or(now, |at| at + CONFIRM_AT_MOST_EVERY);
-            self.confirm.get_or_insert(rarely.max(now + CONFIRM_AFTER));
-        } else {
-            tracing::debug!("somebody else changed nf_tables; our rules are compared");
-        }
-        Ok(!ours)
-    }
-}
-
-fn writes(planes: &[Watched]) -> u64 {
-    planes.iter().map(|plane| plane.status.borrow().writes).sum()
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use kernel::ipvs::Timeouts;
+use kernel::nft::Identity;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
@@ -27,6 +28,8 @@ pub(super) struct Running {
     pub(super) statuses: Vec<watch::Receiver<Status>>,
     /// For the monitor.
     pub(super) watched: Vec<Watched>,
+    /// Whose changes of nf_tables are the planes' own.
+    pub(super) identity: Identity,
     /// BGP, if it runs.
     pub(super) advertising: Option<Advertised>,
     /// What could not be started, and why.
@@ -46,11 +49,14 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         planes: Planes::default(),
         statuses: Vec::new(),
         watched: Vec::new(),
+        identity: Identity::new(),
         advertising: None,
         failed: Vec::new(),
     };
     if config.run_firewall {
-        let late = Late::new(policy::NAME, || Ok::<_, Infallible>(policy::PolicyApplier::new()));
+        let identity = running.identity;
+        let open = move || Ok::<_, Infallible>(policy::PolicyApplier::known_as(identity));
+        let late = Late::new(policy::NAME, open);
         running.planes.gate = running.add(policy::PolicyPlane, late, every(config.periods.policy));
         if running.planes.gate.is_none() {
             // Without anybody to ask, an ADD would be let through.
@@ -84,18 +90,18 @@ fn every(verify_every: Duration) -> Settings {
 impl Running {
     fn routing(&mut self, config: &Config) {
         let plane = routing::Routing { families: config.families(), egress: config.pods.pod_egress };
-        let grace = config.bgp.hold_time;
-        let late = Late::new(routing::Routing::NAME, move || routing::Applier::new(grace));
+        let (grace, identity) = (config.bgp.hold_time, self.identity);
+        let late = Late::new(routing::Routing::NAME, move || routing::Applier::new(grace, identity));
         let subscriber = self.add(plane, late, every(config.periods.routes));
         self.planes.others.extend(subscriber);
     }
 
     fn services(&mut self, config: &Config) {
-        let settings = service_settings(&config.services);
+        let (settings, identity) = (service_settings(&config.services), self.identity);
         let plane = services::desired::Services::new(settings.clone());
         let open = move || {
             Ok::<_, kernel::KernelError>(services::apply::Applier::new(
-                services::linux::Linux::new(),
+                services::linux::Linux::known_as(identity),
                 settings.clone(),
             ))
         };

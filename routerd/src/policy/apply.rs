@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::KernelError;
-use kernel::nft::{CommitError, Element, Nft, Operation, Transaction};
+use kernel::nft::{CommitError, Element, Identity, Nft, Operation, Transaction};
 use prefix::Family;
 
 use super::key::PolicyKey;
@@ -26,6 +26,7 @@ type Values = BTreeMap<PolicyKey, PolicyValue>;
 /// the others are not held up by it.
 #[derive(Debug, Default)]
 pub struct PolicyApplier {
+    identity: Identity,
     nft: Option<Nft>,
     /// What `model` was made of.
     applied: Values,
@@ -34,6 +35,8 @@ pub struct PolicyApplier {
     refused: BTreeMap<PolicyKey, String>,
     /// The pod networks in the kernel, by the name of their set: kept while the Node object is unknown.
     networks: BTreeMap<String, BTreeSet<Element>>,
+    /// Others' changes were put right since the last report.
+    repaired: bool,
     /// The generation in which the kernel held `model` and nothing else of ours.
     verified: Option<u32>,
 }
@@ -62,7 +65,8 @@ impl Apply for PolicyApplier {
             problems.push(Problem { item: super::NAME.to_owned(), message: error.to_string(), retry: true });
             0
         });
-        Report { writes, counts: status::counts(desired), problems, again: None }
+        let repaired = std::mem::take(&mut self.repaired);
+        Report { writes, counts: status::counts(desired), problems, repaired, again: None }
     }
 
     fn item(&self, key: &PolicyKey) -> Option<String> {
@@ -80,9 +84,14 @@ impl PolicyApplier {
         Self::default()
     }
 
+    /// The same, whose changes of nf_tables are known as `identity`'s.
+    pub fn known_as(identity: Identity) -> Self {
+        Self { identity, ..Self::default() }
+    }
+
     fn nft(&mut self) -> Result<&mut Nft, KernelError> {
         if self.nft.is_none() {
-            self.nft = Some(Nft::open()?);
+            self.nft = Some(Nft::open_as(self.identity)?);
         }
         self.nft.as_mut().ok_or_else(|| KernelError::new("connect to nf_tables", nix::errno::Errno::ENOTCONN))
     }
@@ -132,6 +141,8 @@ impl PolicyApplier {
         let observed = Ruleset::observe(self.nft()?, PREFIX)?;
         if self.applied.is_empty() {
             self.networks = networks_of(&observed);
+        } else {
+            self.repaired |= observed != self.model.ruleset();
         }
         self.verified = Some(generation);
         self.refused.clear();

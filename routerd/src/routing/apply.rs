@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use kernel::nft::Nft;
+use kernel::nft::{Identity, Nft};
 use kernel::rtnl::{Route, RouteFilter, RouteKind, Rtnl};
 use kernel::{KernelError, Result};
 use prefix::Prefix;
@@ -44,11 +44,12 @@ fn problem(item: String, error: &KernelError) -> Problem {
 }
 
 impl Applier {
-    /// Works in the calling thread's network namespace. Routes of an earlier run are kept for `grace`.
-    pub fn new(grace: Duration) -> Result<Self> {
+    /// Works in the calling thread's network namespace. Routes of an earlier run are kept for `grace`; its changes of
+    /// nf_tables are known as `identity`'s.
+    pub fn new(grace: Duration, identity: Identity) -> Result<Self> {
         Ok(Self {
             routes: Rtnl::open()?,
-            rules: Nft::open()?,
+            rules: Nft::open_as(identity)?,
             known: State::default(),
             known_rules: Ruleset::default(),
             keep_until: Instant::now() + grace,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use kernel::nft::Identity;
 use kernel::testing::TestNs;
 use prefix::{Family, Prefix};
 use proptest::prelude::*;
@@ -118,7 +119,7 @@ fn routes_of(namespace: &TestNs) -> String {
 fn routes_are_written_shared_among_equal_paths_and_written_once() {
     let namespace = attached();
     namespace.run_in(|| {
-        let mut applier = Applier::new(Duration::ZERO).unwrap();
+        let mut applier = Applier::new(Duration::ZERO, Identity::new()).unwrap();
         let report = applier.apply(&desired(&cluster()), &Scope::Everything);
         let unexpected = report.problems.iter().find(|problem| !problem.item.contains("bridge-nf-call"));
         assert_eq!(unexpected, None);
@@ -138,7 +139,7 @@ fn a_lost_route_goes_and_foreign_routes_stay() {
     let namespace = attached();
     namespace.run("ip", &["route", "add", "10.99.0.0/16", "via", "192.0.2.9"]);
     namespace.run_in(|| {
-        let mut applier = Applier::new(Duration::ZERO).unwrap();
+        let mut applier = Applier::new(Duration::ZERO, Identity::new()).unwrap();
         applier.apply(&desired(&cluster()), &Scope::Everything);
         let mut index = cluster();
         let change = index.apply(learnt("10.244.2.0/24", &[])).unwrap();
@@ -154,14 +155,16 @@ fn after_a_restart_routes_stay_until_bgp_had_time_to_learn_them_again() {
     let namespace = attached();
     let empty = index([node("node1", "10.244.1.0/24", "192.0.2.1")]);
     namespace.run_in(|| {
-        Applier::new(Duration::ZERO).unwrap().apply(&desired(&cluster()), &Scope::Everything);
-        let mut restarted = Applier::new(Duration::from_millis(200)).unwrap();
+        Applier::new(Duration::ZERO, Identity::new())
+            .unwrap()
+            .apply(&desired(&cluster()), &Scope::Everything);
+        let mut restarted = Applier::new(Duration::from_millis(200), Identity::new()).unwrap();
         let report = restarted.apply(&desired(&empty), &Scope::Everything);
         assert!(report.again.is_some_and(|again| again <= Duration::from_millis(200)));
     });
     assert!(routes_of(&namespace).contains("10.244.2.0/24"));
     namespace.run_in(|| {
-        let mut late = Applier::new(Duration::ZERO).unwrap();
+        let mut late = Applier::new(Duration::ZERO, Identity::new()).unwrap();
         late.apply(&desired(&empty), &Scope::Everything);
     });
     assert_eq!(routes_of(&namespace), "");
@@ -173,7 +176,9 @@ fn a_next_hop_that_is_nowhere_is_said_and_the_other_routes_are_written() {
     let mut index = cluster();
     index.apply(learnt("10.244.9.0/24", &["203.0.113.9"]));
     namespace.run_in(|| {
-        let report = Applier::new(Duration::ZERO).unwrap().apply(&desired(&index), &Scope::Everything);
+        let report = Applier::new(Duration::ZERO, Identity::new())
+            .unwrap()
+            .apply(&desired(&index), &Scope::Everything);
         let problem = report.problems.iter().find(|problem| problem.item == "route 10.244.9.0/24").unwrap();
         assert!(problem.message.contains("attached"), "{}", problem.message);
     });
@@ -184,7 +189,7 @@ fn a_next_hop_that_is_nowhere_is_said_and_the_other_routes_are_written() {
 fn a_flushed_route_comes_back_with_the_next_full_run() {
     let namespace = attached();
     namespace.run_in(|| {
-        let mut applier = Applier::new(Duration::ZERO).unwrap();
+        let mut applier = Applier::new(Duration::ZERO, Identity::new()).unwrap();
         applier.apply(&desired(&cluster()), &Scope::Everything);
         namespace.run("ip", &["route", "flush", "proto", "190"]);
         assert_eq!(applier.apply(&desired(&cluster()), &Scope::Everything).writes, 2);
@@ -199,7 +204,9 @@ fn a_peer_cannot_move_a_route_of_another_origin() {
     index.apply(learnt("192.0.2.0/24", &["192.0.2.3"]));
     let before = namespace.run("ip", &["route", "show", "192.0.2.0/24"]);
     namespace.run_in(|| {
-        let report = Applier::new(Duration::ZERO).unwrap().apply(&desired(&index), &Scope::Everything);
+        let report = Applier::new(Duration::ZERO, Identity::new())
+            .unwrap()
+            .apply(&desired(&index), &Scope::Everything);
         for item in ["route 10.244.2.0/24", "route 192.0.2.0/24"] {
             let problem = report.problems.iter().find(|problem| problem.item == item);
             assert!(problem.is_some_and(|problem| problem.message.contains("another origin")), "{item}");

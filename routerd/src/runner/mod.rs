@@ -73,6 +73,9 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, u64>,
     /// What could not be done. The rest was.
     pub problems: Vec<Problem>,
+    /// Something that others had changed was put right. For a plane that can tell; if a run that nobody's change and no
+    /// retry asked for has writes, that is known without it.
+    pub repaired: bool,
     /// Look at everything again after this time, though nothing is wrong: something is kept until then.
     pub again: Option<Duration>,
 }

@@ -14,6 +14,8 @@ pub struct Status {
     pub runs: u64,
     /// Kernel writes since the start.
     pub writes: u64,
+    /// How often something that others had changed was put right.
+    pub repairs: u64,
     /// How long the last run took.
     pub last_duration: Duration,
     /// When a run last ended without a problem.
@@ -34,6 +36,7 @@ impl Status {
     pub(super) fn record(&mut self, report: Report, duration: Duration, now: SystemTime) {
         self.runs += 1;
         self.writes += report.writes;
+        self.repairs += u64::from(report.repaired);
         self.last_duration = duration;
         self.synced = true;
         self.counts = report.counts;

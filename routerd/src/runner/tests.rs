@@ -253,3 +253,70 @@ async fn who_looks_sees_what_the_plane_was_told_before_and_nothing_before_the_fi
     plane.subscriber.changed(&index, &changes, Vec::new());
     assert_eq!(window.look(|held| held.values.get("b").copied()).await, Some(Some(2)));
 }
+
+/// Waits for leave before each run.
+struct Gated(Receiver<()>, Fake);
+
+impl Apply for Gated {
+    type Key = String;
+    type Value = usize;
+
+    fn apply(&mut self, desired: &BTreeMap<String, usize>, scope: &Scope<String>) -> Report {
+        self.0.recv().unwrap();
+        self.1.apply(desired, scope)
+    }
+}
+
+#[test]
+fn who_waits_is_answered_before_everything_is_looked_at() {
+    let ((seen, receiver), (leave, gate)) = (channel(), channel());
+    let fake = Fake { seen, refuse: None, refusals: 0, again: None, retry: false };
+    let at_once = Settings { poke_delay: Duration::ZERO, ..settings() };
+    let mut plane = spawn(Labels, Gated(gate, fake), at_once).unwrap();
+    let mut index = Index::new("node");
+    plane.subscriber.start(&index);
+    plane.poker.poke();
+    let changes = upsert(&mut index, "a", 1);
+    let (one, answer) = waiter("Pod x/y");
+    plane.subscriber.changed(&index, &changes, vec![one]);
+    leave.send(()).unwrap();
+    leave.send(()).unwrap();
+    assert_eq!(answer.blocking_recv().unwrap(), Ok(()), "though the look has no leave yet");
+    let scopes: Vec<_> = receiver.try_iter().map(|(_, scope)| scope).collect();
+    assert_eq!(scopes, [Scope::Everything, Scope::Keys(BTreeSet::from(["a".to_owned()]))]);
+    leave.send(()).unwrap();
+    assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything);
+}
+
+#[test]
+fn what_a_look_writes_was_changed_by_others_and_what_a_retry_writes_was_not() {
+    let (mut plane, seen) = start(Some("Namespace a"), 1);
+    let mut index = Index::new("node");
+    upsert(&mut index, "a", 1);
+    plane.subscriber.start(&index);
+    for _ in 0..2 {
+        assert_eq!(seen.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    }
+    assert_eq!(plane.status.borrow().repairs, 0);
+    plane.poker.poke();
+    assert_eq!(seen.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    let end = std::time::Instant::now() + SOON;
+    while plane.status.borrow().repairs != 1 {
+        assert!(std::time::Instant::now() < end, "not counted");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_plane_without_a_view_rests_whatever_the_clock_says() {
+    let (seen, receiver) = channel();
+    let fake = Fake { seen, refuse: None, refusals: 0, again: None, retry: false };
+    let often = Settings { verify_every: Duration::from_millis(10), ..settings() };
+    let mut plane = spawn(Labels, fake, often).unwrap();
+    plane.poker.poke();
+    assert!(receiver.recv_timeout(QUIET).is_err());
+    plane.subscriber.start(&Index::new("node"));
+    for _ in 0..3 {
+        assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    }
+}

@@ -1,7 +1,7 @@
 //! The thread of a plane: merges what changed, applies it, answers who waits, tries again what failed.
 //!
 //! Work is batched by itself: while one apply runs, messages gather, and the next apply takes all of them. A single
-//! change on an idle plane is applied at once.
+//! change on an idle plane is applied at once. What somebody waits for goes before a look at everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -112,7 +112,7 @@ where
         publish,
         desired: BTreeMap::new(),
         pending: BTreeSet::new(),
-        everything: false,
+        everything: None,
         complete: false,
         waiters: Vec::new(),
         looks: Vec::new(),
@@ -126,6 +126,15 @@ where
     Ok((Spawned { subscriber: Box::new(Handle { plane, worker }), status, poker }, window))
 }
 
+/// Why everything is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// To see if others changed something: what is then written is put right.
+    Look,
+    /// There is something to do, as at the start or when something failed.
+    Work,
+}
+
 struct Worker<A: Apply> {
     name: &'static str,
     apply: A,
@@ -133,7 +142,7 @@ struct Worker<A: Apply> {
     publish: watch::Sender<Status>,
     desired: BTreeMap<A::Key, A::Value>,
     pending: BTreeSet<A::Key>,
-    everything: bool,
+    everything: Option<Reason>,
     complete: bool,
     waiters: Vec<Waiter>,
     looks: Vec<Look<A::Key, A::Value>>,
@@ -155,8 +164,8 @@ impl<A: Apply> Worker<A> {
                 self.take(message);
             }
             self.look_at_clock();
-            if self.complete && (self.everything || !self.pending.is_empty() || !self.waiters.is_empty()) {
-                self.apply_now();
+            if self.complete {
+                self.work();
             }
             self.show();
         }
@@ -186,7 +195,7 @@ impl<A: Apply> Worker<A> {
             Message::Complete(values) => {
                 self.desired = values.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
                 self.complete = true;
-                self.everything = true;
+                self.everything = Some(Reason::Work);
             }
             Message::Changed(values, waiters) => {
                 for (key, value) in values {
@@ -210,34 +219,51 @@ impl<A: Apply> Worker<A> {
 
     fn look_at_clock(&mut self) {
         let now = Instant::now();
-        for timer in [&mut self.next_retry, &mut self.next_poked] {
-            if timer.is_some_and(|at| at <= now) {
-                *timer = None;
-                self.everything = true;
-            }
+        if !self.complete {
+            // There is nothing yet to compare with; the first complete view looks at everything.
+            self.next_verify = now + self.settings.verify_every;
+            self.next_poked = None;
+            return;
         }
-        if self.next_verify <= now {
-            self.everything = true;
+        let look = [self.next_poked, Some(self.next_verify)].into_iter().flatten().any(|at| at <= now);
+        let retry = self.next_retry.is_some_and(|at| at <= now);
+        let asked = [(look, Reason::Look), (retry, Reason::Work)];
+        let asked = asked.into_iter().filter_map(|(due, reason)| due.then_some(reason));
+        self.everything = asked.chain(self.everything).max();
+        self.next_poked = self.next_poked.filter(|at| *at > now);
+        self.next_retry = self.next_retry.filter(|at| *at > now);
+    }
+
+    fn work(&mut self) {
+        let pending = !self.pending.is_empty() || !self.waiters.is_empty();
+        // Before everything was applied once, or while the plane does not work, keys alone say nothing.
+        let whole = !self.publish.borrow().synced || self.publish.borrow().is_broken();
+        if pending && !(whole && self.everything.is_some()) {
+            let keys = std::mem::take(&mut self.pending);
+            // With nothing touched, the last run has done what the waiters wait for.
+            if !keys.is_empty() {
+                self.run_for(&Scope::Keys(keys), Reason::Work);
+            }
+            self.answer();
+        }
+        if let Some(reason) = self.everything.take() {
+            self.pending.clear();
+            self.run_for(&Scope::Everything, reason);
+            self.answer();
         }
     }
 
-    fn apply_now(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
-        let scope = if self.everything { Scope::Everything } else { Scope::Keys(pending) };
-        // With nothing touched, the last run has done what the waiters wait for.
-        if !matches!(&scope, Scope::Keys(keys) if keys.is_empty()) {
-            let started = Instant::now();
-            let report = self.apply.apply(&self.desired, &scope);
-            self.log(&report, &scope);
-            self.after(report, &scope, started.elapsed());
-        }
-        self.answer();
+    fn run_for(&mut self, scope: &Scope<A::Key>, reason: Reason) {
+        let started = Instant::now();
+        let mut report = self.apply.apply(&self.desired, scope);
+        report.repaired |= reason == Reason::Look && report.writes > 0;
+        self.log(&report, scope);
+        self.after(report, scope, started.elapsed());
     }
 
     fn after(&mut self, mut report: Report, scope: &Scope<A::Key>, duration: Duration) {
         match scope {
             Scope::Everything => {
-                self.everything = false;
                 self.next_verify = Instant::now() + self.settings.verify_every;
                 self.next_poked = None;
                 self.next_retry = report.again.map(|delay| Instant::now() + delay);
@@ -290,6 +316,12 @@ impl<A: Apply> Worker<A> {
             Scope::Keys(keys) => Some(keys.len()),
         };
         tracing::debug!(plane = self.name, ?keys, writes = report.writes, "applied");
+        if report.repaired {
+            tracing::warn!(
+                plane = self.name,
+                "somebody else changed what is ours in the kernel; it was put right"
+            );
+        }
         let known = self.publish.borrow();
         for problem in report.problems.iter().filter(|problem| !known.problems.contains(problem)) {
             tracing::warn!(plane = self.name, item = %problem.item, "{}", problem.message);

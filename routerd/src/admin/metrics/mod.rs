@@ -60,6 +60,7 @@ fn gauge_value(number: u64) -> i64 {
 fn planes(registry: &mut Registry, planes: &[PlaneSnapshot]) {
     let (objects, problems) = (Family::<PlaneObject, Gauge>::default(), Family::<Plane, Gauge>::default());
     let (writes, runs) = (Family::<Plane, Counter>::default(), Family::<Plane, Counter>::default());
+    let repairs = Family::<Plane, Counter>::default();
     let (seconds, success) = (Family::<Plane, Float>::default(), Family::<Plane, Float>::default());
     let healthy = Family::<Plane, Gauge>::default();
     for one in planes {
@@ -70,6 +71,7 @@ fn planes(registry: &mut Registry, planes: &[PlaneSnapshot]) {
         problems.get_or_create(&plane).set(gauge_value(one.problems.len() as u64));
         writes.get_or_create(&plane).inc_by(one.writes);
         runs.get_or_create(&plane).inc_by(one.runs);
+        repairs.get_or_create(&plane).inc_by(one.repairs);
         seconds.get_or_create(&plane).set(one.last_duration_ms / 1000.0);
         healthy.get_or_create(&plane).set(i64::from(matches!(one.state, "ok" | "problems")));
         if let Some(at) = one.last_success {
@@ -80,6 +82,7 @@ fn planes(registry: &mut Registry, planes: &[PlaneSnapshot]) {
     registry.register("plane_problems", "Objects that could not be programmed", problems);
     registry.register("plane_kernel_writes", "Kernel writes since the start", writes);
     registry.register("plane_runs", "Times a plane was applied since the start", runs);
+    registry.register("plane_repairs", "Times that what others had changed was put right", repairs);
     registry.register("plane_last_run_seconds", "How long the last run took", seconds);
     registry.register("plane_last_success_timestamp_seconds", "When a run last had no problem", success);
     registry.register("plane_healthy", "1 if the plane works as a whole", healthy);

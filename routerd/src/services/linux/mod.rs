@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use kernel::KernelError;
 use kernel::conntrack::Conntrack;
 use kernel::ipvs::{Command, Ipvs};
-use kernel::nft::Nft;
+use kernel::nft::{Identity, Nft};
 use kernel::rtnl::Rtnl;
 
 use super::Settings;
@@ -30,6 +30,7 @@ pub(crate) fn own_tuples(nft: &mut Nft) -> Result<BTreeSet<Tuple>> {
 /// after an error, so that a module that is loaded later is found.
 #[derive(Debug, Default)]
 pub struct Linux {
+    identity: Identity,
     open: Option<Sockets>,
 }
 
@@ -47,6 +48,11 @@ impl Linux {
     /// A kernel not yet looked at.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, whose changes of nf_tables are known as `identity`'s.
+    pub fn known_as(identity: Identity) -> Self {
+        Self { identity, open: None }
     }
 
     fn sockets(&mut self) -> Result<&mut Sockets> {
@@ -71,7 +77,7 @@ impl Kernel for Linux {
                 0
             }
         };
-        let (nft, conntrack) = (Nft::open()?, Conntrack::open()?);
+        let (nft, conntrack) = (Nft::open_as(self.identity)?, Conntrack::open()?);
         self.open = Some(Sockets { ipvs, rtnl, nft, conntrack, dummy });
         Ok((made + set + timed, hindrances))
     }
