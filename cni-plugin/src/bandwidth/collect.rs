@@ -20,26 +20,20 @@ pub fn collect(network: &str, valid: &BTreeSet<Owner>) -> Result<usize, CniError
         block.alias.parse::<Tag>().is_ok_and(|tag| tag.is_in(network) && !valid_tags.contains(&tag))
     };
     let mut stale: Vec<Link> = marked.into_iter().filter(is_stale).collect();
-    stale.extend(unused(&mut host, others, network, valid)?);
+    let names: BTreeSet<String> =
+        valid.iter().map(|owner| block::block_name(network, &owner.container_id)).collect();
+    stale.extend(unused(&mut host, &others)?.into_iter().filter(|one| !names.contains(&one.name)));
     let indexes: Vec<u32> = stale.iter().map(|block| block.index).collect();
     host.delete_links(&indexes)?;
     Ok(indexes.len())
 }
 
-/// Blocks of the reference plugin carry no note. One that no link sends packets to is what is left of a pod that is
-/// gone, whatever its network was.
-fn unused(
-    host: &mut Rtnl,
-    blocks: Vec<Link>,
-    network: &str,
-    valid: &BTreeSet<Owner>,
-) -> Result<Vec<Link>, CniError> {
-    let names: BTreeSet<String> =
-        valid.iter().map(|owner| block::block_name(network, &owner.container_id)).collect();
-    let mut left: Vec<Link> = blocks
-        .into_iter()
-        .filter(|one| one.alias.is_empty() && is_block_name(&one.name) && !names.contains(&one.name))
-        .collect();
+/// The blocks without a note that no link sends packets to. Those are the reference plugin's, and left of pods that are
+/// gone, whatever their network was; or one that an ADD is just making.
+pub fn unused(host: &mut Rtnl, links: &[Link]) -> Result<Vec<Link>, CniError> {
+    let is_theirs =
+        |one: &&Link| one.kind == LinkKind::Ifb && one.alias.is_empty() && is_block_name(&one.name);
+    let mut left: Vec<Link> = links.iter().filter(is_theirs).cloned().collect();
     if left.is_empty() {
         return Ok(left);
     }

@@ -20,7 +20,7 @@ mod port;
 mod verify;
 
 pub use block::{block_name, remove, remove_with_pair};
-pub use collect::collect;
+pub use collect::{collect, unused};
 pub use limits::{Limit, Limits};
 pub use verify::check;
 

@@ -18,4 +18,4 @@ pub use add::add;
 pub use check::check;
 pub use entry::{Entry, Hidden, HostPort, Part, Transport};
 pub use layout::SERVICE_MARK;
-pub use remove::{collect, remove, tags};
+pub use remove::{collect, remove, tags, tidy};

@@ -56,11 +56,17 @@ pub fn collect(nft: &mut Nft, network: &str, valid: &BTreeSet<Owner>) -> Result<
         freed.extend(found.iter().filter_map(|(_, element)| tag_of(element)));
         break;
     }
-    match scaffold::tidy(nft) {
-        Err(error) if is_absent(&error) => {}
-        outcome => outcome?,
-    }
+    tidy(nft)?;
     Ok(freed)
+}
+
+/// Removes chains that no pod needs any more and mends what somebody broke in the tables that are there: sets, chains
+/// and rules that all pods share, not the elements of one. Tells what was wrong. Nothing is written where nothing is.
+pub fn tidy(nft: &mut Nft) -> Result<Vec<String>, CniError> {
+    match scaffold::tidy(nft) {
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
+        outcome => Ok(outcome?),
+    }
 }
 
 /// Whose elements are in the tables, of all networks.

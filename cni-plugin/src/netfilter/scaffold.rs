@@ -153,8 +153,8 @@ impl Scaffold {
     }
 }
 
-/// Removes the chains of subnets that nothing leads to any more, and mends what is there.
-pub(super) fn tidy(nft: &mut Nft) -> Result<(), KernelError> {
+/// Removes the chains of subnets that nothing leads to any more, and mends what is there. Tells what was wrong.
+pub(super) fn tidy(nft: &mut Nft) -> Result<Vec<String>, KernelError> {
     let generation = nft.generation()?;
     let scaffold = Scaffold::existing(nft)?;
     let faults = scaffold.faults(nft, true)?;
@@ -166,8 +166,8 @@ pub(super) fn tidy(nft: &mut Nft) -> Result<(), KernelError> {
     }
     // If somebody changed something meanwhile it is looked at the next time.
     match nft.commit_if(&transaction, generation) {
-        Err(refused) if refused.error.errno == nix::errno::Errno::ERESTART => Ok(()),
-        outcome => Ok(outcome?),
+        Err(refused) if refused.error.errno == nix::errno::Errno::ERESTART => Ok(Vec::new()),
+        outcome => Ok(outcome.map(|()| faults.iter().map(Fault::text).collect())?),
     }
 }
 

@@ -22,7 +22,7 @@ const DEFAULT_FOLDER: &str = "/run/cni/tuning";
 pub(super) const OWNER: &str = "owner";
 
 /// The folder of a network's files, which other networks may share.
-pub(super) fn folder(conf: &NetConf) -> PathBuf {
+pub fn folder(conf: &NetConf) -> PathBuf {
     // DEL works with a configuration that is wrong elsewhere, and even here.
     match conf.fields().text_or_empty("dataDir") {
         Ok(path) if !path.is_empty() => path.into(),

@@ -11,7 +11,8 @@ mod duplicates;
 mod interface;
 mod sysctls;
 
-pub use collect::collect;
+pub use backup::folder;
+pub use collect::{collect, forget, kept};
 pub use conf::TuningConf;
 
 use std::rc::Rc;

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use cni_plugin::bandwidth;
 use cni_plugin::bridge::host_interface;
 use cni_plugin::socket::Attach;
 use cni_plugin::tag::Tag;
@@ -13,6 +14,7 @@ use kernel::rtnl::{Link, LinkKind};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::inventory::{Kind, Thing};
 use super::network::Network;
 use super::{Settings, places};
 
@@ -42,6 +44,8 @@ pub(super) struct Evidence {
     signs: BTreeMap<Tag, Signs>,
     /// The links of the node.
     pub(super) links: Vec<Link>,
+    /// The blocks without a note that no link sends packets to.
+    pub(super) unused: Vec<Link>,
     names: BTreeSet<String>,
 }
 
@@ -60,9 +64,11 @@ struct Cached {
 impl Evidence {
     /// Looks everywhere. An error names what could not be seen.
     pub(super) fn gather(settings: &Settings, networks: &[Network]) -> Result<Self, String> {
-        let links = Rtnl::open().and_then(|mut rtnl| rtnl.links()).map_err(|error| error.to_string())?;
+        let mut rtnl = Rtnl::open().map_err(|error| error.to_string())?;
+        let links = rtnl.links().map_err(|error| error.to_string())?;
+        let unused = bandwidth::unused(&mut rtnl, &links).map_err(|error| error.to_string())?;
         let names = links.iter().map(|link| link.name.clone()).collect();
-        let mut evidence = Self { signs: BTreeMap::new(), links, names };
+        let mut evidence = Self { signs: BTreeMap::new(), links, unused, names };
         for link in evidence.links.iter().filter(|link| link.kind == LinkKind::Veth) {
             if let Ok(tag) = link.alias.parse::<Tag>() {
                 evidence.signs.entry(tag).or_default().devices.insert(link.name.clone());
@@ -105,6 +111,14 @@ impl Evidence {
         let names = interfaces.into_iter().flatten().filter(on_node).filter_map(|one| one["name"].as_str());
         let veths = names.filter(|name| name.starts_with("veth"));
         signs.devices.extend(veths.map(str::to_owned));
+    }
+
+    /// True if the signs say that somebody has `thing`.
+    pub(super) fn is_alive(&self, thing: &Thing) -> bool {
+        match thing.kind {
+            Kind::NamelessShaper => self.unused.iter().all(|block| block.index.to_string() != thing.mark),
+            _ => self.life_of(&thing.tag) == Life::Alive,
+        }
     }
 
     /// What the signs say of `tag`.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use cni_plugin::ipam::{Owner, Store};
 use cni_plugin::legacy::{self, Attachment};
 use cni_plugin::netfilter::{self, Part};
+use cni_plugin::tuning;
 use kernel::Rtnl;
 use kernel::nft::Nft;
 
-use super::evidence::{Evidence, Life};
+use super::evidence::Evidence;
 use super::inventory::{self, Kind, Thing};
 use super::network::Network;
 use super::{Settings, probe};
@@ -41,10 +42,14 @@ pub(super) fn all(
         by_kind.entry(thing.kind).or_default().push(thing);
     }
     let mut of = |kind| by_kind.remove(&kind).unwrap_or_default();
-    let (devices, shapers, rules, leases) =
-        (of(Kind::Device), of(Kind::Shaper), of(Kind::Rules), of(Kind::Lease));
+    let links = [of(Kind::Device), of(Kind::Shaper), of(Kind::NamelessShaper)].concat();
     // Devices first: then nobody answers for an address that is freed after them.
-    for outcome in [work.links(devices), work.links(shapers), work.rules(rules), work.leases(leases)] {
+    for outcome in [
+        work.links(links),
+        work.rules(of(Kind::Rules)),
+        work.kept(of(Kind::Kept)),
+        work.leases(of(Kind::Lease)),
+    ] {
         outcome.unwrap_or_else(&mut *told);
     }
     work.freed
@@ -75,12 +80,12 @@ impl Work<'_> {
         let evidence = self.now()?;
         let mut rtnl = Rtnl::open().map_err(|error| error.to_string())?;
         for thing in things {
-            if evidence.life_of(&thing.tag) == Life::Alive {
+            if evidence.is_alive(&thing) {
                 continue;
             }
-            let is_it = |link: &&kernel::rtnl::Link| {
-                link.index.to_string() == thing.mark && link.alias == thing.tag.to_string()
-            };
+            let note = if thing.kind == Kind::NamelessShaper { String::new() } else { thing.tag.to_string() };
+            let is_it =
+                |link: &&kernel::rtnl::Link| link.index.to_string() == thing.mark && link.alias == note;
             let Some(link) = evidence.links.iter().find(is_it) else { continue };
             match rtnl.delete_link(link.index) {
                 Err(error) if error.is_not_found() => {}
@@ -93,7 +98,7 @@ impl Work<'_> {
 
     fn rules(&mut self, things: Vec<Thing>) -> Result<(), String> {
         for thing in things {
-            if self.now()?.life_of(&thing.tag) == Life::Alive {
+            if self.now()?.is_alive(&thing) {
                 continue;
             }
             let mut nft = Nft::open().map_err(|error| error.to_string())?;
@@ -103,18 +108,32 @@ impl Work<'_> {
         Ok(())
     }
 
+    fn kept(&mut self, things: Vec<Thing>) -> Result<(), String> {
+        if things.is_empty() {
+            return Ok(());
+        }
+        let evidence = self.now()?;
+        for thing in things {
+            let Some(path) = thing.path.clone() else { continue };
+            let is_same = inventory::mark(&path).is_some_and(|mark| mark == thing.mark);
+            if is_same && !evidence.is_alive(&thing) {
+                tuning::forget(&path).map_err(|error| error.to_string())?;
+                self.tell(&thing, &path.display().to_string());
+            }
+        }
+        Ok(())
+    }
+
     fn leases(&mut self, things: Vec<Thing>) -> Result<(), String> {
         if things.is_empty() {
             return Ok(());
         }
-        let place = |thing: &Thing| thing.place.clone();
         let addresses: BTreeSet<IpAddr> =
             things.iter().filter_map(place).map(|(address, _)| address).collect();
         let answered = probe::answering(self.networks, &addresses).map_err(|error| error.to_string())?;
         let mut by_folder: BTreeMap<PathBuf, Vec<(IpAddr, Thing)>> = BTreeMap::new();
         for thing in things {
-            if let Some((address, folder)) =
-                thing.place.clone().filter(|(address, _)| !answered.contains(address))
+            if let Some((address, folder)) = place(&thing).filter(|(address, _)| !answered.contains(address))
             {
                 by_folder.entry(folder).or_default().push((address, thing));
             }
@@ -134,7 +153,7 @@ impl Work<'_> {
             let path = folder.join(address.to_string());
             let is_same = inventory::mark(&path).is_some_and(|mark| mark == thing.mark);
             let Some(owner) = owner(&path).filter(|_| is_same) else { continue };
-            if before.life_of(&thing.tag) != Life::Alive {
+            if !before.is_alive(&thing) {
                 store.release_addresses(&owner, &[address]).map_err(failed)?;
                 released.push((address, owner, thing));
             }
@@ -142,7 +161,7 @@ impl Work<'_> {
         let after = self.now();
         let mut refused = None;
         for (address, owner, thing) in released {
-            let alive = after.as_ref().map_or(true, |after| after.life_of(&thing.tag) == Life::Alive);
+            let alive = after.as_ref().map_or(true, |after| after.is_alive(&thing));
             let gone =
                 if alive { Ok(false) } else { reference_rules(folder, &owner, address).map(|()| true) };
             if gone == Ok(true) {
@@ -163,6 +182,12 @@ fn reference_rules(folder: &Path, owner: &Owner, address: IpAddr) -> Result<(), 
     let attachment = Attachment { network: &network, owner, addresses: &[address] };
     let mut nft = Nft::open().map_err(|error| error.to_string())?;
     legacy::remove(&mut nft, legacy::Part::All, &attachment).map_err(|error| error.to_string())
+}
+
+/// A lease's address and its folder.
+fn place(thing: &Thing) -> Option<(IpAddr, PathBuf)> {
+    let path = thing.path.as_deref()?;
+    Some((path.file_name()?.to_str()?.parse().ok()?, path.parent()?.to_owned()))
 }
 
 /// The owner as the lease has it; a tag may be shortened.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cni_plugin::netfilter;
 use cni_plugin::tag::Tag;
+use cni_plugin::tuning;
 use kernel::nft::Nft;
 use kernel::rtnl::LinkKind;
 
@@ -21,10 +22,14 @@ pub(super) enum Kind {
     Device,
     /// What shapes a pod's traffic.
     Shaper,
+    /// One that says not whose it is.
+    NamelessShaper,
     /// Elements of the plugin's nf_tables.
     Rules,
     /// A leased address.
     Lease,
+    /// What `tuning` keeps of a pod's interface.
+    Kept,
 }
 
 impl Kind {
@@ -32,9 +37,10 @@ impl Kind {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Device => "device",
-            Self::Shaper => "ifb",
+            Self::Shaper | Self::NamelessShaper => "ifb",
             Self::Rules => "netfilter",
             Self::Lease => "lease",
+            Self::Kept => "tuning",
         }
     }
 }
@@ -46,8 +52,8 @@ pub(super) struct Thing {
     pub(super) kind: Kind,
     /// Whose it is.
     pub(super) tag: Tag,
-    /// A lease's address and its folder.
-    pub(super) place: Option<(IpAddr, PathBuf)>,
+    /// The file of what is one.
+    pub(super) path: Option<PathBuf>,
     /// Tells it from another of the same name: the inode and time of a file, the index of a link.
     pub(super) mark: String,
 }
@@ -62,13 +68,19 @@ pub(super) fn list(networks: &[Network], evidence: &Evidence, told: &mut impl Fn
                 Err(error) => told(format!("cannot read the leases in {}: {error}", folder.display())),
             }
         }
+        for folder in &network.kept {
+            match tuning::kept(folder) {
+                Ok(found) => things.extend(kept(network, found)),
+                Err(error) => told(error.to_string()),
+            }
+        }
     }
     let ours = |tag: &Tag| networks.iter().any(|network| tag.is_in(&network.name));
     match Nft::open().map_err(Into::into).and_then(|mut nft| netfilter::tags(&mut nft)) {
         Ok(tags) => things.extend(tags.into_iter().filter(ours).map(|tag| Thing {
             kind: Kind::Rules,
             tag,
-            place: None,
+            path: None,
             mark: String::new(),
         })),
         Err(error) => told(format!("cannot read the rules of pods: {error}")),
@@ -80,10 +92,29 @@ pub(super) fn list(networks: &[Network], evidence: &Evidence, told: &mut impl Fn
             _ => continue,
         };
         if let Some(tag) = link.alias.parse().ok().filter(ours) {
-            things.push(Thing { kind, tag, place: None, mark: link.index.to_string() });
+            things.push(Thing { kind, tag, path: None, mark: link.index.to_string() });
         }
     }
+    if let Some(network) = networks.first() {
+        things.extend(evidence.unused.iter().map(|block| Thing {
+            kind: Kind::NamelessShaper,
+            tag: Tag::new(&network.name, ANY_CONTAINER, ANY_INTERFACE),
+            path: None,
+            mark: block.index.to_string(),
+        }));
+    }
     things
+}
+
+/// Stands for the container of what does not name one. No container has that id.
+const ANY_CONTAINER: &str = "*";
+
+fn kept(network: &Network, found: Vec<(PathBuf, Tag)>) -> impl Iterator<Item = Thing> {
+    let ours = found.into_iter().filter(|(_, tag)| tag.is_in(&network.name));
+    ours.filter_map(|(path, tag)| {
+        let mark = mark(&path)?;
+        Some(Thing { kind: Kind::Kept, tag, path: Some(path), mark })
+    })
 }
 
 /// The leases in `folder`, read without the lock. A torn one is nobody's and repaired by the next who holds the lock.
@@ -96,17 +127,19 @@ fn leases(network: &str, folder: &Path) -> std::io::Result<Vec<Thing>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(address) = name.to_str().and_then(|name| name.parse::<IpAddr>().ok()) else { continue };
+        if name.to_str().is_none_or(|name| name.parse::<IpAddr>().is_err()) {
+            continue;
+        }
         let path = entry.path();
         let (Ok(content), Some(mark)) = (fs::read_to_string(&path), mark(&path)) else { continue };
         if let Some(tag) = owner(network, &content) {
-            found.push(Thing { kind: Kind::Lease, tag, place: Some((address, folder.to_owned())), mark });
+            found.push(Thing { kind: Kind::Lease, tag, path: Some(path), mark });
         }
     }
     Ok(found)
 }
 
-/// Tells a lease from another of the same address that comes after it.
+/// Tells a file from another of the same name that comes after it.
 pub(super) fn mark(path: &Path) -> Option<String> {
     let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some(format!("{} {}.{}", metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))

@@ -2,7 +2,7 @@
 //! says DEL for the pods of before.
 //!
 //! ```text
-//!   inventory (leases, rules, devices of our network) ──► no sign of life?  ── seen twice, and for the grace period
+//!   inventory (leases, rules, devices, files of our network) ──► no sign of life?  ── seen twice, and for the grace period
 //!                                                             │
 //!   signs of life: netns of record and libcni's cache, device │         ──► last look: signs again, and the address is
 //!                                                                           called on the bridge ──► freed, told, counted
@@ -29,9 +29,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use cni_plugin::netfilter;
+use kernel::nft::Nft;
 use tokio::sync::watch;
 
-use self::evidence::{Evidence, Life};
+use self::evidence::Evidence;
 use self::free::Freed;
 use self::network::Network;
 use self::sightings::Sightings;
@@ -113,12 +115,16 @@ impl Janitor {
         let begun = Instant::now();
         let mut problems = Vec::new();
         let freed = self.work(&mut problems);
+        let mended = mend(&mut problems);
         let new = |problem: &&String| !self.publish.borrow().problems.contains(*problem);
         for problem in problems.iter().filter(new) {
             tracing::warn!("janitor: {problem}");
         }
         let suspects = self.sightings.len() as u64;
-        self.publish.send_modify(|status| status.record(&freed, suspects, problems, begun.elapsed()));
+        self.publish.send_modify(|status| {
+            status.mended += mended;
+            status.record(&freed, suspects, problems, begun.elapsed());
+        });
     }
 
     fn work(&mut self, problems: &mut Vec<String>) -> Vec<Freed> {
@@ -139,8 +145,7 @@ impl Janitor {
             }
         };
         let things = inventory::list(&networks, &evidence, &mut told);
-        let suspects =
-            things.into_iter().filter(|thing| evidence.life_of(&thing.tag) != Life::Alive).collect();
+        let suspects = things.into_iter().filter(|thing| !evidence.is_alive(thing)).collect();
         let due = self.sightings.look(suspects, Instant::now(), self.settings.grace);
         if due.is_empty() {
             return Vec::new();
@@ -157,5 +162,22 @@ impl Janitor {
             status.pools = pools;
             changed
         });
+    }
+}
+
+/// Mends what pods share of the plugin's rules: an ADD finds out only that something is missing, not that it was changed.
+/// Tells how much there was to mend.
+fn mend(problems: &mut Vec<String>) -> u64 {
+    match Nft::open().map_err(Into::into).and_then(|mut nft| netfilter::tidy(&mut nft)) {
+        Ok(faults) => {
+            for fault in &faults {
+                tracing::warn!("mended the rules of pods: {fault}");
+            }
+            faults.len() as u64
+        }
+        Err(error) => {
+            problems.push(format!("cannot mend the rules of pods: {error}"));
+            0
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cni_plugin::NetConf;
 use cni_plugin::ipam::{self, HostLocalConf, RangeSet};
+use cni_plugin::tuning;
 use prefix::Family;
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ use super::status::Pool;
 
 /// The types that wire pods.
 const WIRING: [&str; 2] = ["routerd-cni", "bridge"];
+/// The type that keeps files of pods' interfaces.
+const TUNING: &str = "tuning";
 
 /// A network, as far as it leaves things behind.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub(super) struct Network {
     pub(super) leases: BTreeSet<PathBuf>,
     /// The bridges that its pods are on.
     pub(super) bridges: BTreeSet<String>,
+    /// The folders of what `tuning` keeps of pods' interfaces.
+    pub(super) kept: BTreeSet<PathBuf>,
     sets: Vec<(PathBuf, Vec<RangeSet>)>,
 }
 
@@ -50,18 +55,23 @@ fn parse(bytes: &[u8]) -> Result<Vec<Network>, String> {
         name: name.to_owned(),
         leases: BTreeSet::new(),
         bridges: BTreeSet::new(),
+        kept: BTreeSet::new(),
         sets: Vec::new(),
     };
     for mut plugin in plugins {
         let Some(of) = plugin.get("type").and_then(Value::as_str).map(str::to_owned) else { continue };
-        if !WIRING.contains(&of.as_str()) {
+        if !WIRING.contains(&of.as_str()) && of != TUNING {
             continue;
         }
         // As a runtime hands it to the plugin. The version of results does not matter here.
         plugin["name"] = name.into();
         plugin["cniVersion"] = "1.0.0".into();
         let conf = NetConf::parse(plugin.to_string().as_bytes()).map_err(|error| error.to_string())?;
-        network.take(&conf, &of, &plugin);
+        if of == TUNING {
+            network.kept.insert(tuning::folder(&conf));
+        } else {
+            network.take(&conf, &of, &plugin);
+        }
     }
     Ok(if network.bridges.is_empty() { Vec::new() } else { vec![network] })
 }
@@ -112,7 +122,7 @@ mod tests {
             r#"{{"cniVersion":"9.9.9","name":"mynet","plugins":[
                 {{"type":"routerd-cni","ipam":{{"type":"host-local","dataDir":"{}",
                   "ranges":[[{{"subnet":"10.1.0.0/29"}}],[{{"subnet":"fd00::/64"}}]]}}}},
-                {{"type":"portmap"}}]}}"#,
+                {{"type":"portmap"}}, {{"type":"tuning"}}]}}"#,
             folder.path().display()
         );
         fs::create_dir(folder.path().join("mynet")).unwrap();
@@ -124,6 +134,7 @@ mod tests {
             ("mynet", "kube-bridge")
         );
         assert_eq!(network.leases, BTreeSet::from([folder.path().join("mynet")]));
+        assert_eq!(network.kept, BTreeSet::from(["/run/cni/tuning".into()]));
         let pools = network.pools();
         assert_eq!((pools[0].free, pools[0].used, pools[0].family), (4, 1, "IPv4"));
         assert_eq!((pools[1].free, pools[1].family), (i64::MAX.unsigned_abs(), "IPv6"));

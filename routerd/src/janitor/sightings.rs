@@ -40,7 +40,7 @@ mod tests {
     use cni_plugin::tag::Tag;
 
     fn thing(container: &str, mark: &str) -> Thing {
-        Thing { kind: Kind::Lease, tag: Tag::new("n", container, "eth0"), place: None, mark: mark.into() }
+        Thing { kind: Kind::Lease, tag: Tag::new("n", container, "eth0"), path: None, mark: mark.into() }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct JanitorStatus {
     pub suspects: u64,
     /// What was freed since the start, by kind.
     pub freed: BTreeMap<&'static str, u64>,
+    /// How many of the shared chains and sets of the plugin's tables were missing or changed, and mended.
+    pub mended: u64,
     /// What was freed last.
     pub last_freed: VecDeque<String>,
     /// What kept it from its work at the last look.

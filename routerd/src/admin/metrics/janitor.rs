@@ -35,6 +35,11 @@ pub(super) fn register(registry: &mut Registry, janitor: &JanitorStatus) {
         "What pods without sign of life had left and was freed, by kind",
         freed,
     );
+    registry.register(
+        "janitor_mended",
+        "Shared chains and sets of the plugin's tables that somebody had changed and that were mended",
+        ConstCounter::new(janitor.mended),
+    );
     registry.register("janitor_runs", "Looks for what pods left behind", ConstCounter::new(janitor.runs));
     let gauge = |number: u64| {
         let gauge: Gauge = Gauge::default();

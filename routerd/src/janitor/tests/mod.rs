@@ -1,6 +1,7 @@
 //! The janitor with real devices, leases and rules.
 
 mod churn;
+mod leftovers;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +38,7 @@ impl World {
         let conflist = json!({"cniVersion": "1.0.0", "name": "mynet", "plugins": [{
             "type": "routerd-cni",
             "ipam": {"type": "host-local", "dataDir": world.path("leases"), "ranges": [[{"subnet": "10.9.0.0/24"}]]},
-        }]});
+        }, {"type": "tuning", "dataDir": world.path("tuning")}]});
         fs::write(world.path("conflist"), conflist.to_string()).unwrap();
         fs::write(world.path("leases/mynet/lock"), "").unwrap();
         world
