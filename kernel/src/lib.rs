@@ -10,6 +10,7 @@ pub mod ipvs;
 pub mod monitor;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 pub mod nft;
 pub mod presence;
 pub mod rtnl;
