@@ -24,6 +24,7 @@ mod model;
 mod names;
 pub mod plan;
 mod program;
+mod refusal;
 mod render;
 mod select;
 mod status;
@@ -36,6 +37,7 @@ pub use apply::{PolicyApplier, cleanup};
 pub use desired::PolicyPlane;
 pub use key::{NamedPort, PeerGroup, PolicyKey, PortScope};
 pub use plan::Plan;
+pub use refusal::{LOG_GROUP, LOGGED_BYTES, Reason, all_counters};
 pub use value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules};
 
 /// The plane's name.

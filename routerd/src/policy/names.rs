@@ -10,6 +10,7 @@ use prefix::Family;
 use sha2::{Digest, Sha256};
 
 use super::key::NamedPort;
+use super::refusal::Reason;
 use super::value::Direction;
 use crate::cluster::objects::ObjectName;
 
@@ -63,6 +64,22 @@ pub(super) fn dispatch(direction: Direction) -> &'static str {
 /// The verdict map from a pod's address to what judges it.
 pub(super) fn verdicts(direction: Direction, family: Family) -> String {
     format!("{}{}", dispatch(direction), digit(family))
+}
+
+/// The set with a counter for each address of this node's pods.
+pub(super) fn drops(direction: Direction, family: Family) -> String {
+    format!("policy-drops-{}{}", direction.word(), digit(family))
+}
+
+/// The chain of packets that are refused for a reason.
+pub(super) fn refusal(reason: Reason, direction: Direction) -> String {
+    let kind = match reason {
+        Reason::NotAdmitted => "refused",
+        Reason::Unknown => "unknown",
+        Reason::Failed => "failed",
+        Reason::Orphan => "orphan",
+    };
+    format!("policy-{kind}-{}", direction.word())
 }
 
 /// The set of this node's pod networks.

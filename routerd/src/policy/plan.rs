@@ -140,7 +140,7 @@ impl Plan {
 fn is_same_set(a: &FilledSet, b: &FilledSet) -> bool {
     let bare = |filled: &FilledSet| {
         let set = &filled.set;
-        (set.key.clone(), set.data.clone(), set.interval, set.timeouts, set.size)
+        (set.key.clone(), set.data.clone(), set.interval, set.timeouts, set.size, set.each.clone())
     };
     bare(a) == bare(b)
 }

@@ -27,6 +27,7 @@ use kernel::nft::{
 use prefix::Family;
 
 use super::names;
+use super::refusal::{self, Reason};
 use super::value::Direction;
 use crate::ruleset::{Ruleset, table};
 
@@ -67,7 +68,7 @@ pub(super) fn program() -> Ruleset {
     }
     let base = |name, hook, priority| Chain::base(table().chain(name), ChainType::Filter, hook, priority);
     let dispatch = |direction| Chain::new(table().chain(names::dispatch(direction)));
-    ruleset
+    refusal::add_to(ruleset)
         .chain(base(names::FORWARD, Hook::Forward, priority::FILTER), entry(&[]))
         .chain(base(names::INPUT, Hook::Input, INPUT_PRIORITY), entry(&[]))
         .chain(base(names::OUTPUT, Hook::Output, priority::FILTER), entry(&own_traffic()))
@@ -117,8 +118,7 @@ fn dispatch_rules(direction: Direction) -> Vec<Rule> {
         Rule::new()
             .in_set(&[field(family)], names::networks(family))
             .differs(kind, address_type::LOCAL)
-            .counter()
-            .drop()
+            .verdict(refusal::verdict(Reason::Orphan, direction))
             .comment("a pod address without a verdict")
     }));
     rules.push(match direction {

@@ -9,6 +9,7 @@ use prefix::Family;
 use super::admit::Admit;
 use super::key::PolicyKey;
 use super::program::{network_set, self_set, verdict_map};
+use super::refusal::{self, Reason};
 use super::value::{Direction, Isolation, PodVerdict, PolicyValue, Rules};
 use super::{names, program};
 use crate::cluster::objects::ObjectName;
@@ -82,10 +83,13 @@ fn pod(verdict: &PodVerdict) -> Fragment {
     for direction in Direction::BOTH {
         let what = judgement(&mut fragment, verdict.isolation(direction), direction);
         let judged = verdict.addresses.iter().map(|address| (address, what.clone()));
-        let closed = verdict.closed.iter().map(|address| (address, Verdict::Drop));
+        let unknown = refusal::verdict(Reason::Unknown, direction);
+        let closed = verdict.closed.iter().map(|address| (address, unknown.clone()));
         for (address, verdict) in judged.chain(closed) {
-            let map = verdict_map(direction, Family::of(*address));
+            let family = Family::of(*address);
+            let map = verdict_map(direction, family);
             insert(&mut fragment.objects, map, Element::new(*address).verdict(verdict));
+            insert(&mut fragment.objects, refusal::counters(direction, family), Element::new(*address));
         }
     }
     for address in &verdict.addresses {
@@ -99,12 +103,15 @@ fn pod(verdict: &PodVerdict) -> Fragment {
 fn judgement(fragment: &mut Fragment, isolation: &Isolation, direction: Direction) -> Verdict {
     let policies = match isolation {
         Isolation::Open => return Admit::new(direction).verdict(),
-        Isolation::By(policies) if policies.is_empty() => return Verdict::Drop,
+        Isolation::By(policies) if policies.is_empty() => {
+            return refusal::verdict(Reason::Failed, direction);
+        }
         Isolation::By(policies) => policies,
     };
     let name = names::judgement(policies, direction);
     let chains: Vec<String> = policies.iter().map(|policy| names::policy(policy, direction)).collect();
     let mut rules: Vec<Rule> = chains.iter().map(|chain| Rule::new().jump(chain.clone())).collect();
+    rules.push(Rule::new().jump(names::refusal(Reason::NotAdmitted, direction)));
     rules.push(Rule::new().counter().drop().comment("no policy admits it"));
     fragment
         .objects

@@ -22,6 +22,14 @@ pub enum Direction {
 impl Direction {
     /// Both, ingress first.
     pub const BOTH: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+
+    /// Its name, as Kubernetes writes it in small letters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        }
+    }
 }
 
 /// What should be for a [`PolicyKey`](super::PolicyKey).

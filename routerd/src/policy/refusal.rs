@@ -1,0 +1,155 @@
+//! What becomes of a packet that is refused: counted for its pod, logged, dropped.
+//!
+//! ```text
+//!   judgement of pods by policies ──jump──► policy-refused-…   counts and logs, comes back, and is dropped there
+//!   an address in the verdict map ──goto──► policy-unknown-…, policy-failed-…   count, log, drop
+//!   an address without a verdict  ──goto──► policy-orphan-…    logs, counts, drops
+//! ```
+//!
+//! The counters are in sets with one element for every address of this node's pods (`policy-drops-…`): found by a lookup,
+//! so they cost the same whatever the number of pods, and they go with the pod. Each element also has a limit of its own,
+//! so that one flooded pod does not hide what befalls the others; a second limit, per reason, bounds the work for a reader.
+//! What the limits leave out is not logged but counted.
+
+use std::fmt;
+
+use kernel::nft::{Chain, DataType, Expression, Field, Rule, Set, TimeUnit, Verdict};
+use prefix::Family;
+
+use super::names;
+use super::value::Direction;
+use crate::ruleset::{Ruleset, table};
+
+/// The NFLOG group, as kube-router's.
+pub const LOG_GROUP: u16 = 100;
+/// Bytes of a packet that are logged: an IPv6 header with some extension headers, and the ports after them.
+pub const LOGGED_BYTES: u32 = 128;
+/// Entries in a second for an address of a pod and a direction, and how many at once.
+const EACH: (u64, u32) = (10, 50);
+/// Entries in a second for a reason, a direction and a family, and how many at once.
+const ALL: (u64, u32) = (100, 500);
+
+/// Why a packet is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Policies judge the pod and none admits the packet.
+    NotAdmitted,
+    /// The plugin gave the address to a pod that the cluster does not know: not yet, or no longer.
+    Unknown,
+    /// The kernel refused what the pod's policies come to, so the pod is isolated.
+    Failed,
+    /// The address is in the pod networks of this node, and no pod is known to have it.
+    Orphan,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Reason; 4] = [Reason::NotAdmitted, Reason::Unknown, Reason::Failed, Reason::Orphan];
+
+    /// One word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::NotAdmitted => "not-admitted",
+            Reason::Unknown => "unknown-pod",
+            Reason::Failed => "policy-failed",
+            Reason::Orphan => "no-verdict",
+        }
+    }
+
+    /// What a log entry in the kernel begins with: how a reader tells entries of ours, and what they say.
+    pub fn log_prefix(self, direction: Direction) -> String {
+        format!("routerd policy {}: {self}", direction.word())
+    }
+
+    /// The direction and the reason of an entry that begins so; `None` if it is not ours.
+    pub fn of_log_prefix(prefix: &str) -> Option<(Direction, Reason)> {
+        let all = Direction::BOTH.into_iter().flat_map(|direction| Reason::ALL.map(|one| (direction, one)));
+        all.into_iter().find(|(direction, reason)| reason.log_prefix(*direction) == prefix)
+    }
+}
+
+/// For people.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::NotAdmitted => "no policy admits it",
+            Reason::Unknown => "the pod is closed, because the cluster does not show it",
+            Reason::Failed => "the pod is closed, because the kernel refused its policies",
+            Reason::Orphan => "a pod address without a verdict",
+        })
+    }
+}
+
+/// The set with a counter for each address of this node's pods.
+pub(super) fn counters(direction: Direction, family: Family) -> Set {
+    let (rate, burst) = EACH;
+    let limit = Expression::Limit { rate, unit: TimeUnit::Second, burst, over: false };
+    Set::new(table().set(names::drops(direction, family)), [DataType::address(family)])
+        .each([Expression::Counter, limit])
+}
+
+/// The four sets with the counters of pods.
+pub fn all_counters() -> impl Iterator<Item = (Direction, Set)> {
+    let both = |direction| Family::BOTH.map(|family| (direction, counters(direction, family)));
+    Direction::BOTH.into_iter().flat_map(both)
+}
+
+/// What happens to an address whose packets are refused for `reason` without a judgement.
+pub(super) fn verdict(reason: Reason, direction: Direction) -> Verdict {
+    Verdict::Goto(names::refusal(reason, direction))
+}
+
+/// The chains, and the sets without elements.
+pub(super) fn add_to(mut ruleset: Ruleset) -> Ruleset {
+    for (_, set) in all_counters() {
+        ruleset = ruleset.set(set, std::collections::BTreeSet::new());
+    }
+    for direction in Direction::BOTH {
+        for reason in Reason::ALL {
+            let name = names::refusal(reason, direction);
+            ruleset = ruleset.chain(Chain::new(table().chain(name)), rules(reason, direction));
+        }
+    }
+    ruleset
+}
+
+fn rules(reason: Reason, direction: Direction) -> Vec<Rule> {
+    let log = |rule: Rule| {
+        let (rate, burst) = ALL;
+        rule.limit(rate, TimeUnit::Second, burst).log_begin_of(
+            LOG_GROUP,
+            LOGGED_BYTES,
+            reason.log_prefix(direction),
+        )
+    };
+    let own = |family| match direction {
+        Direction::Ingress => Field::destination(family),
+        Direction::Egress => Field::source(family),
+    };
+    let of_pods =
+        Family::BOTH.map(|family| log(Rule::new().in_set(&[own(family)], names::drops(direction, family))));
+    let drop = Rule::new().counter().drop().comment(&reason.to_string());
+    match reason {
+        // Judgements drop themselves what comes back to them.
+        Reason::NotAdmitted => of_pods.into(),
+        Reason::Unknown | Reason::Failed => of_pods.into_iter().chain([drop]).collect(),
+        Reason::Orphan => vec![log(Rule::new()), drop],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_log_prefix_tells_its_direction_and_reason_and_fits_the_kernel() {
+        for direction in Direction::BOTH {
+            for reason in Reason::ALL {
+                let prefix = reason.log_prefix(direction);
+                assert!(prefix.len() < 127, "{prefix}");
+                assert_eq!(Reason::of_log_prefix(&prefix), Some((direction, reason)));
+            }
+        }
+        assert_eq!(Reason::of_log_prefix("somebody else's"), None);
+    }
+}
