@@ -19,6 +19,12 @@ impl Range {
         Family::of(self.first)
     }
 
+    /// True if the address is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        // Addresses of IPv4 come before those of IPv6, so one of the other family is outside.
+        self.first <= address && address <= self.last
+    }
+
     /// True if it holds every address of its family.
     pub fn is_everything(&self) -> bool {
         (number(self.first), number(self.last)) == (0, max(self.family()))

@@ -37,7 +37,7 @@ struct Candidate<'a> {
 /// The backends of `port` in `family`; with `local_only` only those on this node.
 ///
 /// Ready endpoints take new connections. Only if there is none, those do that still serve while they terminate (KEP-1669).
-pub(super) fn backends(
+pub(crate) fn backends(
     index: &Index,
     service: &Service,
     port: &ServicePort,

@@ -26,6 +26,8 @@ pub mod status;
 mod tests;
 pub mod wanted;
 
+pub(crate) use endpoints::backends;
+
 use kernel::ipvs::Timeouts;
 use prefix::Prefix;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::Index;
 use super::super::objects::{Attachment, LearntRoute, ObjectName, Pod};
 use super::super::source::SourceMessage;
 
@@ -62,6 +63,18 @@ pub(super) struct Attach {
     pub(super) reply: oneshot::Sender<Result<(), AttachError>>,
 }
 
+/// What is done at the moment of a look.
+type Looking = dyn FnOnce(&Index) + Send;
+
+/// A question to the index that waits for its moment.
+pub(super) struct Look(pub(super) Box<Looking>);
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look")
+    }
+}
+
 /// What the task is told.
 #[derive(Debug)]
 pub(super) enum Input {
@@ -73,6 +86,8 @@ pub(super) enum Input {
     Routes(Vec<LearntRoute>),
     /// What the API server says of a pod that was asked for; `None` if it has no such pod.
     Looked(ObjectName, Option<Box<Pod>>),
+    /// Somebody asks what the index holds.
+    Look(Look),
 }
 
 /// The way to the task that owns the index. Cheap to clone.
@@ -123,6 +138,22 @@ impl Handle {
     /// What the API server says of a pod that was asked for.
     pub(in crate::cluster) async fn looked(&self, name: ObjectName, pod: Option<Pod>) {
         self.tell(Input::Looked(name, pod.map(Box::new))).await;
+    }
+
+    /// What `look` sees in the index. Everything waits for it, so it only copies what it needs. `None` before the first
+    /// complete view.
+    pub async fn look<T, F>(&self, look: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Index) -> T + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let look = Look(Box::new(move |index: &Index| {
+            // Who asked may have lost patience.
+            let _ = reply.send(look(index));
+        }));
+        self.tell(Input::Look(look)).await;
+        answer.await.ok()
     }
 
     async fn tell(&self, input: Input) {

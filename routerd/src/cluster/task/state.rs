@@ -10,7 +10,7 @@ use super::super::objects::ObjectName;
 use super::super::source::SourceMessage;
 use super::super::status::{ClusterStatus, SourceProblem};
 use super::super::{Change, Event, Index, Kind, Object, ObjectKey};
-use super::handle::{Attach, AttachError, Input};
+use super::handle::{Attach, AttachError, Input, Look};
 use super::{Planes, Settings};
 use crate::runner::{Subscriber, Waiter};
 
@@ -87,8 +87,15 @@ impl State {
                 Some(pod) => self.apply(Event::Upsert(Object::Pod(*pod))),
                 None => self.refuse(&name, |pod, view| AttachError::UnknownPod { pod, view }),
             },
-            // Nobody waits any more, and the watch knows better by now.
-            Input::Looked(..) => {}
+            Input::Look(look) if self.missing.is_empty() => self.show(look),
+            // Nobody waits any more, and the watch knows better by now; or there is nothing to see yet.
+            Input::Looked(..) | Input::Look(_) => {}
+        }
+    }
+
+    fn show(&self, look: Look) {
+        if catch_unwind(AssertUnwindSafe(|| (look.0)(&self.index))).is_err() {
+            tracing::error!("a question to the index was answered by a panic; this is a bug of routerd");
         }
     }
 

@@ -301,3 +301,16 @@ async fn learnt_routes_and_problems_reach_planes_and_status() {
     world.ends.status.wait_for(|status| status.problems.is_empty()).await.unwrap();
     world.ends.status.wait_for(|status| status.objects.get("learnt route") == Some(&1)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_sees_the_index_once_it_is_complete_and_a_bad_look_harms_nobody() {
+    let world = world(LONG);
+    assert_eq!(world.ends.handle.look(|index| index.pods().len()).await, None);
+    world.complete(vec![pod("a", "")]).await;
+    let seen = world.ends.handle.look(|index| index.pods().len()).await;
+    // The view may not be complete yet: the two ways into the task keep no order.
+    assert!(seen.is_none_or(|pods| pods == 1));
+    assert!(matches!(told(&world.gate), Told::Start(1)));
+    assert_eq!(world.ends.handle.look(|_| -> usize { panic!("a mistake") }).await, None);
+    assert_eq!(world.ends.handle.look(|index| index.pods().len()).await, Some(1));
+}
