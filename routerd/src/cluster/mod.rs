@@ -1,11 +1,13 @@
 //! What is known of the cluster: the pure index and the sources that feed it.
 
 pub mod api;
+pub mod group;
 pub mod index;
 #[cfg(test)]
 mod index_tests;
 mod kind;
 pub mod manifests;
+pub mod named_port;
 pub mod objects;
 pub mod selector;
 pub mod source;
@@ -13,5 +15,5 @@ pub mod status;
 pub mod task;
 pub mod wire;
 
-pub use index::{Change, Delta, Event, Index, Object, ObjectKey};
+pub use index::{Change, Delta, Event, Index, Object, ObjectKey, Uses};
 pub use kind::Kind;

@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use super::blocks::admitted;
 use super::key::{NamedPort, PeerGroup, PolicyKey, PortScope};
-use super::select::{
-    addresses, groups, holders, is_active, is_group_used, is_local, is_port_used, judges, named_port,
-    named_ports, pods_in, policies_in,
-};
+use super::select::{active, is_active, is_group_used, is_port_used, judging};
 use super::touched;
 use super::value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules};
 use crate::cluster::objects::{NetworkPolicy, ObjectName, Pod, PolicyPeer, PolicyRule, PortMatch};
@@ -26,13 +23,11 @@ impl Plane for PolicyPlane {
     fn keys(&self, index: &Index) -> BTreeSet<PolicyKey> {
         let mut keys = BTreeSet::from([PolicyKey::Base]);
         keys.extend(index.attachments().values().map(|attachment| PolicyKey::Pod(attachment.pod.clone())));
-        for pod in index.pods().values().filter(|pod| is_local(index, pod)) {
-            keys.insert(PolicyKey::Pod(pod.name.clone()));
-        }
-        for policy in index.policies().values().filter(|policy| is_active(index, policy)) {
+        keys.extend(index.local_pods().map(|pod| PolicyKey::Pod(pod.name.clone())));
+        for (policy, uses) in active(index) {
             keys.insert(PolicyKey::Policy(policy.name.clone()));
-            keys.extend(groups(policy).map(PolicyKey::Group));
-            keys.extend(named_ports(policy).map(PolicyKey::Ports));
+            keys.extend(uses.groups.iter().cloned().map(PolicyKey::Group));
+            keys.extend(uses.ports.iter().cloned().map(PolicyKey::Ports));
         }
         keys
     }
@@ -49,7 +44,7 @@ impl Plane for PolicyPlane {
             PolicyKey::Pod(name) => pod(index, name).map(PolicyValue::Pod),
             PolicyKey::Policy(name) => {
                 let policy = index.policies().get(name).filter(|policy| is_active(index, policy))?;
-                Some(PolicyValue::Policy(policy_rules(policy)))
+                Some(PolicyValue::Policy(policy_rules(index, policy)))
             }
             PolicyKey::Group(group) => is_group_used(index, group).then(|| members(index, group)),
             PolicyKey::Ports(port) => is_port_used(index, port).then(|| numbers(index, port)),
@@ -58,8 +53,9 @@ impl Plane for PolicyPlane {
 }
 
 fn pod(index: &Index, name: &ObjectName) -> Option<PodVerdict> {
-    let pod = index.pods().get(name).filter(|pod| is_local(index, pod));
-    let judged = pod.map(|pod| addresses(index, pod, &holders(index))).unwrap_or_default();
+    let pod = index.pods().get(name).filter(|pod| index.is_local(pod));
+    let judged: BTreeSet<_> =
+        pod.map(|pod| index.own_addresses(pod).into_iter().collect()).unwrap_or_default();
     let attached = index.attachments_of(name).flat_map(|attachment| attachment.addresses.iter().copied());
     let closed: BTreeSet<_> = attached.filter(|address| !judged.contains(address)).collect();
     if judged.is_empty() && closed.is_empty() {
@@ -76,25 +72,22 @@ fn pod(index: &Index, name: &ObjectName) -> Option<PodVerdict> {
 }
 
 fn isolation(index: &Index, pod: &Pod, direction: Direction) -> Isolation {
-    let speaks = |policy: &NetworkPolicy| match direction {
+    let speaks = |policy: &&NetworkPolicy| match direction {
         Direction::Ingress => policy.ingress.is_some(),
         Direction::Egress => policy.egress.is_some(),
     };
-    let policies = policies_in(index, &pod.name.namespace);
-    let judging: BTreeSet<ObjectName> = policies
-        .filter(|policy| speaks(policy) && judges(index, policy, pod))
-        .map(|policy| policy.name.clone())
-        .collect();
-    if judging.is_empty() { Isolation::Open } else { Isolation::By(judging) }
+    let names: BTreeSet<ObjectName> =
+        judging(index, pod).filter(speaks).map(|policy| policy.name.clone()).collect();
+    if names.is_empty() { Isolation::Open } else { Isolation::By(names) }
 }
 
-fn policy_rules(policy: &NetworkPolicy) -> Rules {
+fn policy_rules(index: &Index, policy: &NetworkPolicy) -> Rules {
     let direction = |rules: &Option<Vec<PolicyRule>>, scope| {
         let rules = rules.as_ref()?;
         if policy.invalid.is_some() {
             return Some(Vec::new());
         }
-        Some(rules.iter().map(|rule| admission(&policy.name.namespace, rule, scope)).collect())
+        Some(rules.iter().map(|rule| admission(index, &policy.name.namespace, rule, scope)).collect())
     };
     Rules {
         ingress: direction(&policy.ingress, PortScope::Node),
@@ -103,11 +96,11 @@ fn policy_rules(policy: &NetworkPolicy) -> Rules {
     }
 }
 
-fn admission(namespace: &str, rule: &PolicyRule, scope: PortScope) -> Admission {
-    Admission { peers: peers(namespace, rule), ports: ports(rule, scope) }
+fn admission(index: &Index, namespace: &str, rule: &PolicyRule, scope: PortScope) -> Admission {
+    Admission { peers: peers(index, namespace, rule), ports: ports(rule, scope) }
 }
 
-fn peers(namespace: &str, rule: &PolicyRule) -> Peers {
+fn peers(index: &Index, namespace: &str, rule: &PolicyRule) -> Peers {
     if rule.peers.is_empty() {
         return Peers::Everybody;
     }
@@ -115,8 +108,8 @@ fn peers(namespace: &str, rule: &PolicyRule) -> Peers {
         PolicyPeer::Block { cidr, except } => Some((cidr, except.as_slice())),
         PolicyPeer::Pods { .. } => None,
     });
-    let groups = rule.peers.iter().filter_map(|peer| PeerGroup::of_peer(namespace, peer)).collect();
-    Peers::Any { groups, ranges: admitted(blocks) }
+    let groups = rule.peers.iter().filter_map(|peer| PeerGroup::of_peer(namespace, peer));
+    Peers::Any { groups: groups.map(|group| index.known_group(group)).collect(), ranges: admitted(blocks) }
 }
 
 fn ports(rule: &PolicyRule, scope: PortScope) -> Ports {
@@ -128,32 +121,24 @@ fn ports(rule: &PolicyRule, scope: PortScope) -> Ports {
         PortMatch::Range(first, last) => Some((entry.protocol, first, last)),
         PortMatch::Name(_) => None,
     });
-    let names = rule.ports.iter().filter_map(|entry| named_port(scope, entry));
+    let names = rule.ports.iter().filter_map(|entry| NamedPort::of_entry(scope, entry));
     Ports::Any { numbers: numbers.collect(), names: names.collect() }
 }
 
 fn members(index: &Index, group: &PeerGroup) -> PolicyValue {
-    let holders = holders(index);
-    let of = |pod: &Pod| {
-        if group.takes(index, pod) { addresses(index, pod, &holders) } else { BTreeSet::new() }
-    };
-    let addresses: BTreeSet<_> = match group.own_namespace() {
-        Some(namespace) => pods_in(index, namespace).flat_map(|pod| of(pod)).collect(),
-        None => index.pods().values().flat_map(|pod| of(pod)).collect(),
-    };
+    let addresses: BTreeSet<_> = index.members(group).flat_map(|pod| index.own_addresses(pod)).collect();
     PolicyValue::Group(addresses.into())
 }
 
 fn numbers(index: &Index, port: &NamedPort) -> PolicyValue {
-    let holders = holders(index);
     let mut found = BTreeSet::new();
-    for pod in index.pods().values() {
-        if port.scope == PortScope::Node && !is_local(index, pod) {
+    for pod in index.pods_with_port(port.protocol, &port.name) {
+        if port.scope == PortScope::Node && !index.is_local(pod) {
             continue;
         }
         let wanted = pod.ports.iter().filter(|has| has.protocol == port.protocol && has.name == port.name);
         for number in wanted.map(|has| has.number) {
-            found.extend(addresses(index, pod, &holders).into_iter().map(|address| (address, number)));
+            found.extend(index.own_addresses(pod).into_iter().map(|address| (address, number)));
         }
     }
     PolicyValue::Ports(found.into())

@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::key::{PeerGroup, PolicyKey, peer_means};
-use super::select::{self, groups, is_local, named_ports, pods_in, policies_in};
-use crate::cluster::objects::{Attachment, Namespace, NetworkPolicy, Pod, PolicyPeer, PolicyRule};
-use crate::cluster::{Change, Delta, Index};
+use super::key::{NamedPort, PeerGroup, PolicyKey, PortScope};
+use crate::cluster::objects::{Attachment, ContainerPort, Namespace, NetworkPolicy, ObjectName, Pod};
+use crate::cluster::{Change, Delta, Index, Uses};
 
 /// The keys whose value `change` may have changed.
 pub(super) fn keys(index: &Index, change: &Change) -> BTreeSet<PolicyKey> {
@@ -29,15 +28,11 @@ pub(super) fn keys(index: &Index, change: &Change) -> BTreeSet<PolicyKey> {
 
 /// Groups that choose by the namespace's labels.
 fn namespace(index: &Index, delta: &Delta<Namespace>, keys: &mut BTreeSet<PolicyKey>) {
-    let (old, new) = (delta.old.as_deref(), delta.new.as_deref());
-    for policy in index.policies().values() {
-        for peer in peers(policy) {
-            let PolicyPeer::Pods { namespaces: Some(selector), .. } = peer else { continue };
-            let takes =
-                |namespace: Option<&Namespace>| namespace.is_some_and(|n| selector.matches(&n.labels));
-            if takes(old) != takes(new) {
-                keys.extend(PeerGroup::of_peer(&policy.name.namespace, peer).map(PolicyKey::Group));
-            }
+    let labels = |namespace: Option<&Namespace>| namespace.map(|namespace| namespace.labels.clone());
+    let (old, new) = (labels(delta.old.as_deref()), labels(delta.new.as_deref()));
+    for (group, _) in index.groups() {
+        if group.takes_namespace_labels(old.as_ref()) != group.takes_namespace_labels(new.as_ref()) {
+            keys.insert(PolicyKey::Group(group.clone()));
         }
     }
 }
@@ -45,35 +40,37 @@ fn namespace(index: &Index, delta: &Delta<Namespace>, keys: &mut BTreeSet<Policy
 /// The policy, what it names, and the pods it judges or has judged.
 fn policy(index: &Index, delta: &Delta<NetworkPolicy>, keys: &mut BTreeSet<PolicyKey>) {
     for policy in delta.both() {
-        with_policy(policy, keys);
-        let judged = pods_in(index, &policy.name.namespace)
-            .filter(|pod| policy.pods.matches(&pod.labels) && is_local(index, pod));
+        with_policy(&policy.name, &Uses::of(policy), keys);
+        let judged = index.local_pods_in(&policy.name.namespace);
+        let judged = judged.filter(|pod| policy.pods.matches(&pod.labels));
         keys.extend(judged.map(|pod| PolicyKey::Pod(pod.name.clone())));
     }
 }
 
 /// A policy that becomes active, or ceases to be, brings or takes everything it names.
-fn with_policy(policy: &NetworkPolicy, keys: &mut BTreeSet<PolicyKey>) {
-    keys.insert(PolicyKey::Policy(policy.name.clone()));
-    keys.extend(groups(policy).map(PolicyKey::Group));
-    keys.extend(named_ports(policy).map(PolicyKey::Ports));
+fn with_policy(name: &ObjectName, uses: &Uses, keys: &mut BTreeSet<PolicyKey>) {
+    keys.insert(PolicyKey::Policy(name.clone()));
+    keys.extend(uses.groups.iter().cloned().map(PolicyKey::Group));
+    keys.extend(uses.ports.iter().cloned().map(PolicyKey::Ports));
 }
 
 /// The pod itself, the policies that begin or cease to judge it, the groups it enters or leaves, its named ports.
 /// `moved` says that its addresses may have changed although its object has not.
 fn pod(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys: &mut BTreeSet<PolicyKey>) {
     let Some(any) = new.or(old) else { return };
-    let was_local = old.is_some_and(|pod| is_local(index, pod) || moved);
-    let is_now_local = new.is_some_and(|pod| is_local(index, pod));
+    let was_local = old.is_some_and(|pod| index.is_local(pod) || moved);
+    let is_now_local = new.is_some_and(|pod| index.is_local(pod));
     if was_local || is_now_local {
         keys.insert(PolicyKey::Pod(any.name.clone()));
-        for policy in policies_in(index, &any.name.namespace) {
-            let judged = was_local && old.is_some_and(|pod| policy.pods.matches(&pod.labels));
-            let judges = is_now_local && new.is_some_and(|pod| policy.pods.matches(&pod.labels));
+        let before = subjects(index, old.filter(|_| was_local));
+        let after = subjects(index, new.filter(|_| is_now_local));
+        for subject in before.union(&after) {
             // With an attachment the pod may have become local just now.
-            let may_matter = judged != judges || (moved && judges);
-            if may_matter && !others_are_judged(index, policy, any) {
-                with_policy(policy, keys);
+            let may_matter = before.contains(subject) != after.contains(subject) || moved;
+            if may_matter && !others_are_judged(index, subject, any) {
+                for policy in index.judges(subject) {
+                    index.uses(&policy.name).inspect(|uses| with_policy(&policy.name, uses, keys));
+                }
             }
         }
     }
@@ -82,10 +79,17 @@ fn pod(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys: &
     ports(index, old, new, moved, keys);
 }
 
-/// True if the policy judges a pod of this node besides `pod`, so that it is active whatever becomes of that one.
-fn others_are_judged(index: &Index, policy: &NetworkPolicy, pod: &Pod) -> bool {
-    pods_in(index, &policy.name.namespace)
-        .any(|other| other.name != pod.name && select::judges(index, policy, other))
+/// The subjects that the pod belongs to.
+fn subjects(index: &Index, pod: Option<&Pod>) -> BTreeSet<PeerGroup> {
+    let of = |pod: &Pod| index.subjects_of(&pod.name.namespace, &pod.labels).cloned().collect();
+    pod.map(of).unwrap_or_default()
+}
+
+/// True if a pod of this node besides `pod` belongs to the subject, so that it is active whatever becomes of that one.
+fn others_are_judged(index: &Index, subject: &PeerGroup, pod: &Pod) -> bool {
+    index
+        .local_pods_in(&pod.name.namespace)
+        .any(|other| other.name != pod.name && subject.pods().matches(&other.labels))
 }
 
 /// True unless both have the same addresses by what their objects say.
@@ -102,30 +106,25 @@ fn memberships(
     moved: bool,
     keys: &mut BTreeSet<PolicyKey>,
 ) {
-    for policy in index.policies().values() {
-        let namespace = &policy.name.namespace;
-        for peer in peers(policy) {
-            let takes = |pod: Option<&Pod>| pod.is_some_and(|pod| peer_means(index, namespace, peer, pod));
-            let (before, after) = (takes(old), takes(new));
-            if before != after || (moved && after) {
-                keys.extend(PeerGroup::of_peer(namespace, peer).map(PolicyKey::Group));
-            }
-        }
-    }
+    let of = |pod: Option<&Pod>| -> BTreeSet<PeerGroup> {
+        pod.map(|pod| index.groups_of(pod).cloned().collect()).unwrap_or_default()
+    };
+    let (before, after) = (of(old), of(new));
+    let touched =
+        before.union(&after).filter(|group| moved || before.contains(group) != after.contains(group));
+    keys.extend(touched.cloned().map(PolicyKey::Group));
 }
 
 fn ports(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys: &mut BTreeSet<PolicyKey>) {
     let of = |pod: Option<&Pod>| pod.map_or_else(Vec::new, |pod| pod.ports.clone());
     let (before, after) = (of(old), of(new));
-    if before.is_empty() && after.is_empty() || !moved && before == after {
+    if !moved && before == after {
         return;
     }
-    for policy in index.policies().values() {
-        for port in named_ports(policy) {
-            let has = |pod: &crate::cluster::objects::ContainerPort| {
-                pod.name == port.name && pod.protocol == port.protocol
-            };
-            if before.iter().chain(&after).any(has) {
+    for ContainerPort { name, protocol, .. } in before.iter().chain(&after) {
+        for scope in [PortScope::Node, PortScope::Cluster] {
+            let port = NamedPort { scope, protocol: *protocol, name: name.clone() };
+            if index.users_of_port(&port).next().is_some() {
                 keys.insert(PolicyKey::Ports(port));
             }
         }
@@ -136,16 +135,11 @@ fn ports(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys:
 fn attachment(index: &Index, delta: &Delta<Attachment>, keys: &mut BTreeSet<PolicyKey>) {
     let addresses: BTreeSet<IpAddr> =
         delta.both().flat_map(|attachment| attachment.addresses.iter().copied()).collect();
-    let claims = |claimed: &[IpAddr]| claimed.iter().any(|address| addresses.contains(address));
-    let mut names: BTreeSet<_> = delta.both().map(|attachment| &attachment.pod).collect();
-    names.extend(index.attachments().values().filter(|one| claims(&one.addresses)).map(|one| &one.pod));
+    let mut names: BTreeSet<&ObjectName> = delta.both().map(|attachment| &attachment.pod).collect();
+    names.extend(addresses.iter().flat_map(|address| index.holders(*address)));
     keys.extend(names.iter().map(|name| PolicyKey::Pod((*name).clone())));
-    for other in index.pods().values().filter(|pod| names.contains(&pod.name) || claims(&pod.addresses)) {
+    names.extend(addresses.iter().flat_map(|address| index.claimants(*address)).map(|pod| &pod.name));
+    for other in names.into_iter().filter_map(|name| index.pods().get(name)) {
         pod(index, Some(other), Some(other), true, keys);
     }
-}
-
-fn peers(policy: &NetworkPolicy) -> impl Iterator<Item = &PolicyPeer> {
-    let rules = policy.ingress.iter().chain(&policy.egress).flatten();
-    rules.flat_map(|rule: &PolicyRule| &rule.peers)
 }

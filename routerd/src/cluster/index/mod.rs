@@ -1,147 +1,31 @@
 //! The state of the cluster as this node sees it: one value, owned by one task, without I/O.
+//!
+//! Beside the objects themselves it keeps what planes ask for often the other way round (which pods have this label,
+//! which policies judge this pod), so that the cost of a change follows the change and not the cluster.
+
+mod by_name;
+mod event;
+mod finder;
+mod pods;
+mod questions;
+mod selections;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use prefix::Prefix;
 
+pub use self::event::{Change, Delta, Event, Object, ObjectKey};
+use self::finder::Anchor;
+use self::pods::PodsBy;
+use self::selections::Selections;
+pub use self::selections::Uses;
 use super::Kind;
+use super::group::PodGroup;
 use super::objects::{
     Attachment, EndpointSlice, LearntRoute, Namespace, NetworkPolicy, Node, ObjectName, Pod, Service,
 };
-
-/// An object as a source delivers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Object {
-    /// A node.
-    Node(Node),
-    /// A namespace.
-    Namespace(Namespace),
-    /// A pod.
-    Pod(Pod),
-    /// A Service.
-    Service(Service),
-    /// An EndpointSlice.
-    EndpointSlice(EndpointSlice),
-    /// A NetworkPolicy.
-    NetworkPolicy(NetworkPolicy),
-}
-
-/// The identity of an object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ObjectKey {
-    /// A node.
-    Node(String),
-    /// A namespace.
-    Namespace(String),
-    /// A pod.
-    Pod(ObjectName),
-    /// A Service.
-    Service(ObjectName),
-    /// An EndpointSlice.
-    EndpointSlice(ObjectName),
-    /// A NetworkPolicy.
-    NetworkPolicy(ObjectName),
-}
-
-impl ObjectKey {
-    /// The kind of the object.
-    pub fn kind(&self) -> Kind {
-        match self {
-            ObjectKey::Node(_) => Kind::Node,
-            ObjectKey::Namespace(_) => Kind::Namespace,
-            ObjectKey::Pod(_) => Kind::Pod,
-            ObjectKey::Service(_) => Kind::Service,
-            ObjectKey::EndpointSlice(_) => Kind::EndpointSlice,
-            ObjectKey::NetworkPolicy(_) => Kind::NetworkPolicy,
-        }
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ObjectKey::Node(name) | ObjectKey::Namespace(name) => write!(f, "{} {name}", self.kind()),
-            ObjectKey::Pod(name)
-            | ObjectKey::Service(name)
-            | ObjectKey::EndpointSlice(name)
-            | ObjectKey::NetworkPolicy(name) => write!(f, "{} {name}", self.kind()),
-        }
-    }
-}
-
-impl Object {
-    /// Its identity.
-    pub fn key(&self) -> ObjectKey {
-        match self {
-            Object::Node(object) => ObjectKey::Node(object.name.clone()),
-            Object::Namespace(object) => ObjectKey::Namespace(object.name.clone()),
-            Object::Pod(object) => ObjectKey::Pod(object.name.clone()),
-            Object::Service(object) => ObjectKey::Service(object.name.clone()),
-            Object::EndpointSlice(object) => ObjectKey::EndpointSlice(object.name.clone()),
-            Object::NetworkPolicy(object) => ObjectKey::NetworkPolicy(object.name.clone()),
-        }
-    }
-}
-
-/// What happens in the world.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// An object is there, new or changed.
-    Upsert(Object),
-    /// An object is gone.
-    Delete(ObjectKey),
-    /// The plugin has wired a pod.
-    Attach(Attachment),
-    /// The plugin has taken a pod's interface away: container ID and interface.
-    Detach(String, String),
-    /// BGP has chosen a route, or lost it (no next hops).
-    Route(LearntRoute),
-}
-
-/// An object before and after.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delta<T> {
-    /// As it was; `None` if it is new.
-    pub old: Option<Arc<T>>,
-    /// As it is; `None` if it is gone.
-    pub new: Option<Arc<T>>,
-}
-
-impl<T> Delta<T> {
-    /// What there is of it, the new before the old.
-    pub fn any(&self) -> Option<&T> {
-        self.new.as_deref().or(self.old.as_deref())
-    }
-
-    /// Old and new, as far as they are there.
-    pub fn both(&self) -> impl Iterator<Item = &T> {
-        self.old.as_deref().into_iter().chain(self.new.as_deref())
-    }
-}
-
-/// What an event changed. An event that changes nothing has no `Change`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A node.
-    Node(Delta<Node>),
-    /// A namespace.
-    Namespace(Delta<Namespace>),
-    /// A pod.
-    Pod(Delta<Pod>),
-    /// A Service.
-    Service(Delta<Service>),
-    /// An EndpointSlice.
-    EndpointSlice(Delta<EndpointSlice>),
-    /// A NetworkPolicy.
-    NetworkPolicy(Delta<NetworkPolicy>),
-    /// An interface of a local pod.
-    Attachment(Delta<Attachment>),
-    /// A route learnt by BGP.
-    Route(Delta<LearntRoute>),
-}
 
 /// The cluster as this node sees it.
 #[derive(Debug, Default)]
@@ -157,6 +41,8 @@ pub struct Index {
     routes: BTreeMap<Prefix, Arc<LearntRoute>>,
     slices_of_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     attachments_of_pod: BTreeMap<ObjectName, BTreeSet<(String, String)>>,
+    pods_by: PodsBy,
+    selections: Selections,
 }
 
 fn replace<K: Ord + Clone, T: PartialEq>(
@@ -261,9 +147,21 @@ impl Index {
         match key {
             ObjectKey::Node(name) => typed!(Node, nodes, name),
             ObjectKey::Namespace(name) => typed!(Namespace, namespaces, name),
-            ObjectKey::Pod(name) => typed!(Pod, pods, name),
+            ObjectKey::Pod(name) => {
+                let change = typed!(Pod, pods, name);
+                if let Some(Change::Pod(delta)) = &change {
+                    self.index_pod(name, delta);
+                }
+                change
+            }
             ObjectKey::Service(name) => typed!(Service, services, name),
-            ObjectKey::NetworkPolicy(name) => typed!(NetworkPolicy, policies, name),
+            ObjectKey::NetworkPolicy(name) => {
+                let change = typed!(NetworkPolicy, policies, name);
+                if let Some(Change::NetworkPolicy(delta)) = &change {
+                    self.index_policy(delta);
+                }
+                change
+            }
             ObjectKey::EndpointSlice(name) => {
                 let change = typed!(EndpointSlice, slices, name);
                 if let Some(Change::EndpointSlice(delta)) = &change {
@@ -283,9 +181,51 @@ impl Index {
         for (attachment, add) in [(&delta.old, false), (&delta.new, true)] {
             if let Some(attachment) = attachment {
                 relink(&mut self.attachments_of_pod, &attachment.pod, key.clone(), add);
+                self.pods_by.attach(attachment, add);
+                self.locate(&attachment.pod);
             }
         }
         Some(Change::Attachment(delta))
+    }
+
+    fn index_pod(&mut self, name: &ObjectName, delta: &Delta<Pod>) {
+        for (pod, add) in [(&delta.old, false), (&delta.new, true)] {
+            if let Some(pod) = pod {
+                self.pods_by.put(pod, add);
+            }
+        }
+        self.locate(name);
+    }
+
+    fn index_policy(&mut self, delta: &Delta<NetworkPolicy>) {
+        // What is new is asked for before what is gone is let go: a label that both name stays known.
+        let mut gone = Vec::new();
+        if let Some(old) = &delta.old {
+            gone = self.selections.remove(old);
+        }
+        let new = delta.new.as_ref().map_or_else(Vec::new, |new| self.selections.add(new));
+        for group in new {
+            self.ask(&group, true);
+        }
+        for group in gone {
+            self.ask(&group, false);
+        }
+    }
+
+    /// Notes that the members of the group are asked for, or are no more.
+    fn ask(&mut self, group: &PodGroup, more: bool) {
+        if let Some(key) = Anchor::of(group).key() {
+            self.pods_by.ask(key, more, self.pods.values());
+        }
+    }
+
+    /// Notes whether the pod is judged on this node.
+    fn locate(&mut self, name: &ObjectName) {
+        if self.pods.get(name).is_some_and(|pod| self.is_local(pod)) {
+            self.pods_by.local.insert(name.clone());
+        } else {
+            self.pods_by.local.remove(name);
+        }
     }
 
     /// The name of the node this runs on.

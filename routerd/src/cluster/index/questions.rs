@@ -1,0 +1,141 @@
+//! What planes ask the other way round.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::super::group::PodGroup;
+use super::super::named_port::NamedPort;
+use super::super::objects::{Labels, NetworkPolicy, ObjectName, Pod, Protocol};
+use super::by_name::{Set, of_namespace};
+use super::finder::Anchor;
+use super::{Index, Uses};
+
+impl Index {
+    /// True if the pod's traffic is judged on this node.
+    pub fn is_local(&self, pod: &Pod) -> bool {
+        let here = || pod.node.as_deref() == Some(self.node_name());
+        let attached = || self.attachments_of(&pod.name).next().is_some();
+        !pod.host_network && !pod.finished && (here() || attached())
+    }
+
+    /// The pods whose traffic is judged on this node.
+    pub fn local_pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods_by.local.iter().filter_map(|name| self.pods.get(name))
+    }
+
+    /// Those in one namespace.
+    pub fn local_pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Pod>> {
+        let first = ObjectName::new(namespace, "");
+        let names = self.pods_by.local.range(first..).take_while(move |name| name.namespace == namespace);
+        names.filter_map(|name| self.pods.get(name))
+    }
+
+    /// The pods of a namespace.
+    pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Pod>> {
+        let first = ObjectName::new(namespace, "");
+        let found = self.pods.range(first..).take_while(move |(name, _)| name.namespace == namespace);
+        found.map(|(_, pod)| pod)
+    }
+
+    /// The pods of a group that a policy names.
+    pub fn members<'a>(&'a self, group: &'a PodGroup) -> impl Iterator<Item = &'a Arc<Pod>> {
+        self.likely_members(group).filter(move |pod| group.takes(self, pod))
+    }
+
+    /// All its members and perhaps others. Their number follows the requirement that few pods meet.
+    fn likely_members<'a>(&'a self, group: &'a PodGroup) -> Box<dyn Iterator<Item = &'a Arc<Pod>> + 'a> {
+        let of_set = move |set: &'a Set<Pod>| -> Box<dyn Iterator<Item = &'a Arc<Pod>> + 'a> {
+            match group.own_namespace() {
+                Some(namespace) => Box::new(of_namespace(set, namespace)),
+                None => Box::new(set.iter().map(|pod| &pod.0)),
+            }
+        };
+        match (Anchor::of(group), group.own_namespace()) {
+            (Anchor::Values(key, values), _) => {
+                Box::new(self.pods_by.labelled(key, Some(values)).flat_map(of_set))
+            }
+            (Anchor::Key(key), _) => Box::new(self.pods_by.labelled(key, None).flat_map(of_set)),
+            (Anchor::None, Some(namespace)) => Box::new(self.pods_in(namespace)),
+            (Anchor::None, None) => Box::new(self.pods.values()),
+        }
+    }
+
+    /// The pods that have a port of this name.
+    pub fn pods_with_port(&self, protocol: Protocol, name: &str) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods_by.with_port(protocol, name)
+    }
+
+    /// The pods whose status has the address.
+    pub fn claimants(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods_by.claimants(address)
+    }
+
+    /// The pods that the plugin gave the address to, once for each attachment.
+    pub fn holders(&self, address: IpAddr) -> &[ObjectName] {
+        self.pods_by.holders(address)
+    }
+
+    /// The addresses that are the pod's own: a recycled one belongs to the pod that the plugin gave it to, and one that
+    /// two pods hold by the plugin's word is nobody's until it is known which attachment is stale.
+    pub fn own_addresses(&self, pod: &Pod) -> Vec<IpAddr> {
+        let mut addresses = self.pod_addresses(pod);
+        addresses.retain(|address| self.holders(*address).iter().all(|holder| *holder == pod.name));
+        addresses
+    }
+
+    /// What a policy names.
+    pub fn uses(&self, policy: &ObjectName) -> Option<&Uses> {
+        self.selections.uses(policy)
+    }
+
+    /// The pods that policies judge, a group for each `podSelector`.
+    pub fn subjects(&self) -> impl Iterator<Item = &PodGroup> {
+        self.selections.subjects()
+    }
+
+    /// The subjects that a pod of `namespace` with `labels` belongs to.
+    pub fn subjects_of<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = &'a PodGroup> {
+        self.selections.subjects_of(namespace, labels)
+    }
+
+    /// True if a pod of this node belongs to the subject.
+    pub fn is_subject_here(&self, subject: &PodGroup) -> bool {
+        let namespace = subject.own_namespace().unwrap_or_default();
+        self.local_pods_in(namespace).any(|pod| subject.pods().matches(&pod.labels))
+    }
+
+    /// The policies that judge the pods of `subject`.
+    pub fn judges(&self, subject: &PodGroup) -> impl Iterator<Item = &Arc<NetworkPolicy>> {
+        self.selections.judges(subject)
+    }
+
+    /// All groups that policies admit, with the subjects of these policies.
+    pub fn groups(&self) -> impl Iterator<Item = (&PodGroup, impl Iterator<Item = &PodGroup>)> {
+        self.selections.groups()
+    }
+
+    /// The groups that policies admit and that take the pod, as far as names and labels go.
+    pub fn groups_of<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a PodGroup> {
+        let candidates = self.selections.groups_of(&pod.name.namespace, &pod.labels);
+        candidates.filter(move |group| group.takes(self, pod))
+    }
+
+    /// The subjects of the policies that admit the group.
+    pub fn users_of_group(&self, group: &PodGroup) -> impl Iterator<Item = &PodGroup> {
+        self.selections.users_of_group(group)
+    }
+
+    /// The subjects of the policies that name the port.
+    pub fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &PodGroup> {
+        self.selections.users_of_port(port)
+    }
+
+    /// The group itself, or one equal to it that is in memory already.
+    pub fn known_group(&self, group: PodGroup) -> PodGroup {
+        self.selections.known(group)
+    }
+}

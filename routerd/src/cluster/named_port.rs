@@ -1,0 +1,45 @@
+//! Ports that policies call by name.
+
+use std::fmt;
+
+use super::objects::{PolicyPort, PortMatch, Protocol};
+
+/// Whose ports of a name count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PortScope {
+    /// Ports of this node's pods: ingress rules look at where the packet goes, which is such a pod.
+    Node,
+    /// Ports of all pods: egress rules.
+    Cluster,
+}
+
+/// A port by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedPort {
+    /// Whose ports count.
+    pub scope: PortScope,
+    /// The protocol that goes with it.
+    pub protocol: Protocol,
+    /// The name.
+    pub name: String,
+}
+
+impl NamedPort {
+    /// The named port of a rule's entry; `None` for numbers.
+    pub fn of_entry(scope: PortScope, entry: &PolicyPort) -> Option<Self> {
+        match &entry.port {
+            PortMatch::Name(name) => Some(Self { scope, protocol: entry.protocol, name: name.clone() }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for NamedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = match self.scope {
+            PortScope::Node => "of this node's pods",
+            PortScope::Cluster => "of all pods",
+        };
+        write!(f, "port {} ({}) {whose}", self.name, self.protocol)
+    }
+}
