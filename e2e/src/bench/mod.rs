@@ -13,6 +13,7 @@ use crate::sandbox::{self, Inside, Outcome};
 use crate::setup::{self, Ready, binaries, go, packages};
 
 mod cni;
+mod policy;
 mod services;
 
 /// What can be measured.
@@ -34,6 +35,14 @@ pub enum Bench {
         #[arg(long, value_name = "DIR")]
         binaries: Option<PathBuf>,
     },
+    /// NetworkPolicies beside kube-router 2.11: start, changes, memory, scale and the cost of a packet.
+    Policy(policy::Options),
+    /// The side of `policy` that runs on the node.
+    #[command(hide = true)]
+    PolicyNode {
+        /// What to do.
+        task: PathBuf,
+    },
     /// Programming Services from an empty kernel, and one more, in a guest, beside `ipvsadm --restore`.
     Services {
         /// How many Services.
@@ -50,6 +59,9 @@ const READY: &str = "ready.json";
 
 /// The subcommand: both sides of the name spaces. Returns the exit status.
 pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
+    if let Bench::PolicyNode { task } = bench {
+        return policy::on_node(task).map(|()| 0);
+    }
     if let Some(inside) = Inside::enter()? {
         let ready: Ready = serde_json::from_slice(&fs::read(inside.folder.join(READY))?)?;
         match bench {
@@ -59,7 +71,9 @@ pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
                 let binaries = &ready.binaries;
                 cni::run(&inside, &cni::Plan { binaries, release, rounds, others, alone })?;
             }
+            Bench::Policy(options) => policy::run(&inside, &ready, options)?,
             Bench::Services { count, .. } => services::run(&inside, &ready, *count)?,
+            Bench::PolicyNode { .. } => {}
         }
         return Ok(0);
     }
@@ -85,6 +99,12 @@ fn prepare(bench: &Bench) -> Result<Ready> {
             }
             Ok(Ready { kernel: None, binaries: binaries::prepare(binaries.as_deref())? })
         }
+        Bench::Policy(options) => {
+            packages::ensure(&[policy::PACKAGES], &cache)?;
+            let kernel = if options.host { NodeKind::Host } else { NodeKind::Uml };
+            setup::nodes(&Nodes { kernel, binaries: options.binaries.clone() })
+        }
+        Bench::PolicyNode { .. } => bail!("this is a helper that the lab starts itself"),
         Bench::Services { binaries, .. } => {
             packages::ensure(&[&["ipvsadm"]], &cache)?;
             setup::nodes(&Nodes { kernel: NodeKind::Uml, binaries: binaries.clone() })

@@ -1,0 +1,140 @@
+//! The same cluster for ours and the peer: from start to policies in force, and one label change.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::agent::{Agent, Program};
+use super::api::Api;
+use super::objects::{Cluster, FIRST_PORT, REFUSED_PORT, client};
+use super::probe::{self, Asker, answered};
+use super::world::World;
+use crate::progress::{Step, step};
+
+/// How long the peer may take for one thing.
+const LIMIT: Duration = Duration::from_mins(20);
+
+/// A program on its node, with the cluster that it was shown.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) world: World,
+    pub(super) api: Api,
+    pub(super) agent: Agent,
+    pub(super) cold: Cold,
+}
+
+/// Figures of a start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cold {
+    /// From its start to the last answer that a policy forbids.
+    pub(super) in_force: Duration,
+    /// From its start to its own word that all is programmed.
+    pub(super) ready: Duration,
+    /// Processor time until it has nothing to do any more.
+    pub(super) cpu: Duration,
+    /// Resident set in MiB, then and at most.
+    pub(super) memory: (f64, f64),
+}
+
+/// Figures of one change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    /// From the API's event to the first packet that it admits.
+    pub(super) wall: Duration,
+    /// Processor time that it took.
+    pub(super) cpu: Duration,
+}
+
+/// Starts a program on a node of its own with a kernel that has no rules, and waits until its policies hold.
+pub(super) fn start(program: &Program, name: &str, cluster: Cluster, folder: &Path) -> Result<Running> {
+    let world = World::new(name)?;
+    let api = world.inside(|| Api::start(cluster.objects()))?;
+    probe::serve(&world)?;
+    let asker = Asker::start(&world, REFUSED_PORT);
+    asker.first(Duration::from_secs(10)).context("without policies the pods reach each other")?;
+    let mut agent = program.start(&world, folder)?;
+    let ready = wait_until_ready(&mut agent, &world)?;
+    let cpu = agent.settle()?;
+    let last = asker.end()?;
+    let in_force = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(agent.begin));
+    let (open, closed) = (answered(&world, FIRST_PORT)?, !answered(&world, REFUSED_PORT)?);
+    ensure!(
+        open && closed,
+        "{} is ready, but its policies do not hold: admitted {open}, refused {closed}\n{}",
+        program.label(),
+        agent.log()
+    );
+    let cold = Cold { in_force, ready, cpu, memory: agent.memory()? };
+    Ok(Running { world, api, agent, cold })
+}
+
+fn wait_until_ready(agent: &mut Agent, world: &World) -> Result<Duration> {
+    while !agent.ready(world) {
+        agent.still_running()?;
+        if agent.begin.elapsed() > LIMIT {
+            bail!("it is not ready within {} min:\n{}", LIMIT.as_secs() / 60, agent.log());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(agent.begin.elapsed())
+}
+
+/// A label of the client changes, so that the server's policy admits it.
+pub(super) fn label_change(running: &mut Running) -> Result<Change> {
+    let (Running { world, api, agent, .. }, end) = (running, Instant::now() + LIMIT);
+    let tell = |admitted| {
+        let (kind, object) = client(admitted);
+        api.put(kind, object)
+    };
+    tell(false)?;
+    while answered(world, FIRST_PORT)? {
+        ensure!(Instant::now() < end, "a label that was taken away still opens the way:\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let before = agent.settle()?;
+    let asker = Asker::start(world, FIRST_PORT);
+    std::thread::sleep(Duration::from_millis(50));
+    let begin = Instant::now();
+    tell(true)?;
+    let wall = asker.first(LIMIT).with_context(|| agent.log())?.saturating_duration_since(begin);
+    asker.end()?;
+    Ok(Change { wall, cpu: agent.settle()?.saturating_sub(before) })
+}
+
+/// A start and changes after it.
+pub(super) type Figures = (Cold, Vec<Change>);
+
+/// One program's column of the table.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) label: &'static str,
+    pub(super) figures: Result<Figures>,
+}
+
+/// Measures one program: several label changes for ours, which are over soon, one or two for the peer.
+pub(super) fn column(
+    program: &Program,
+    name: &str,
+    cluster: Cluster,
+    changes: usize,
+    folder: &Path,
+) -> (Column, Option<Running>) {
+    let label = program.label();
+    let figures = step(label, |step| {
+        let mut running = start(program, name, cluster, folder)?;
+        let cold = running.cold;
+        let changes =
+            (0..changes).map(|done| one(&mut running, done, changes, step)).collect::<Result<Vec<_>>>()?;
+        Ok(((cold, changes, running), "done".to_owned()))
+    });
+    match figures {
+        Ok((cold, changes, running)) => (Column { label, figures: Ok((cold, changes)) }, Some(running)),
+        Err(error) => (Column { label, figures: Err(error) }, None),
+    }
+}
+
+fn one(running: &mut Running, done: usize, all: usize, step: &mut Step) -> Result<Change> {
+    step.update(u64::try_from(done)?, u64::try_from(all)?, "label changes");
+    label_change(running)
+}
