@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::args::{Args, UnknownKeys};
 use crate::bandwidth::Limits;
 use crate::config::{BridgeConf, NetConf, RouterdConf};
+use crate::conflist::{Edited, with_node};
 use crate::convert::{addresses_from_json, from_json, to_json};
 use crate::env::{Environment, is_identifier};
 use crate::error::CniError;
@@ -29,14 +30,15 @@ use crate::version::Version;
 pub type Target = fn(&[u8]);
 
 /// All of them by name. What the bytes are: a configuration, lines `NAME=value`, a result, a list of attachments, a
-/// file of a lease folder (the first byte says which), a frame.
-pub const TARGETS: [(&str, Target); 6] = [
+/// file of a lease folder (the first byte says which), a frame, a list of plugins (the first byte chooses what goes in).
+pub const TARGETS: [(&str, Target); 7] = [
     ("stdin", stdin),
     ("environment", environment),
     ("prev_result", prev_result),
     ("gc", gc),
     ("lease", ipam::fuzz_files),
     ("socket", socket),
+    ("conflist", conflist),
 ];
 
 /// What a runtime would be shown: one line that says something.
@@ -143,4 +145,89 @@ fn frames<T: Serialize + DeserializeOwned + PartialEq + Debug>(data: &[u8]) {
         }
     }
     drop(read_frame::<T>(&mut &*data));
+}
+
+/// What routerd writes into a configuration, and what each plugin of the chain gets of it.
+fn conflist(data: &[u8]) {
+    let Some((choice, text)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let given = |bit: u8| choice & (1 << bit) != 0;
+    let mtu = given(0).then_some(1400);
+    let ranges = [(1, "10.1.0.0/24"), (2, "fd00::/64")].into_iter().filter(|(bit, _)| given(*bit));
+    let ranges: Vec<prefix::Prefix> = ranges.filter_map(|(_, text)| text.parse().ok()).collect();
+    let edited = match with_node(text, &ranges, mtu) {
+        Ok(edited) => edited,
+        Err(error) => {
+            assert!(!error.to_string().contains(char::is_control), "{error:?}");
+            return;
+        }
+    };
+    assert!(!edited.bridge.is_empty());
+    let new = edited.text.clone().unwrap_or_else(|| text.to_owned());
+    // Written once, there is nothing more to write.
+    assert_eq!(with_node(&new, &ranges, mtu), Ok(Edited { text: None, ..edited }), "{new}");
+    // What it took it could read, and the text it wrote was just read again.
+    let (Some(old), Some(new)) = (parsed(text), parsed(&new)) else { return };
+    assert_eq!(others(&new), others(&old), "another key was touched");
+    for plugin in chain(&new) {
+        let ours = is_wired(&plugin) && !ranges.is_empty();
+        let sets = plugin.pointer("/ipam/ranges").and_then(Value::as_array).map(Vec::len);
+        assert!(!ours || sets == Some(ranges.len()), "{plugin}");
+        stdin(plugin.to_string().as_bytes());
+    }
+}
+
+fn parsed(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok()
+}
+
+/// The plugins as a runtime hands them over, with the list's name and version.
+fn chain(list: &Value) -> Vec<Value> {
+    let plugins = list.get("plugins").and_then(Value::as_array).cloned();
+    let mut plugins = plugins.unwrap_or_else(|| vec![list.clone()]);
+    for plugin in plugins.iter_mut().filter_map(Value::as_object_mut) {
+        for key in ["name", "cniVersion"] {
+            plugin.insert(key.into(), list.get(key).cloned().unwrap_or_default());
+        }
+    }
+    plugins
+}
+
+/// A plugin of the kind that routerd writes into.
+fn is_wired(plugin: &Value) -> bool {
+    let text = |pointer| plugin.pointer(pointer).and_then(Value::as_str);
+    matches!(text("/type"), Some("routerd-cni" | "bridge")) && text("/ipam/type") == Some("host-local")
+}
+
+/// The list without what routerd may write. A number that no integer holds is printed as near as can be.
+fn others(list: &Value) -> Value {
+    let mut list = list.clone();
+    let alone = list.get("plugins").is_none();
+    let plugins = if alone { Some(std::slice::from_mut(&mut list)) } else { members(&mut list) };
+    for plugin in plugins.into_iter().flatten().filter(|plugin| is_wired(plugin)) {
+        let Some(plugin) = plugin.as_object_mut() else { continue };
+        for key in ["mtu", "routerd.autoMtu"] {
+            plugin.shift_remove(key);
+        }
+        if let Some(ipam) = plugin.get_mut("ipam").and_then(Value::as_object_mut) {
+            for key in ["ranges", "subnet", "rangeStart", "rangeEnd", "gateway"] {
+                ipam.shift_remove(key);
+            }
+        }
+    }
+    without_fractions(&mut list);
+    list
+}
+
+fn members(list: &mut Value) -> Option<&mut [Value]> {
+    list.get_mut("plugins").and_then(Value::as_array_mut).map(Vec::as_mut_slice)
+}
+
+fn without_fractions(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => *value = Value::Null,
+        Value::Array(items) => items.iter_mut().for_each(without_fractions),
+        Value::Object(object) => object.values_mut().for_each(without_fractions),
+        _ => {}
+    }
 }

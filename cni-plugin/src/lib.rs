@@ -29,6 +29,7 @@ pub mod args;
 pub mod bandwidth;
 pub mod bridge;
 pub mod config;
+pub mod conflist;
 pub mod convert;
 pub mod env;
 pub mod error;

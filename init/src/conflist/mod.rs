@@ -7,6 +7,7 @@
 
 mod adopt;
 mod check;
+pub mod fuzzing;
 
 use std::fmt;
 use std::fs;

@@ -1,4 +1,5 @@
-//! What routerd writes into a network configuration: a pure function of its text.
+//! What routerd writes into a network configuration: a pure function of its text. It is here because the plugin reads what
+//! comes of it, and because a fuzzer of it needs nothing of the daemon.
 
 use prefix::Prefix;
 use serde_json::{Map, Value, json};
@@ -162,7 +163,7 @@ mod tests {
         serde_json::from_str(text).unwrap()
     }
 
-    const TEMPLATE: &str = include_str!("../../../cni/10-kuberouter.conflist");
+    const TEMPLATE: &str = include_str!("../../cni/10-kuberouter.conflist");
 
     #[test]
     fn the_template_gets_a_range_set_for_each_family_and_the_mtu() {

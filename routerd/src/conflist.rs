@@ -4,9 +4,7 @@
 //! that once the node's ranges are known: a runtime that saw one without ranges would call the node ready, and its
 //! pods would get no address.
 
-mod edit;
-
-pub use edit::{EditError, Edited, with_node};
+pub use cni_plugin::conflist::{EditError, Edited, with_node};
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
