@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod config;
 pub mod conflist;
 mod daemon;
+pub mod drops;
 pub mod janitor;
 pub mod pods;
 pub mod policy;

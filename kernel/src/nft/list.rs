@@ -208,6 +208,6 @@ fn read_elements(what: &str, set: &Set, answers: &[Message]) -> Result<Vec<Eleme
 }
 
 /// Packets and bytes of a rule's first counter.
-fn counter(rule: &AttributeReader<'_>) -> Option<(u64, u64)> {
+pub(super) fn counter(rule: &AttributeReader<'_>) -> Option<(u64, u64)> {
     state::counter(&rule.find(wire::rule::EXPRESSIONS)?.nested())
 }

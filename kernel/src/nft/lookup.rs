@@ -3,7 +3,7 @@
 use super::chain::Chain;
 use super::connection::Nft;
 use super::expression::Expression;
-use super::list::{ListedChain, ListedRule, open};
+use super::list::{ListedChain, ListedRule, counter, open};
 use super::name::ChainName;
 use super::rule::Rule;
 use super::wire::{self, message};
@@ -50,7 +50,7 @@ impl Nft {
                 .ok_or_else(|| KernelError::malformed(&what, "a rule that cannot be read"))?;
             // Kernels that do not know the filter list the whole table.
             if found == *chain {
-                rules.push(ListedRule { chain: found, handle, rule, counter: None });
+                rules.push(ListedRule { chain: found, handle, rule, counter: counter(&attributes) });
             }
         }
         Ok(rules)

@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use kernel::nft::{Chain, DataType, Expression, Field, Rule, Set, TimeUnit, Verdict};
+use kernel::nft::{Chain, ChainName, DataType, Expression, Field, Rule, Set, TimeUnit, Verdict};
 use prefix::Family;
 
 use super::names;
@@ -92,6 +92,11 @@ pub(super) fn counters(direction: Direction, family: Family) -> Set {
 pub fn all_counters() -> impl Iterator<Item = (Direction, Set)> {
     let both = |direction| Family::BOTH.map(|family| (direction, counters(direction, family)));
     Direction::BOTH.into_iter().flat_map(both)
+}
+
+/// The chain that counts packets of addresses without a verdict.
+pub fn orphans(direction: Direction) -> ChainName {
+    table().chain(names::refusal(Reason::Orphan, direction))
 }
 
 /// What happens to an address whose packets are refused for `reason` without a judgement.
