@@ -137,4 +137,6 @@ fn with_masquerading_the_old_reference_plugin_complains_of_its_chain_only_after_
         .filter(|line| line.starts_with("lease ") || line.starts_with("link veth"))
         .collect();
     assert_eq!(left, Vec::<String>::new());
+    // A kubelet says DEL again until it works, so the pod ends.
+    node.call(Who::Theirs, "DEL", &pod, &pod.ns.path(), &conf).unwrap();
 }
