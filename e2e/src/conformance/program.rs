@@ -73,8 +73,6 @@ pub(super) struct Orders<'a> {
     pub(super) folder: &'a Path,
     /// How it reaches the API.
     pub(super) kubeconfig: &'a Path,
-    /// Where it tells how far it is.
-    pub(super) progress: &'a str,
     /// What the suite calls itself.
     pub(super) suite: &'a str,
     /// The tests to run.
@@ -90,8 +88,7 @@ impl Run {
         run.arg(format!("--num-nodes={NODES}"))
             .args(["--allowed-not-ready-nodes=0", "--dns-domain=cluster.local"]);
         run.arg(format!("--report-dir={}", orders.folder.display()));
-        run.arg(format!("--progress-report-url={}", orders.progress));
-        run.args(["--ginkgo.fail-on-empty", "--ginkgo.silence-skips"]);
+        run.args(["--ginkgo.v", "--ginkgo.fail-on-empty", "--ginkgo.silence-skips"]);
         run.arg(format!("--ginkgo.timeout={}s", limit.as_secs()));
         run.arg(format!("--ginkgo.focus={}", exactly(orders.suite, orders.names)));
         let child = attach_log(&mut run, &orders.folder.join(LOG))?

@@ -1,142 +1,131 @@
-//! What the tests' program tells while it runs: a POST of JSON after each test (`--progress-report-url`).
+//! How far a run is, from the log that it writes (ginkgo's `--ginkgo.v`): for the eyes of who waits. What came of each
+//! test is read from the report at the end. The program's own `--progress-report-url` tells of no test: its hook is lost
+//! when ginkgo clones the suite (`PreviewSpecs`, Kubernetes 1.36).
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use anyhow::{Context, Result};
 
-/// The longest message that is read, in bytes: it names every failure so far.
-const LONGEST: usize = 1 << 20;
+/// The line between two tests.
+const BETWEEN: &str = "------------------------------";
 
-/// How long the program may take to say what it has begun to say.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-#[derive(Debug, Deserialize)]
-struct Message {
-    msg: String,
-}
-
-/// The end of a test.
+/// What happened to a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// Its full name.
-    pub(super) name: String,
-    /// Did it pass?
-    pub(super) passed: bool,
-    /// When that was heard.
-    pub(super) at: Instant,
+pub(super) enum Event {
+    /// It found a failure; its pods are not cleaned up yet.
+    Failing(String),
+    /// It is over: its name, and ginkgo's word and time for it.
+    Ended(String, String),
 }
 
-/// Where the program tells, and what it told.
+/// Reads a growing log and finds events of known tests in it.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// For `--progress-report-url`.
-    pub(super) url: String,
-    /// Tests in the order of their ends.
-    pub(super) ended: Receiver<Ended>,
+    path: PathBuf,
+    read: u64,
+    /// The last line as far as it is written.
+    rest: Vec<u8>,
+    lines: Lines,
 }
 
-/// Begins to listen, for as long as this process runs.
-pub(super) fn listen() -> Result<Progress> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port for the tests' progress")?;
-    let address: SocketAddr = listener.local_addr()?;
-    let (sender, ended) = mpsc::channel();
-    std::thread::spawn(move || {
-        for connection in listener.incoming().flatten() {
-            match receive(&connection) {
-                Ok(Some(end)) => {
-                    if sender.send(end).is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => println!("  a message of the tests could not be read: {error:#}"),
-            }
-        }
-    });
-    Ok(Progress { url: format!("http://{address}/"), ended })
-}
-
-/// Reads one request and answers it. `None` for what is not the end of a test.
-fn receive(connection: &TcpStream) -> Result<Option<Ended>> {
-    connection.set_read_timeout(Some(PATIENCE))?;
-    let body = body(&mut BufReader::new(connection))?;
-    let mut writer = connection;
-    writer.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")?;
-    let message: Message = serde_json::from_slice(&body).context("it is not JSON")?;
-    Ok(end(&message.msg))
-}
-
-fn body(reader: &mut impl BufRead) -> Result<Vec<u8>> {
-    let mut length = None;
-    loop {
-        let mut line = String::new();
-        if reader.by_ref().take(LONGEST as u64).read_line(&mut line)? == 0 {
-            bail!("it ended before its body");
-        }
-        let line = line.trim_end();
-        if line.is_empty() {
-            break;
-        }
-        if let Some((name, value)) =
-            line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        {
-            length = Some(value.trim().parse::<usize>().with_context(|| format!("{name}: {value}"))?);
-        }
+impl Progress {
+    /// Follows the log at this path, which need not be there yet.
+    pub(super) fn new(path: &Path, names: &[&str]) -> Self {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let lines = Lines { names, between: false, current: None, failing: false };
+        Self { path: path.to_owned(), read: 0, rest: vec![], lines }
     }
-    let length = length.context("it does not say how long its body is")?;
-    ensure!(length <= LONGEST, "its body has {length} bytes");
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    Ok(body)
+
+    /// What was written since the last time.
+    pub(super) fn events(&mut self) -> Result<Vec<Event>> {
+        let mut bytes = Vec::new();
+        let mut log = File::open(&self.path).with_context(|| format!("reading {}", self.path.display()))?;
+        log.seek(SeekFrom::Start(self.read))?;
+        self.read += log.read_to_end(&mut bytes)? as u64;
+        self.rest.extend(bytes);
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(vec![]) };
+        let whole: Vec<u8> = self.rest.drain(..=end).collect();
+        let text = String::from_utf8_lossy(&whole);
+        Ok(text.lines().filter_map(|line| self.lines.take(line)).collect())
+    }
 }
 
-fn end(message: &str) -> Option<Ended> {
-    let ended = |name: &str, passed| Ended { name: name.to_owned(), passed, at: Instant::now() };
-    match message.split_once(' ') {
-        Some(("PASSED", name)) => Some(ended(name, true)),
-        Some(("FAILED", name)) => Some(ended(name, false)),
-        _ => None,
+/// What is known from the lines so far.
+#[derive(Debug)]
+struct Lines {
+    names: Vec<String>,
+    between: bool,
+    current: Option<String>,
+    failing: bool,
+}
+
+impl Lines {
+    fn take(&mut self, line: &str) -> Option<Event> {
+        let first = std::mem::replace(&mut self.between, line == BETWEEN);
+        if first && let Some(name) = self.name(line) {
+            (self.current, self.failing) = (Some(name), false);
+            return None;
+        }
+        if let Some(end) = line.strip_prefix("• ").or_else(|| line.starts_with("S [").then_some(line)) {
+            return Some(Event::Ended(self.current.take()?, end.trim().to_owned()));
+        }
+        if !self.failing && line.trim_start().starts_with("[FAILED] ") {
+            self.failing = true;
+            return self.current.clone().map(Event::Failing);
+        }
+        None
+    }
+
+    /// The test whose name and labels this line is. One name may begin with all of another.
+    fn name(&self, line: &str) -> Option<String> {
+        let begins = |name: &&String| {
+            line.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ["))
+        };
+        self.names.iter().filter(begins).max_by_key(|name| name.len()).cloned()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
-    fn post(url: &str, body: &str) {
-        let address = url.trim_start_matches("http://").trim_end_matches('/');
-        let mut connection = TcpStream::connect(address).unwrap();
-        write!(connection, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-            .unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    const LOG: &str = "Will run 2 of 7579 specs\n------------------------------\n[SynchronizedBeforeSuite] \na.go:69\n\
+        [SynchronizedBeforeSuite] PASSED [0.1 seconds]\n------------------------------\n[sig-a] one [F] [sig-a, F]\nb.go:5\n  \
+        STEP: talk about [sig-a] two\n• [48.330 seconds]\n------------------------------\n[sig-a] two [sig-a]\nb.go:9\n  \
+        [FAILED] Had 1 wrong results\n  In [It] at: c.go:1\n  [FAILED] again\n• [FAILED] [61.200 seconds]\n[sig-a] two\n\
+        ------------------------------\n[sig-a] old [sig-a]\nb.go:11\n  [SKIPPED] needs a cloud\nS [SKIPPED] [0.005 seconds]\n";
+
+    fn names() -> Vec<&'static str> {
+        vec!["[sig-a] one", "[sig-a] one [F]", "[sig-a] two", "[sig-a] old"]
     }
 
     #[test]
-    fn ends_of_tests_come_in_order_and_other_messages_are_no_ends() {
-        let progress = listen().unwrap();
-        for message in
-            ["Test Suite starting", "PASSED [sig-a] one", "FAILED [sig-a] two", "Test Suite completed"]
-        {
-            post(&progress.url, &format!("{{\"msg\":\"{message}\",\"total\":2}}"));
+    fn a_growing_log_tells_failures_before_their_end_and_ends_with_their_times() {
+        let mut log = tempfile::NamedTempFile::new().unwrap();
+        let mut progress = Progress::new(log.path(), &names());
+        let mut events = Vec::new();
+        for part in LOG.as_bytes().chunks(17) {
+            log.write_all(part).unwrap();
+            events.extend(progress.events().unwrap());
         }
-        let ended: Vec<(String, bool)> =
-            progress.ended.iter().take(2).map(|end| (end.name, end.passed)).collect();
-        assert_eq!(ended, [("[sig-a] one".into(), true), ("[sig-a] two".into(), false)]);
+        let ended = |name: &str, end: &str| Event::Ended(name.into(), end.into());
+        assert_eq!(
+            events,
+            [
+                ended("[sig-a] one [F]", "[48.330 seconds]"),
+                Event::Failing("[sig-a] two".into()),
+                ended("[sig-a] two", "[FAILED] [61.200 seconds]"),
+                ended("[sig-a] old", "S [SKIPPED] [0.005 seconds]"),
+            ]
+        );
     }
 
     #[test]
-    fn a_torn_or_endless_message_is_an_error() {
-        let read = |text: &str| body(&mut text.as_bytes());
-        assert_eq!(read("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}").unwrap(), b"{}");
-        assert!(read("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n{}").is_err());
-        assert!(read("POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n{}").is_err());
-        assert!(read("POST / HTTP/1.1\r\n\r\n{}").is_err());
-        assert!(read("POST / HTTP/1.1\r\n").is_err());
+    fn a_log_that_is_not_there_is_an_error() {
+        assert!(Progress::new(Path::new("/nonexistent/log"), &names()).events().is_err());
     }
 }
