@@ -38,6 +38,17 @@ pub fn run() -> ExitCode {
                 }
             }
         }
+        Ok(Invocation::Drops { last, follow, json, run_dir }) => {
+            let path = Path::new(&run_dir).join(daemon::ADMIN_SOCKET);
+            let wish = drops::Wish { last, follow };
+            match drops::client::print(&path, wish, json, &mut std::io::stdout(), &mut std::io::stderr()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
         Ok(Invocation::CleanUp { run_dir }) => cleanup::run(Path::new(&run_dir)),
         Ok(Invocation::Run(values)) => match Config::new(&values, &Environment::of_process()) {
             Ok(config) => daemon::run(&config, &values.without_effect()),

@@ -39,7 +39,7 @@ fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to one request.
-pub(super) fn respond(
+pub(super) async fn respond(
     method: &Method,
     path: &str,
     pages: &Pages,
@@ -59,10 +59,13 @@ pub(super) fn respond(
                 page(StatusCode::SERVICE_UNAVAILABLE, TEXT, snapshot.reasons.join("\n") + "\n")
             }
         }
-        path if pages.metrics.as_deref() == Some(path) => match metrics::encode(&Snapshot::take(published)) {
-            Ok(text) => page(StatusCode::OK, metrics::CONTENT, text),
-            Err(error) => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-        },
+        path if pages.metrics.as_deref() == Some(path) => {
+            let refused = published.drops.totals().await;
+            match metrics::encode(&Snapshot::take(published), refused.as_deref()) {
+                Ok(text) => page(StatusCode::OK, metrics::CONTENT, text),
+                Err(error) => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+            }
+        }
         _ => page(StatusCode::NOT_FOUND, TEXT, "not found\n"),
     }
 }
@@ -93,9 +96,12 @@ pub async fn serve(address: SocketAddr, pages: Pages, published: Published) {
         };
         let (pages, published) = (pages.clone(), published.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let response = respond(request.method(), request.uri().path(), &pages, &published);
-                async move { Ok::<_, Infallible>(response) }
+            let service = service_fn(|request: Request<Incoming>| {
+                let (pages, published) = (&pages, &published);
+                async move {
+                    let path = request.uri().path();
+                    Ok::<_, Infallible>(respond(request.method(), path, pages, published).await)
+                }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -21,6 +21,7 @@ pub use snapshot::Snapshot;
 pub use socket::serve as serve_socket;
 
 use crate::cluster::status::ClusterStatus;
+use crate::drops::Drops;
 use crate::janitor::JanitorStatus;
 use crate::pods::PodsStatus;
 use crate::runner::Status;
@@ -44,4 +45,6 @@ pub struct Published {
     pub pods: watch::Receiver<PodsStatus>,
     /// What frees what pods leave behind.
     pub janitor: watch::Receiver<JanitorStatus>,
+    /// Refused packets.
+    pub drops: Drops,
 }

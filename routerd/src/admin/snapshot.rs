@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Published;
 use crate::cluster::status::ClusterStatus;
+use crate::drops::DropsStatus;
 use crate::janitor::JanitorStatus;
 use crate::pods::PodsStatus;
 use crate::runner::Status;
@@ -66,6 +67,8 @@ pub struct Snapshot {
     pub pods: PodsStatus,
     /// What frees what pods leave behind, and the addresses of our networks.
     pub janitor: JanitorStatus,
+    /// The reader of refused packets.
+    pub drops: DropsStatus,
 }
 
 fn plane(status: &Status) -> PlaneSnapshot {
@@ -138,6 +141,7 @@ impl Snapshot {
             bgp: published.bgp.borrow().clone(),
             pods: published.pods.borrow().clone(),
             janitor: published.janitor.borrow().clone(),
+            drops: published.drops.status(),
         }
     }
 }

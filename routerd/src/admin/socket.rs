@@ -1,4 +1,4 @@
-//! The root-only unix socket: a client sends one line with a question and gets one JSON document.
+//! The root-only unix socket: a client sends one line with a question, and gets one JSON document, or for `drops` one each line.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Published, Snapshot};
+use crate::drops::{self, Wish};
 
 /// A question is a word; whoever sends more is not one of ours.
 const QUESTION_LIMIT: u64 = 1024;
-/// How long a client may take to ask and to read.
+/// How long a client may take to ask, and to read a document.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the socket could not be made.
@@ -46,16 +47,29 @@ async fn answer(stream: UnixStream, published: &Published) -> std::io::Result<()
         return Ok(());
     }
     let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader.take(QUESTION_LIMIT));
     let mut question = String::new();
-    BufReader::new(reader.take(QUESTION_LIMIT)).read_line(&mut question).await?;
-    let document = match question.trim() {
-        "status" => serde_json::to_vec(&Snapshot::take(published)),
-        other => serde_json::to_vec(&serde_json::json!({
-            "error": format!("unknown question {other:?}; this routerd answers: status"),
+    in_time(reader.read_line(&mut question)).await?;
+    let question = question.trim();
+    let (topic, words) = question.split_once(' ').unwrap_or((question, ""));
+    let document = match (topic, Wish::parse(words)) {
+        // It may follow for days.
+        ("drops", Some(wish)) => return drops::serve(&published.drops, wish, reader, writer).await,
+        ("status", _) => serde_json::to_vec(&Snapshot::take(published)),
+        _ => serde_json::to_vec(&serde_json::json!({
+            "error": format!("unknown question {question:?}; this routerd answers: status, drops"),
         })),
     };
-    writer.write_all(&document.map_err(std::io::Error::other)?).await?;
-    writer.shutdown().await
+    let document = document.map_err(std::io::Error::other)?;
+    in_time(async {
+        writer.write_all(&document).await?;
+        writer.shutdown().await
+    })
+    .await
+}
+
+async fn in_time<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    tokio::time::timeout(CLIENT_TIMEOUT, work).await?
 }
 
 /// Answers for ever. Only a socket that cannot be made is an error.
@@ -66,8 +80,7 @@ pub async fn serve(path: PathBuf, published: Published) -> Result<(), SocketErro
             Ok((stream, _)) => {
                 let published = published.clone();
                 tokio::spawn(async move {
-                    let served = tokio::time::timeout(CLIENT_TIMEOUT, answer(stream, &published)).await;
-                    if let Ok(Err(error)) = served {
+                    if let Err(error) = answer(stream, &published).await {
                         tracing::debug!(%error, "an administration client went away");
                     }
                 });

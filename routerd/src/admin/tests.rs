@@ -41,6 +41,7 @@ fn world() -> World {
         bgp: bgp_receiver,
         pods: pods_receiver,
         janitor: watch::channel(JanitorStatus::default()).1,
+        drops: Drops::none(),
     };
     World { cluster, plane, pods, _failed: failed, _bgp: bgp, published }
 }
@@ -51,7 +52,7 @@ fn problem(item: &str) -> Problem {
 
 async fn get(path: &str, published: &Published) -> (StatusCode, String) {
     let pages = Pages { health: true, metrics: Some("/metrics".into()) };
-    let response = respond(&Method::GET, path, &pages, published);
+    let response = respond(&Method::GET, path, &pages, published).await;
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -139,9 +140,10 @@ async fn unknown_pages_and_methods_are_refused() {
     let world = world();
     assert_eq!(get("/etc/passwd", &world.published).await.0, StatusCode::NOT_FOUND);
     let pages = Pages { health: false, metrics: None };
-    let refused = respond(&Method::POST, "/healthz", &pages, &world.published);
+    let refused = respond(&Method::POST, "/healthz", &pages, &world.published).await;
     assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(respond(&Method::GET, "/healthz", &pages, &world.published).status(), StatusCode::NOT_FOUND);
+    let hidden = respond(&Method::GET, "/healthz", &pages, &world.published).await;
+    assert_eq!(hidden.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -27,6 +27,17 @@ pub enum Invocation {
         /// The folder of the daemon's sockets.
         run_dir: String,
     },
+    /// Ask the running daemon for refused packets.
+    Drops {
+        /// How many of the last ones.
+        last: usize,
+        /// And all that come.
+        follow: bool,
+        /// As JSON, one each line.
+        json: bool,
+        /// The folder of the daemon's sockets.
+        run_dir: String,
+    },
     /// Print this text (help, version) and be done.
     Print(String),
 }
@@ -41,13 +52,25 @@ pub fn command() -> Command {
         .disable_help_flag(true)
         .disable_help_subcommand(true)
         .disable_version_flag(true)
-        .subcommand(status);
+        .subcommand(status)
+        .subcommand(drops());
     for group in GROUPS {
         for flag in group.flags {
             command = command.arg(argument(flag).help_heading(group.title));
         }
     }
     command
+}
+
+fn drops() -> Command {
+    let last = Arg::new("last").long("last").short('n').value_parser(clap::value_parser!(usize));
+    let output = Arg::new("output").long("output").short('o').value_parser(["text", "json"]);
+    let follow = Arg::new("follow").long("follow").short('f').action(ArgAction::SetTrue);
+    Command::new("drops")
+        .about("Show packets that policies refused: pod, direction, peer, port and why")
+        .arg(follow.help("Go on with those that come"))
+        .arg(last.default_value("100").help("So many of the last ones (the daemon keeps about a thousand)"))
+        .arg(output.default_value("text").help("As text, or as JSON with one packet a line"))
 }
 
 fn argument(flag: &'static Flag) -> Arg {
@@ -99,8 +122,14 @@ where
     if values.bool("version")? {
         return Ok(Invocation::Print(format!("routerd {}\n", env!("CARGO_PKG_VERSION"))));
     }
-    match matches.subcommand_matches("status") {
-        Some(status) => {
+    match matches.subcommand() {
+        Some(("drops", drops)) => Ok(Invocation::Drops {
+            last: drops.get_one("last").copied().unwrap_or_default(),
+            follow: drops.get_flag("follow"),
+            json: drops.get_one::<String>("output").is_some_and(|output| output == "json"),
+            run_dir: values.text("run-dir")?,
+        }),
+        Some((_, status)) => {
             Ok(Invocation::Status { json: status.get_flag("json"), run_dir: values.text("run-dir")? })
         }
         None if values.bool("cleanup-config")? => {

@@ -129,6 +129,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         bgp: advertising.as_ref().map_or_else(none, |advertised| advertised.status.clone()),
         pods: board.subscribe(),
         janitor: sockets::janitor(config, &failed),
+        drops: sockets::drops(config, handle.clone(), &failed),
     };
     sockets::administration(config, &published, &failed);
     if let Err(error) = monitor::spawn(watched, identity) {

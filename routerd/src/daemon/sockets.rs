@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::admin::{self, Pages, Published};
+use crate::cluster::task::Handle;
 use crate::config::Config;
+use crate::drops::Drops;
 use crate::janitor::{self, JanitorStatus, Settings};
 use crate::pods::{self, Board, Cluster};
 
@@ -98,6 +100,17 @@ pub(super) fn janitor(config: &Config, failed: &Failed) -> watch::Receiver<Janit
         failed
             .add("janitor", format!("its thread cannot start: {error}; what pods leave behind is not freed"));
         none()
+    })
+}
+
+/// Who shows what policies refuse. Without policies there is nothing to show.
+pub(super) fn drops(config: &Config, cluster: Handle, failed: &Failed) -> Drops {
+    if !config.run_firewall {
+        return Drops::none();
+    }
+    Drops::spawn(cluster).unwrap_or_else(|error| {
+        failed.add("drops", format!("its thread cannot start: {error}; refused packets are not shown"));
+        Drops::none()
     })
 }
 

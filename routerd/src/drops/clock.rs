@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn times_are_as_date_prints_them() {
-        let at = |seconds, milliseconds| text(UNIX_EPOCH + Duration::new(seconds, milliseconds * 1_000_000));
+        let at =
+            |seconds, milliseconds: u32| text(UNIX_EPOCH + Duration::new(seconds, milliseconds * 1_000_000));
         assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(951_782_399, 999), "2000-02-28T23:59:59.999Z");
         assert_eq!(at(951_782_400, 0), "2000-02-29T00:00:00.000Z");

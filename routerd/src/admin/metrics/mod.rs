@@ -3,6 +3,7 @@
 //! Names that kube-router has keep its prefix and meaning; the others are ours, as nothing there tells errors, writes
 //! or the age of the last success.
 
+mod drops;
 mod janitor;
 mod pods;
 
@@ -10,7 +11,7 @@ use std::fmt::Error;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode as encode_text;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,6 +19,7 @@ use prometheus_client::registry::Registry;
 
 use super::Snapshot;
 use super::snapshot::PlaneSnapshot;
+use crate::drops::Totals;
 
 /// The media type of the text.
 pub(in crate::admin) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -102,8 +104,8 @@ fn peers(registry: &mut Registry, bgp: &serde_json::Value) {
     registry.register("bgp_peer_info", "A BGP peer and the state of its session", info);
 }
 
-/// The metrics as text.
-pub(in crate::admin) fn encode(snapshot: &Snapshot) -> Result<String, Error> {
+/// The metrics as text. `refused` is there where policies are enforced.
+pub(in crate::admin) fn encode(snapshot: &Snapshot, refused: Option<&Totals>) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("kube_router");
     let build = Family::<Build, Gauge>::default();
     build.get_or_create(&Build { version: snapshot.version }).set(1);
@@ -129,6 +131,13 @@ pub(in crate::admin) fn encode(snapshot: &Snapshot) -> Result<String, Error> {
     pods::register(&mut registry, &snapshot.pods);
     janitor::register(&mut registry, &snapshot.janitor);
     let mut text = String::new();
-    encode_text(&mut text, &registry)?;
+    encode_registry(&mut text, &registry)?;
+    // What kube-router has nothing like is not under its name.
+    let mut own = Registry::with_prefix("routerd");
+    if let Some(totals) = refused {
+        drops::register(&mut own, &snapshot.drops, totals);
+    }
+    encode_registry(&mut text, &own)?;
+    encode_eof(&mut text)?;
     Ok(text)
 }
