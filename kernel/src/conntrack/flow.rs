@@ -61,7 +61,7 @@ impl Tuple {
         write_tuple(
             out,
             kind,
-            self.protocol,
+            Some(self.protocol),
             (Some(self.source.ip()), Some(self.source.port())),
             (Some(self.destination.ip()), Some(self.destination.port())),
         );
@@ -84,7 +84,7 @@ fn address(reader: &AttributeReader<'_>, v4: u16, v6: u16) -> Option<IpAddr> {
 
 type End = (Option<IpAddr>, Option<u16>);
 
-fn write_tuple(out: &mut Attributes, kind: u16, protocol: u8, source: End, destination: End) {
+fn write_tuple(out: &mut Attributes, kind: u16, protocol: Option<u8>, source: End, destination: End) {
     out.nested(kind, |tuple| {
         tuple.nested(TUPLE_IP, |inner| {
             for (address, v4, v6) in [(source.0, 1, 3), (destination.0, 2, 4)] {
@@ -96,7 +96,9 @@ fn write_tuple(out: &mut Attributes, kind: u16, protocol: u8, source: End, desti
             }
         });
         tuple.nested(TUPLE_PROTO, |inner| {
-            inner.u8(PROTO_NUMBER, protocol);
+            if let Some(protocol) = protocol {
+                inner.u8(PROTO_NUMBER, protocol);
+            }
             for (port, number) in [(source.1, PROTO_SOURCE_PORT), (destination.1, PROTO_DESTINATION_PORT)] {
                 if let Some(port) = port {
                     inner.u16_be(number, port);
@@ -151,7 +153,9 @@ pub struct Filter {
     /// Their family.
     pub family: Family,
     /// Their IP protocol number.
-    pub protocol: u8,
+    pub protocol: Option<u8>,
+    /// The address the first packet came from.
+    pub original_source: Option<IpAddr>,
     /// The address the first packet went to.
     pub original_destination: Option<IpAddr>,
     /// The port it went to.
@@ -163,16 +167,28 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// All flows of a family and an IP protocol number.
-    pub fn protocol(family: Family, protocol: u8) -> Self {
+    /// All flows of a family.
+    pub fn family(family: Family) -> Self {
         Self {
             family,
-            protocol,
+            protocol: None,
+            original_source: None,
             original_destination: None,
             original_port: None,
             reply_source: None,
             reply_port: None,
         }
+    }
+
+    /// All flows of a family and an IP protocol number.
+    pub fn protocol(family: Family, protocol: u8) -> Self {
+        Self { protocol: Some(protocol), ..Self::family(family) }
+    }
+
+    /// The flows that `address` has begun, and those that it answers.
+    pub fn with(address: IpAddr) -> [Self; 2] {
+        let all = Self::family(Family::of(address));
+        [Self { original_source: Some(address), ..all }, Self { reply_source: Some(address), ..all }]
     }
 
     /// Only those whose first packet went to `socket`.
@@ -197,7 +213,8 @@ impl Filter {
         let port_fits =
             |wanted: Option<u16>, found: SocketAddr| wanted.is_none_or(|port| port == found.port());
         flow.original.family() == self.family
-            && flow.original.protocol == self.protocol
+            && self.protocol.is_none_or(|protocol| flow.original.protocol == protocol)
+            && fits(self.original_source, flow.original.source)
             && fits(self.original_destination, flow.original.destination)
             && port_fits(self.original_port, flow.original.destination)
             && fits(self.reply_source, flow.reply.source)
@@ -209,7 +226,8 @@ impl Filter {
     /// Kernels up to 6.18 compare IPv6 addresses the wrong way round, and admit all flows but those that are meant
     /// (`ctnetlink_filter_match_tuple`).
     pub(super) fn is_safe_in_kernel(&self) -> bool {
-        self.family == Family::V4 || (self.original_destination.is_none() && self.reply_source.is_none())
+        let addresses = [self.original_source, self.original_destination, self.reply_source];
+        self.family == Family::V4 || addresses.iter().all(Option::is_none)
     }
 
     /// The kernel's own filter; if it is not safe, without the addresses.
@@ -218,20 +236,23 @@ impl Filter {
         let trusted = |address: Option<IpAddr>| address.filter(|_| self.is_safe_in_kernel());
         let original = (trusted(self.original_destination), self.original_port);
         let reply = (trusted(self.reply_source), self.reply_port);
-        write_tuple(&mut out, TUPLE_ORIGINAL, self.protocol, (None, None), original);
+        let client = (trusted(self.original_source), None);
+        write_tuple(&mut out, TUPLE_ORIGINAL, self.protocol, client, original);
         write_tuple(&mut out, TUPLE_REPLY, self.protocol, reply, (None, None));
         let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+        let protocol = bit(self.protocol.is_some(), COUNTS_PROTOCOL);
         out.nested(FILTER, |filter| {
             filter
                 .u32(
                     FILTER_ORIGINAL,
-                    COUNTS_PROTOCOL
+                    protocol
+                        | bit(client.0.is_some(), COUNTS_SOURCE)
                         | bit(original.0.is_some(), COUNTS_DESTINATION)
                         | bit(original.1.is_some(), COUNTS_DESTINATION_PORT),
                 )
                 .u32(
                     FILTER_REPLY,
-                    COUNTS_PROTOCOL
+                    protocol
                         | bit(reply.0.is_some(), COUNTS_SOURCE)
                         | bit(reply.1.is_some(), COUNTS_SOURCE_PORT),
                 );
@@ -242,12 +263,20 @@ impl Filter {
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} flows of protocol {}", self.family, self.protocol)?;
+        write!(f, "{} flows", self.family)?;
+        if let Some(protocol) = self.protocol {
+            write!(f, " of protocol {protocol}")?;
+        }
+        if let Some(address) = self.original_source {
+            write!(f, " from {address}")?;
+        }
         if let (Some(address), Some(port)) = (self.original_destination, self.original_port) {
             write!(f, " to {}", SocketAddr::new(address, port))?;
         }
-        if let (Some(address), Some(port)) = (self.reply_source, self.reply_port) {
-            write!(f, " answered by {}", SocketAddr::new(address, port))?;
+        match (self.reply_source, self.reply_port) {
+            (Some(address), Some(port)) => write!(f, " answered by {}", SocketAddr::new(address, port))?,
+            (Some(address), None) => write!(f, " answered by {address}")?,
+            _ => {}
         }
         Ok(())
     }

@@ -149,3 +149,21 @@ fn all_flows_that_a_filter_admits_are_forgotten_in_one_request_and_no_others() {
     conntrack.forget(&of_port.answered_by(socket("[fd00:1::2]:5353"))).unwrap();
     assert_eq!(count(&namespace, "ipv6"), 0);
 }
+
+#[test]
+fn the_flows_that_an_address_has_begun_or_answers_are_forgotten_and_no_others() {
+    let namespace = TestNs::new("ct-with");
+    sample(&namespace);
+    insert(&namespace, "tcp", "10.1.0.2:999", "192.0.2.9:80", "192.0.2.9:80");
+    let mut conntrack = Conntrack::open_in(namespace.namespace()).unwrap();
+    let address = |text: &str| -> std::net::IpAddr { text.parse().unwrap() };
+    conntrack.forget_each(&Filter::family(Family::V4), &Filter::with(address("10.1.0.2"))).unwrap();
+    let left = namespace.run("conntrack", &["-L", "-f", "ipv4"]);
+    assert!(left.lines().count() == 1 && left.contains("10.1.0.3"), "{left}");
+    assert_eq!(count(&namespace, "ipv6"), 1);
+    conntrack.forget_each(&Filter::family(Family::V6), &Filter::with(address("fd00:1::3"))).unwrap();
+    assert_eq!(count(&namespace, "ipv6"), 1);
+    conntrack.forget_each(&Filter::family(Family::V6), &Filter::with(address("fd00:9::1"))).unwrap();
+    assert_eq!(count(&namespace, "ipv6"), 0);
+    assert_eq!(count(&namespace, "ipv4"), 1);
+}
