@@ -67,7 +67,7 @@ fn pod(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys: &
         for subject in before.union(&after) {
             // With an attachment the pod may have become local just now.
             let may_matter = before.contains(subject) != after.contains(subject) || moved;
-            if may_matter && !others_are_judged(index, subject, any) {
+            if may_matter && !others_speak(index, subject, any, after.contains(subject)) {
                 for policy in index.judges(subject) {
                     index.uses(&policy.name).inspect(|uses| with_policy(&policy.name, uses, keys));
                 }
@@ -85,11 +85,14 @@ fn subjects(index: &Index, pod: Option<&Pod>) -> BTreeSet<PeerGroup> {
     pod.map(of).unwrap_or_default()
 }
 
-/// True if a pod of this node besides `pod` belongs to the subject, so that it is active whatever becomes of that one.
-fn others_are_judged(index: &Index, subject: &PeerGroup, pod: &Pod) -> bool {
-    index
-        .local_pods_in(&pod.name.namespace)
-        .any(|other| other.name != pod.name && subject.pods().matches(&other.labels))
+/// True if other pods of this node see to it that the subject's policies are touched, or need not be. The index may
+/// show several pods that have joined at once, none of which was there before: the first of them by name speaks for all.
+/// When a pod leaves, the policies stay active as long as anybody is left.
+fn others_speak(index: &Index, subject: &PeerGroup, pod: &Pod, joins: bool) -> bool {
+    index.local_pods_in(&pod.name.namespace).any(|other| {
+        let counts = if joins { other.name < pod.name } else { other.name != pod.name };
+        counts && subject.pods().matches(&other.labels)
+    })
 }
 
 /// True unless both have the same addresses by what their objects say.
