@@ -5,10 +5,15 @@
 
 mod agent;
 mod api;
+mod commits;
 mod compare;
 mod node;
 mod objects;
+mod packets;
+mod parts;
 mod probe;
+mod scale;
+mod sizes;
 mod table;
 mod world;
 

@@ -27,9 +27,6 @@ pub(super) const FIRST_PORT: u16 = 20_000;
 /// At this UDP port it may not.
 pub(super) const REFUSED_PORT: u16 = 700;
 
-/// How many labels pods are told apart by.
-const LABELS: usize = 50;
-
 /// Which cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Cluster {
@@ -43,6 +40,8 @@ pub(super) struct Cluster {
     pub(super) rules: usize,
     /// Namespaces that both are spread over.
     pub(super) namespaces: usize,
+    /// Labels that pods of a namespace are told apart by.
+    pub(super) labels: usize,
     /// Each policy selects every pod of its namespace.
     pub(super) all: bool,
 }
@@ -62,12 +61,24 @@ impl Cluster {
 
     /// The label that tells a pod from others at first.
     pub(super) fn label(self, number: usize) -> usize {
-        (number / self.namespaces + number) % self.labels()
+        (number / self.namespaces + number) % self.labels
     }
 
-    /// With many namespaces each has fewer pods, so fewer labels do.
-    fn labels(self) -> usize {
-        (self.pods / self.namespaces.max(1)).clamp(1, LABELS)
+    /// A policy that selects a local pod of a namespace, if the namespace has one.
+    pub(super) fn judging(self, namespace: usize) -> usize {
+        namespace + self.namespaces * self.label(namespace)
+    }
+
+    /// A pod of another node in a namespace, with a label that differs from the last turn's: by one of the two that take turns
+    /// the namespace's [`Self::judging`] policy finds it.
+    pub(super) fn flipped_pod(self, namespace: usize, turn: usize) -> (Kind, Value) {
+        let first_remote = self.local.div_ceil(self.namespaces);
+        let number = namespace + self.namespaces * (first_remote + turn / 2);
+        let admitted = self.judging(namespace) * 7 % self.labels;
+        let stranger = (admitted + 5) % self.labels;
+        let begins_as_stranger = self.label(number) != admitted;
+        let label = if turn.is_multiple_of(2) == begins_as_stranger { admitted } else { stranger };
+        self.pod(number, label)
     }
 
     /// A pod with this label.
@@ -85,13 +96,13 @@ impl Cluster {
 
     /// A policy; each version of it admits another port.
     pub(super) fn policy(self, number: usize, version: usize) -> (Kind, Value) {
-        let label = number / self.namespaces % self.labels();
+        let label = number / self.namespaces % self.labels;
         let selector =
             if self.all { json!({}) } else { json!({"matchLabels": {"app": format!("a{label}")}}) };
-        let peer = |k: usize| json!({"podSelector": {"matchLabels": {"app": format!("a{}", (number * 7 + k) % self.labels())}}});
+        let peer = |k: usize| json!({"podSelector": {"matchLabels": {"app": format!("a{}", (number * 7 + k) % self.labels)}}});
         let team = json!({"namespaceSelector": {"matchLabels": {"team": format!("t{}", number % 10)}}});
         let rule = |rule: usize| {
-            let port = 1000 + (number * self.rules + rule + version * 10_000) % 50_000;
+            let port = 1000 + (number * self.rules + rule + version * 997) % 50_000;
             json!({"from": [peer(rule), peer(rule + 1), peer(rule + 2), team], "ports": [{"protocol": "TCP", "port": port}]})
         };
         let ingress: Vec<Value> = (0..self.rules).map(rule).collect();
@@ -219,7 +230,8 @@ fn pod(name: &str, namespace: &str, labels: &Value, node: &str, address: Ipv4Add
 mod tests {
     use super::*;
 
-    const SMALL: Cluster = Cluster { pods: 20, local: 3, policies: 4, rules: 2, namespaces: 2, all: false };
+    const SMALL: Cluster =
+        Cluster { pods: 20, local: 3, policies: 4, rules: 2, namespaces: 2, labels: 2, all: false };
 
     #[test]
     fn a_cluster_has_as_many_objects_as_it_says_and_pods_of_a_real_weight() {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::packets::{Costs, Figures};
+
 /// Width of a column with its ratio.
-const WIDTH: usize = 30;
+const WIDTH: usize = 28;
 
 /// One line: what, its values and their unit. The first value is ours; behind the others stands how many times ours they are.
 #[derive(Debug, Clone)]
@@ -41,6 +43,27 @@ fn number(value: f64) -> String {
 fn line(what: &str, cells: impl Iterator<Item = String>) -> String {
     let cells: Vec<String> = cells.map(|cell| format!("{cell:>WIDTH$}")).collect();
     format!("{what:44}{}", cells.concat()).trim_end().to_owned() + "\n"
+}
+
+/// A line for each node: what a packet of an established flow costs there, and one that begins a flow.
+pub(super) fn costs(title: &str, labels: &[&str], figures: &[Figures]) -> String {
+    let heads = ["established", "more than tracking", "new flow", "more than tracking"];
+    let mut lines = vec![format!("\n{title}\n"), line("", heads.into_iter().map(str::to_owned))];
+    // The second node is the one with connection tracking alone.
+    let floor = |of: fn(&Figures) -> &Costs| figures.get(1).and_then(|figures| of(figures).typical());
+    for (label, figures) in labels.iter().zip(figures) {
+        let cells = [(|of| &of.established) as fn(&Figures) -> &Costs, |of| &of.new].map(|of| {
+            let (cost, floor) = (of(figures).typical(), floor(of));
+            let more = cost.zip(floor).map(|(cost, floor)| format!("{:+.0} ns", cost - floor));
+            let spread = percentile(&of(figures).cpu, 75)
+                .zip(cost)
+                .map(|(high, low)| format!("{low:.0} to {high:.0} ns"));
+            [spread, more].map(|cell| cell.unwrap_or_else(|| "-".to_owned()))
+        });
+        lines.push(line(&format!("  {label}"), cells.into_iter().flatten()));
+    }
+    lines.push("  From the lower to the upper quartile of the rounds; the differences are those of lower quartiles.\n".to_owned());
+    lines.concat()
 }
 
 /// Milliseconds.

@@ -1,0 +1,63 @@
+//! How large the measured clusters are.
+
+use super::Options;
+use super::objects::Cluster;
+use super::packets::Effort;
+
+/// One namespace, and policies that select by one of several labels.
+const PLAIN: Cluster =
+    Cluster { pods: 0, local: 0, policies: 0, rules: 1, namespaces: 1, labels: 50, all: false };
+
+impl Options {
+    /// What ours and the peer are compared in.
+    pub(super) fn compared(&self) -> Cluster {
+        let [pods, local, policies] = if self.quick { [200, 20, 40] } else { [1000, 100, 200] };
+        Cluster {
+            pods: self.pods.unwrap_or(pods),
+            local: self.local.unwrap_or(local),
+            policies: self.policies.unwrap_or(policies),
+            ..PLAIN
+        }
+    }
+
+    /// A cluster whose namespaces have policies of their own, and one of policies that all select everything.
+    pub(super) fn large(&self) -> [Cluster; 2] {
+        let spread =
+            Cluster { pods: 10_000, local: 110, policies: 2_000, namespaces: 100, labels: 20, ..PLAIN };
+        let crowded = Cluster { pods: 10_000, local: 110, policies: 10_000, all: true, ..PLAIN };
+        if self.quick {
+            let spread = Cluster { pods: 1_000, local: 50, policies: 200, namespaces: 10, ..spread };
+            return [spread, Cluster { pods: 500, local: 50, policies: 500, ..crowded }];
+        }
+        [spread, crowded]
+    }
+
+    /// Nodes whose packets are compared: pods on them, policies and rules of each that have nothing to do with the packets.
+    pub(super) fn crossed(&self) -> Vec<Cluster> {
+        let sizes: &[[usize; 3]] = if self.quick {
+            &[[10, 10, 1], [100, 10, 1], [10, 100, 10]]
+        } else {
+            &[[10, 10, 1], [1000, 10, 1], [10, 1000, 10], [1000, 1000, 10]]
+        };
+        let cluster = |[local, policies, rules]: &[usize; 3]| Cluster {
+            pods: *local,
+            local: *local,
+            policies: *policies,
+            rules: *rules,
+            labels: 10,
+            ..PLAIN
+        };
+        sizes.iter().map(cluster).collect()
+    }
+
+    /// How many changes of each kind ours gets in large clusters.
+    pub(super) fn many(&self) -> usize {
+        self.changes.unwrap_or(if self.quick { 40 } else { 300 })
+    }
+
+    /// How many packets.
+    pub(super) fn effort(&self) -> Effort {
+        let rounds = if self.quick { 5 } else { 25 };
+        Effort { rounds, established: 20_000, new: 4_000 }
+    }
+}
