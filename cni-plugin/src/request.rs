@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::address::Mac;
 use crate::args::Args;
+use crate::bridge::Announcement;
 use crate::config::{BridgeConf, NetConf};
 use crate::env::Environment;
 use crate::error::CniError;
@@ -36,7 +37,7 @@ pub struct Addresses {
 }
 
 /// A pod that is wired.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Wired {
     /// The result so far: interfaces as bridge, host end, pod end (with its sandbox); every address with the index of
     /// the pod end and its gateway; the routes, with the default ones that `isDefaultGateway` added.
@@ -45,6 +46,8 @@ pub struct Wired {
     pub host_interface: String,
     /// The pod end's link address.
     pub mac: Mac,
+    /// What is left to tell the neighbours, when all else is done.
+    pub announcement: Option<Announcement>,
 }
 
 /// Where addresses come from.

@@ -3,6 +3,7 @@
 //! All of it is synchronous: the CNI plugin must not start a runtime, and the daemon's planes have a thread of
 //! their own each. No Kubernetes word is known here.
 
+pub mod aside;
 pub mod conntrack;
 pub mod error;
 pub mod genl;
@@ -20,6 +21,7 @@ pub mod tc;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use aside::aside;
 pub use error::{KernelError, Result};
 pub use netns::NetNs;
 pub use presence::Presence;

@@ -91,6 +91,66 @@ fn one_change_sets_several_things_and_leaves_the_others() {
     assert_eq!((link.up, link.mtu, link.promiscuous), (false, 1300, true));
 }
 
+/// A setting below `/proc/sys/net` of the namespace.
+fn setting(namespace: &TestNs, path: &str) -> String {
+    namespace.run("cat", &[&format!("/proc/sys/net/{path}")])
+}
+
+#[test]
+fn the_settings_of_families_arrive_and_are_read_back() {
+    let namespace = TestNs::new("family");
+    let mut rtnl = Rtnl::open_in(namespace.namespace()).unwrap();
+    for (a, b) in [("quiet", "peer1"), ("normal", "peer2")] {
+        rtnl.create_link(&NewLink::veth(a, VethPeer { name: b, ..VethPeer::default() })).unwrap();
+    }
+    let quiet = LinkChange { link_local: Some(false), arp_notify: Some(true), ..LinkChange::default() };
+    let index = rtnl.link_by_name("quiet").unwrap().unwrap().index;
+    rtnl.change_link(index, &quiet).unwrap();
+    for name in ["quiet", "peer1", "normal", "peer2"] {
+        let index = rtnl.link_by_name(name).unwrap().unwrap().index;
+        rtnl.set_up(index).unwrap();
+    }
+    assert_eq!(setting(&namespace, "ipv4/conf/quiet/arp_notify"), "1\n");
+    assert_eq!(setting(&namespace, "ipv6/conf/quiet/addr_gen_mode"), "1\n");
+    assert_eq!(setting(&namespace, "ipv4/conf/normal/arp_notify"), "0\n");
+    let text = seen(&namespace, "quiet");
+    assert!(text.contains("addrgenmode none"), "{text}");
+    let has_link_local = |rtnl: &mut Rtnl, name: &str| {
+        let index = rtnl.link_by_name(name).unwrap().unwrap().index;
+        !rtnl.addresses(Some(index), Some(prefix::Family::V6)).unwrap().is_empty()
+    };
+    while !has_link_local(&mut rtnl, "normal") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(!has_link_local(&mut rtnl, "quiet"));
+    assert_eq!(rtnl.link_by_name("quiet").unwrap().unwrap().accept_ra, Some(1));
+    namespace
+        .namespace()
+        .run_in(|| std::fs::write("/proc/sys/net/ipv6/conf/quiet/accept_ra", "0"))
+        .unwrap()
+        .unwrap();
+    assert_eq!(rtnl.link_by_name("quiet").unwrap().unwrap().accept_ra, Some(0));
+    let small = LinkChange { mtu: Some(1000), ..LinkChange::default() };
+    rtnl.change_link(index, &small).unwrap();
+    assert_eq!(rtnl.link_by_name("quiet").unwrap().unwrap().accept_ra, None, "no IPv6 below 1280");
+    assert!(rtnl.change_link(index, &quiet).unwrap_err().is_unsupported());
+}
+
+#[test]
+fn whether_a_namespace_forwards_is_told() {
+    let namespace = TestNs::new("forwards");
+    let mut rtnl = Rtnl::open_in(namespace.namespace()).unwrap();
+    for (family, key) in
+        [(prefix::Family::V4, "ipv4/ip_forward"), (prefix::Family::V6, "ipv6/conf/all/forwarding")]
+    {
+        for (value, told) in [("1", true), ("0", false)] {
+            let path = format!("/proc/sys/net/{key}");
+            namespace.namespace().run_in(|| std::fs::write(&path, value)).unwrap().unwrap();
+            assert_eq!(rtnl.forwards(family).unwrap(), told, "{key}={value}");
+        }
+    }
+}
+
 #[test]
 fn a_deleted_link_is_gone_and_a_second_time_is_no_error() {
     let namespace = TestNs::new("delete");

@@ -31,19 +31,24 @@ pub(super) fn add(
     let carrier = device.as_ref().unwrap_or(&bridge);
     gateway::ensure(&mut host, carrier, conf, &plan.gateways, bridge.index, &shared, undo)?;
     let near = pair::make(&mut host, request, conf, &bridge, &pod, undo)?;
-    let far = pod.visit(|| {
+    let (far, announcement) = pod.visit(|| {
         let mut end = PodEnd::open(&request.env.ifname)?;
-        end.configure(conf, &plan)?;
-        if !conf.disable_container_interface {
-            pair::wait_for_port(&mut host, &near.name, &bridge)?;
-            end.announce()?;
+        if conf.disable_container_interface {
+            end.settings(conf, false)?;
+            host.set_up(near.index)?;
+            return Ok((end.link, None));
         }
-        Ok::<Link, CniError>(end.link)
+        end.configure(conf, &plan)?;
+        pair::open(&mut host, &near, &bridge)?;
+        end.wait()?;
+        end.settle(conf)?;
+        end.announced(&near)
     })??;
     // A bridge of somebody else whose address nobody set may have got that of our port.
     let bridge = if conf.is_gateway { bridge } else { host.link_by_index(bridge.index)?.unwrap_or(bridge) };
     let sandbox = request.env.require_netns()?.to_string_lossy().into_owned();
     let mut wired = wired(addresses, plan, [&bridge, &near, &far], sandbox)?;
+    wired.announcement = announcement;
     wired.result.interfaces.extend(device.as_ref().map(interface));
     Ok(wired)
 }
@@ -63,7 +68,7 @@ fn wired(
         ip.interface = Some(2);
     }
     let result = AddResult { interfaces, ips, routes: plan.routes, dns: addresses.dns.clone() };
-    Ok(Wired { result, host_interface: near.name.clone(), mac: Mac(mac.0) })
+    Ok(Wired { result, host_interface: near.name.clone(), mac: Mac(mac.0), announcement: None })
 }
 
 fn interface(link: &Link) -> Interface {

@@ -44,7 +44,7 @@ pub(super) fn ensure(
     outcome?;
     for family in Family::BOTH {
         if wanted.iter().any(|gateway| gateway.family() == family) {
-            forward(family)?;
+            forward(host, family)?;
         }
     }
     Ok(())
@@ -150,8 +150,12 @@ pub(super) fn broadcast(cidr: &Cidr) -> Option<Ipv4Addr> {
     }
 }
 
-fn forward(family: Family) -> Result<(), CniError> {
-    // Another value than 1 is never written over a 1: that would restart what hangs on it.
+fn forward(host: &mut Rtnl, family: Family) -> Result<(), CniError> {
+    // Where it forwards already nothing is written: that would restart what hangs on it. Should the kernel not say,
+    // the setting itself is looked at.
+    if host.forwards(family).unwrap_or(false) {
+        return Ok(());
+    }
     let key = match family {
         Family::V4 => "net.ipv4.ip_forward",
         Family::V6 => "net.ipv6.conf.all.forwarding",

@@ -38,6 +38,7 @@ use crate::undo::Undo;
 
 pub use collect::{collect, tags};
 pub use names::{ATTEMPTS, host_interface};
+pub use pod::Announcement;
 
 /// Wires pods to a bridge.
 #[derive(Debug, Clone, Copy, Default)]

@@ -13,11 +13,15 @@ use crate::request::Request;
 use crate::tag::Tag;
 use crate::undo::Undo;
 
-/// How long the host end may take to carry packets once both ends are up. It takes less than a millisecond.
+/// How long an end may take to carry packets once both ends are up. It takes less than a millisecond.
 const PORT_WAIT: Duration = Duration::from_secs(5);
 
-/// Makes the pair, its far end in the pod, its near end a port of the bridge. The way back is on `undo` before
-/// anything else happens to it.
+/// Makes the pair, its far end in the pod, its near end a port of the bridge, both down. The way back is on `undo`
+/// before anything else happens to it.
+///
+/// The near end is a port before it is up, and comes up last ([`open`]): a port that comes up, loses its carrier and
+/// gets it again makes the kernel walk all other ports and all IPv6 routes each time. On a bridge with 1,000 ports that
+/// is most of an ADD.
 pub(super) fn make(
     host: &mut Rtnl,
     request: &Request,
@@ -36,14 +40,44 @@ pub(super) fn make(
     let change = LinkChange {
         alias: Some(&tag),
         port: (port != BridgePort::default()).then_some(port),
+        // A port has no address, and with one of its own it would only talk to the pod.
+        link_local: Some(false),
         ..LinkChange::default()
     };
-    let mut batch = Batch::new();
-    batch.change_link_named(&name, &change)?.look_up(&name)?;
-    let link = host.run_for_link(&batch)?;
+    let link = match name_it(host, &name, &change) {
+        Err(error) if error.is_unsupported() => {
+            name_it(host, &name, &LinkChange { link_local: None, ..change })
+        }
+        named => named,
+    }?;
     vlan::set(host, link.index, conf)?;
     ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", &name, "accept_ra"], "0"))?;
     Ok(link)
+}
+
+fn name_it(host: &mut Rtnl, name: &str, change: &LinkChange<'_>) -> Result<Link, KernelError> {
+    let mut batch = Batch::new();
+    batch.change_link_named(name, change)?.look_up(name)?;
+    host.run_for_link(&batch)
+}
+
+/// Sets the near end up, which starts both ends, and waits until it carries packets.
+pub(super) fn open(host: &mut Rtnl, near: &Link, bridge: &Link) -> Result<(), CniError> {
+    let mut batch = Batch::new();
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    batch.change_link(near.index, &up)?.look_up(&near.name)?;
+    let mut link = match host.run_for_link(&batch) {
+        Err(error) if error.is_not_found() => Err(removed(&near.name)),
+        done => Ok(done?),
+    }?;
+    if link.oper_state != OperState::Up {
+        link = wait_until_up(host, &near.name)?;
+    }
+    if link.master == Some(bridge.index) {
+        return Ok(());
+    }
+    let msg = format!("bridge {} was removed by somebody else meanwhile", bridge.name);
+    Err(CniError::new(Code::TRY_AGAIN, msg))
 }
 
 fn create(
@@ -58,8 +92,7 @@ fn create(
     for name in names::candidates(&request.env) {
         let mac = conf.mac.map(|mac| MacAddress(mac.0));
         let peer = VethPeer { name: ifname, mtu: conf.mtu, mac, netns: Some(pod) };
-        let pair =
-            NewLink { mtu: conf.mtu, master: Some(bridge.index), up: true, ..NewLink::veth(&name, peer) };
+        let pair = NewLink { mtu: conf.mtu, master: Some(bridge.index), ..NewLink::veth(&name, peer) };
         match host.create_link(&pair) {
             Ok(()) => return Ok(name),
             // The kernel does not say which of the two names is taken.
@@ -80,32 +113,25 @@ fn taken(name: &str, ifname: &str, error: &KernelError) -> CniError {
     CniError::new(Code::EXISTS, msg).with_details(error.to_string())
 }
 
-fn find(host: &mut Rtnl, name: &str) -> Result<Link, CniError> {
-    host.link_by_name(name)?.ok_or_else(|| {
-        CniError::new(Code::KERNEL, format!("{name} was removed by somebody else while it was configured"))
-    })
+fn removed(name: &str) -> CniError {
+    CniError::new(Code::KERNEL, format!("{name} was removed by somebody else while it was configured"))
 }
 
-/// Waits until the host end carries packets, so that the pod's first packet is not lost, and looks that it is still a
-/// port of the bridge.
+/// Waits until an end carries packets, so that the pod's first packet is not lost.
 ///
 /// From Linux 6.8 on, looking at the link itself makes the kernel finish what it had put off, so the first look is
 /// mostly enough.
-pub(super) fn wait_for_port(host: &mut Rtnl, name: &str, bridge: &Link) -> Result<(), CniError> {
+pub(super) fn wait_until_up(rtnl: &mut Rtnl, name: &str) -> Result<Link, CniError> {
     let start = Instant::now();
     let mut pause = Duration::from_micros(100);
     loop {
-        let link = find(host, name)?;
-        if link.master != Some(bridge.index) {
-            let msg = format!("bridge {} was removed by somebody else meanwhile", bridge.name);
-            return Err(CniError::new(Code::TRY_AGAIN, msg));
-        }
+        let link = rtnl.link_by_name(name)?.ok_or_else(|| removed(name))?;
         if link.oper_state == OperState::Up {
-            return Ok(());
+            return Ok(link);
         }
         if start.elapsed() > PORT_WAIT {
             let msg = format!("bridge port in error state: {:?}", link.oper_state);
-            return Err(CniError::new(Code::KERNEL, msg).with_details(format!("port {name}")));
+            return Err(CniError::new(Code::KERNEL, msg).with_details(format!("link {name}")));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use kernel::rtnl::{
-    Address, Link, LinkChange, NewAddress, NextHop, Route as KernelRoute, RouteFilter, Rtnl, Scope,
+    Address, Batch, Link, LinkChange, NewAddress, NextHop, Route as KernelRoute, RouteFilter, Rtnl, Scope,
 };
-use kernel::sysctl;
+use kernel::{KernelError, sysctl};
 use prefix::Family;
 
 use super::gateway::broadcast;
+use super::pair::wait_until_up;
 use super::plan::Plan;
 use super::segment::ignore_ipv6_absent;
 use crate::config::BridgeConf;
@@ -17,11 +18,14 @@ use crate::result::Route;
 
 /// Duplicate address detection takes one to two seconds.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// The last port of a bridge whose pod is announced in its ADD. To this many it takes as long as to start a process.
+const MOST_TOLD: u16 = 100;
 /// The most the kernel keeps of a route's metrics (`ip_metrics_convert`).
 const MOST_MTU: u32 = 65535 - 15;
 const MOST_ADVMSS: u32 = 65535 - 40;
 
 /// The pod's end, seen from inside. Only a thread in the pod's namespace may use it.
+#[derive(Debug)]
 pub(super) struct PodEnd {
     rtnl: Rtnl,
     pub(super) link: Link,
@@ -37,14 +41,11 @@ impl PodEnd {
         Ok(Self { rtnl, link })
     }
 
-    /// Sets the interface up and gives it its addresses and routes.
+    /// Gives the interface its settings, addresses and routes and sets it up. It has no carrier before the near end is up.
     pub(super) fn configure(&mut self, conf: &BridgeConf, plan: &Plan) -> Result<(), CniError> {
-        self.settings(conf, plan)?;
-        if conf.disable_container_interface {
-            return Ok(());
-        }
-        // Up first: the kernel brings the bridge port into service while addresses and routes are written.
-        self.rtnl.set_up(self.link.index)?;
+        let has_ipv6 = plan.ips.iter().any(|ip| ip.address.family() == Family::V6);
+        self.settings(conf, has_ipv6)?;
+        self.set_up(has_ipv6)?;
         for ip in &plan.ips {
             let address = NewAddress {
                 broadcast: broadcast(&ip.address),
@@ -56,29 +57,55 @@ impl PodEnd {
         for route in plan.kernel_routes() {
             self.add_route(&route)?;
         }
-        if conf.enable_dad { self.settle() } else { Ok(()) }
+        Ok(())
     }
 
-    fn settings(&self, conf: &BridgeConf, plan: &Plan) -> Result<(), CniError> {
+    /// What holds for it before it is up.
+    pub(super) fn settings(&self, conf: &BridgeConf, has_ipv6: bool) -> Result<(), CniError> {
         let name = self.link.name.as_str();
         let set = |key: &str, value: &str| {
             ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", name, key], value))
         };
-        if plan.ips.iter().any(|ip| ip.address.family() == Family::V6) {
-            // Some runtimes switch IPv6 off by default; a pod with an IPv6 address wants it.
-            for link in ["lo", name] {
-                ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", link, "disable_ipv6"], "0"))?;
-            }
-            set("keep_addr_on_down", "1")?;
-        }
         set("accept_ra", "0")?;
+        if !has_ipv6 {
+            return Ok(());
+        }
+        // Some runtimes switch IPv6 off by default; a pod with an IPv6 address wants it.
+        for link in ["lo", name] {
+            ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", link, "disable_ipv6"], "0"))?;
+        }
+        set("keep_addr_on_down", "1")?;
         set("accept_dad", if conf.enable_dad { "1" } else { "0" })?;
         if conf.enable_dad {
             set("enhanced_dad", "1")?;
         }
         // What `announce` makes the kernel say, and what it says again after the link was down.
-        set("ndisc_notify", "1")?;
-        Ok(sysctl::write_blindly(&["net", "ipv4", "conf", name, "arp_notify"], "1")?)
+        set("ndisc_notify", "1")
+    }
+
+    /// A pod of an IPv4 network gets no link-local address either: nothing judges or uses it, and to join its groups
+    /// and to announce it are some six packets to each pod of the node.
+    fn set_up(&mut self, has_ipv6: bool) -> Result<(), CniError> {
+        let change = LinkChange {
+            // `announce` makes use of it, and the kernel when the link was down.
+            arp_notify: Some(true),
+            link_local: (!has_ipv6).then_some(false),
+            ..LinkChange::default()
+        };
+        match self.run_up(&change) {
+            Err(error) if error.is_unsupported() => {
+                Ok(self.run_up(&LinkChange { link_local: None, ..change })?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    fn run_up(&mut self, before: &LinkChange<'_>) -> Result<(), KernelError> {
+        let mut batch = Batch::new();
+        let up = LinkChange { up: Some(true), ..LinkChange::default() };
+        // Two messages: in one the kernel would set it up first.
+        batch.change_link(self.link.index, before)?.change_link(self.link.index, &up)?;
+        self.rtnl.run(&batch).map(drop)
     }
 
     fn add_route(&mut self, route: &Route) -> Result<(), CniError> {
@@ -98,8 +125,11 @@ impl PodEnd {
         Ok(self.rtnl.routes(&filter)?.contains(&wanted))
     }
 
-    /// Waits until duplicate address detection is over.
-    fn settle(&mut self) -> Result<(), CniError> {
+    /// Waits until duplicate address detection is over, if it is wanted.
+    pub(super) fn settle(&mut self, conf: &BridgeConf) -> Result<(), CniError> {
+        if !conf.enable_dad {
+            return Ok(());
+        }
         let start = Instant::now();
         loop {
             let addresses = self.rtnl.addresses(Some(self.link.index), Some(Family::V6))?;
@@ -116,14 +146,41 @@ impl PodEnd {
         }
     }
 
+    /// Waits until the pod can send.
+    pub(super) fn wait(&mut self) -> Result<(), CniError> {
+        wait_until_up(&mut self.rtnl, &self.link.name).map(drop)
+    }
+
     /// Tells everybody on the bridge where the pod's addresses are now (gratuitous ARP, unsolicited neighbour
     /// advertisement): an earlier pod may have had them, and for 30 seconds packets would go to its grave.
     ///
     /// The kernel says it when a link's Ethernet address is set, even to what it is. A packet socket of our own would
     /// cost an RCU grace period when closed, more than all the rest of the ADD.
-    pub(super) fn announce(&mut self) -> Result<(), CniError> {
+    fn announce(&mut self) -> Result<(), CniError> {
         let change = LinkChange { mac: self.link.mac, ..LinkChange::default() };
         Ok(self.rtnl.change_link(self.link.index, &change)?)
+    }
+
+    /// [Announces](Self::announce) the pod; on a bridge with many ports, where every port makes it dearer by some
+    /// 4 µs, beside the ADD and not in it.
+    pub(super) fn announced(mut self, near: &Link) -> Result<(Link, Option<Announcement>), CniError> {
+        if near.port_number.is_some_and(|number| number > MOST_TOLD) {
+            return Ok((self.link.clone(), Some(Announcement(self))));
+        }
+        self.announce()?;
+        Ok((self.link, None))
+    }
+}
+
+/// An announcement that is still to be made.
+#[derive(Debug)]
+pub struct Announcement(PodEnd);
+
+impl Announcement {
+    /// Makes it in a process of its own, which ends with it.
+    pub(crate) fn make(mut self) -> Result<(), CniError> {
+        // The pod works without: who has a wrong entry asks again within half a minute.
+        Ok(kernel::aside(move || drop(self.0.announce()))?)
     }
 }
 

@@ -48,7 +48,9 @@ pub(super) fn ensure(
         link.mac = change.mac.or(link.mac);
     }
     // Hosts on the bridge are pods; none of them may offer the node a way out.
-    ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", name, "accept_ra"], "0"))?;
+    if link.accept_ra != Some(0) {
+        ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", name, "accept_ra"], "0"))?;
+    }
     Ok(link)
 }
 

@@ -9,6 +9,7 @@ use super::parts::{self, Parts};
 use super::role::Role;
 use super::{attach, collect, legacy, packets};
 use crate::bandwidth;
+use crate::bridge::Announcement;
 use crate::convert::to_json;
 use crate::env::Command;
 use crate::error::{CniError, Code};
@@ -92,6 +93,8 @@ impl<'a, W: Wiring> Pod<'a, W> {
         if let Some(routerd) = &parts.routerd {
             attach::attach(request, routerd, &wired, undo)?;
         }
+        // The last of all: it is a process of its own from here on. The pod works without.
+        wired.announcement.map(Announcement::make).transpose().unwrap_or_default();
         Ok(result)
     }
 

@@ -58,7 +58,7 @@ impl Wiring for Notes {
             ip.interface = Some(0);
         }
         let result = AddResult { interfaces: vec![interface], ips, ..AddResult::default() };
-        Ok(Wired { result, host_interface: "veth1".into(), mac: Mac([2, 0, 0, 0, 0, 1]) })
+        Ok(Wired { result, host_interface: "veth1".into(), mac: Mac([2, 0, 0, 0, 0, 1]), announcement: None })
     }
 
     fn del(&self, _: &Request, bridge: Option<&BridgeConf>, known: &[IpAddr]) -> Result<(), CniError> {

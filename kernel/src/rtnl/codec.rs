@@ -28,6 +28,8 @@ pub(crate) mod kinds {
     pub(crate) const NEW_RULE: u16 = 32;
     pub(crate) const DELETE_RULE: u16 = 33;
     pub(crate) const GET_RULE: u16 = 34;
+    pub(crate) const NEW_NETCONF: u16 = 80;
+    pub(crate) const GET_NETCONF: u16 = 82;
 }
 
 /// The bytes of a message after its netlink header.

@@ -6,6 +6,7 @@
 mod address;
 mod batch;
 mod codec;
+mod forwarding;
 mod link;
 mod mac;
 mod neighbour;

@@ -9,6 +9,7 @@ use netlink_packet_route::link::{
 use super::super::codec::{bytes, check_name, kinds};
 use super::super::{MacAddress, Rtnl};
 use super::BridgePort;
+use super::family::settings;
 use crate::error::Result;
 use crate::netlink::Request;
 
@@ -35,6 +36,12 @@ pub struct LinkChange<'a> {
     pub alias: Option<&'a str>,
     /// What its bridge does at it; it must be a port already.
     pub port: Option<BridgePort>,
+    /// The kernel gives it an IPv6 link-local address when it comes up, or does not. One that it has stays.
+    /// A link without IPv6 (the kernel's, or for an MTU below 1280) is an error with `is_unsupported()`, and
+    /// nothing is changed.
+    pub link_local: Option<bool>,
+    /// Its IPv4 addresses are announced when it comes up or gets another Ethernet address (`arp_notify`).
+    pub arp_notify: Option<bool>,
 }
 
 impl LinkChange<'_> {
@@ -63,6 +70,12 @@ impl LinkChange<'_> {
         message
     }
 
+    fn payload(&self, message: &LinkMessage) -> Vec<u8> {
+        let mut payload = bytes(message);
+        payload.extend_from_slice(settings(self.link_local, self.arp_notify).as_bytes());
+        payload
+    }
+
     fn operation(&self, index: u32) -> String {
         let mut words = vec![format!("set link {index}")];
         words.extend(self.up.map(|up| if up { "up".to_owned() } else { "down".to_owned() }));
@@ -76,6 +89,8 @@ impl LinkChange<'_> {
         words.extend(self.alias.map(|alias| format!("alias {alias:?}")));
         let port = self.port;
         words.extend(port.map(|port| format!("hairpin {} isolated {}", port.hairpin, port.isolated)));
+        words.extend(self.link_local.map(|on| format!("link-local address {on}")));
+        words.extend(self.arp_notify.map(|on| format!("arp_notify {on}")));
         words.join(" ")
     }
 }
@@ -96,7 +111,7 @@ impl LinkChange<'_> {
         if let Some(name) = self.name {
             check_name(&operation, name)?;
         }
-        let payload = bytes(&self.message(index));
+        let payload = self.payload(&self.message(index));
         Ok(Request { operation, kind: kinds::NEW_LINK, flags: 0, payload })
     }
 
@@ -107,7 +122,8 @@ impl LinkChange<'_> {
         check_name(&operation, name)?;
         let mut message = change.message(0);
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        Ok(Request { operation, kind: kinds::NEW_LINK, flags: 0, payload: bytes(&message) })
+        let payload = change.payload(&message);
+        Ok(Request { operation, kind: kinds::NEW_LINK, flags: 0, payload })
     }
 }
 

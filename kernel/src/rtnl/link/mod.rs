@@ -2,6 +2,7 @@
 
 mod change;
 mod create;
+mod family;
 mod read;
 
 pub use change::LinkChange;

@@ -5,8 +5,8 @@ use std::fmt;
 use netlink_packet_core::Parseable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, State,
+    AfSpecInet6, AfSpecUnspec, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
 
 use super::super::codec::{bytes, check_name, decode_all, kinds};
@@ -147,6 +147,10 @@ pub struct Link {
     pub vlan_filtering: bool,
     /// Of a bridge's port: its settings.
     pub port: Option<BridgePort>,
+    /// Of a bridge's port: its number. A new port gets the lowest that is free, so it tells how many there were once.
+    pub port_number: Option<u16>,
+    /// Its `accept_ra`: 0 if it takes no router advertisements; `None` for a link without IPv6.
+    pub accept_ra: Option<i32>,
 }
 
 impl Link {
@@ -170,6 +174,8 @@ impl Link {
             alias: String::new(),
             vlan_filtering: false,
             port: None,
+            port_number: None,
+            accept_ra: None,
         }
     }
 
@@ -202,6 +208,7 @@ impl Link {
             LinkAttribute::OperState(state) => self.oper_state = state.into(),
             LinkAttribute::Link(index) if index != 0 => self.peer_index = Some(index),
             LinkAttribute::LinkNetNsId(id) if id >= 0 => self.peer_netns = Some(id),
+            LinkAttribute::AfSpecUnspec(families) => self.accept_ra = accept_ra(&families),
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| self.take_info(info)),
             _ => {}
         }
@@ -214,6 +221,10 @@ impl Link {
                 self.vlan_filtering = options.contains(&InfoBridge::VlanFiltering(true));
             }
             LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+                self.port_number = settings.iter().find_map(|setting| match setting {
+                    InfoBridgePort::PortNumber(number) => Some(*number),
+                    _ => None,
+                });
                 self.port = Some(BridgePort {
                     hairpin: settings.contains(&InfoBridgePort::HairpinMode(true)),
                     isolated: settings.contains(&InfoBridgePort::Isolated(true)),
@@ -222,6 +233,17 @@ impl Link {
             _ => {}
         }
     }
+}
+
+fn accept_ra(families: &[AfSpecUnspec]) -> Option<i32> {
+    let settings = families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet6(settings) => Some(settings),
+        _ => None,
+    })?;
+    settings.iter().find_map(|setting| match setting {
+        AfSpecInet6::DevConf(conf) => Some(conf.accept_ra),
+        _ => None,
+    })
 }
 
 impl fmt::Display for Link {
