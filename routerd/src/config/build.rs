@@ -52,6 +52,7 @@ impl Config {
             ipv6: values.bool("enable-ipv6")?,
             run_router: values.bool("run-router")?,
             run_firewall: values.bool("run-firewall")?,
+            cut_established: values.bool("netpol-cut-established")?,
             run_service_proxy: values.bool("run-service-proxy")?,
             pods: PodNetworkConfig {
                 enable_cni: values.bool("enable-cni")?,

@@ -23,6 +23,8 @@ pub struct Config {
     pub run_router: bool,
     /// `--run-firewall`.
     pub run_firewall: bool,
+    /// `--netpol-cut-established`: a policy change also ends flows that it does not admit.
+    pub cut_established: bool,
     /// `--run-service-proxy`.
     pub run_service_proxy: bool,
     /// The pod network.

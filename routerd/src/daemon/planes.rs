@@ -54,8 +54,9 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         failed: Vec::new(),
     };
     if config.run_firewall {
-        let identity = running.identity;
-        let open = move || Ok::<_, Infallible>(policy::PolicyApplier::known_as(identity));
+        let (identity, cut) = (running.identity, config.cut_established);
+        let open =
+            move || Ok::<_, Infallible>(policy::PolicyApplier::known_as(identity).cutting_established(cut));
         let late = Late::new(policy::NAME, open);
         running.planes.gate = running.add(policy::PolicyPlane, late, every(config.periods.policy));
         if running.planes.gate.is_none() {

@@ -6,13 +6,14 @@ use kernel::KernelError;
 use kernel::nft::{CommitError, Element, Identity, Nft, Operation, Transaction};
 use prefix::Family;
 
+use super::flows::Flows;
 use super::key::PolicyKey;
 use super::model::{Model, Parts};
 use super::names::{self, PREFIX};
 use super::plan::Plan;
 use super::render::{self, Fragment};
-use super::status;
 use super::value::PolicyValue;
+use super::{program, status};
 use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Problem, Report, Scope};
 
@@ -35,6 +36,7 @@ pub struct PolicyApplier {
     refused: BTreeMap<PolicyKey, String>,
     /// The pod networks in the kernel, by the name of their set: kept while the Node object is unknown.
     networks: BTreeMap<String, BTreeSet<Element>>,
+    flows: Flows,
     /// Others' changes were put right since the last report.
     repaired: bool,
     /// The generation in which the kernel held `model` and nothing else of ours.
@@ -65,6 +67,7 @@ impl Apply for PolicyApplier {
             problems.push(Problem { item: super::NAME.to_owned(), message: error.to_string(), retry: true });
             0
         });
+        let writes = writes + self.settle_flows(desired, &mut problems);
         let repaired = std::mem::take(&mut self.repaired);
         Report { writes, counts: status::counts(desired), problems, repaired, again: None }
     }
@@ -89,6 +92,13 @@ impl PolicyApplier {
         Self { identity, ..Self::default() }
     }
 
+    /// The same, that also cuts flows which policies admit no longer.
+    #[must_use]
+    pub fn cutting_established(mut self, cut: bool) -> Self {
+        self.flows.cut = cut;
+        self
+    }
+
     fn nft(&mut self) -> Result<&mut Nft, KernelError> {
         if self.nft.is_none() {
             self.nft = Some(Nft::open_as(self.identity)?);
@@ -105,6 +115,7 @@ impl PolicyApplier {
             if old.as_ref() == new && !self.refused.contains_key(key) {
                 continue;
             }
+            self.flows.changed(old.as_ref(), new);
             let before = old.map_or_else(Fragment::default, |old| self.fragment(key, &old));
             self.refused.remove(key);
             let after = new.map_or_else(Fragment::default, |new| self.fragment(key, new));
@@ -126,6 +137,10 @@ impl PolicyApplier {
             Err(error) => {
                 tracing::debug!(%error, "a change did not fit the kernel; reading it back");
                 self.verified = None;
+                for (_, old, new) in &changed {
+                    self.model.remove(new);
+                    self.model.add(old);
+                }
                 self.everything(desired)
             }
         }
@@ -141,6 +156,7 @@ impl PolicyApplier {
         let observed = Ruleset::observe(self.nft()?, PREFIX)?;
         if self.applied.is_empty() {
             self.networks = networks_of(&observed);
+            self.flows.adopted(&observed, desired);
         } else {
             self.repaired |= observed != self.model.ruleset();
         }
@@ -154,6 +170,16 @@ impl PolicyApplier {
                 Err(error) => self.close(desired, &plan.transaction, error)?,
             }
         }
+    }
+
+    /// Forgets flows that have no ground any more, once the rules are in the kernel. Returns the number of writes.
+    fn settle_flows(&mut self, desired: &Values, problems: &mut Vec<Problem>) -> u64 {
+        let broken = problems.iter().any(|problem| problem.item == super::NAME);
+        let Some(nft) = self.nft.as_mut().filter(|_| self.flows.is_pending() && !broken) else { return 0 };
+        self.flows.settle(nft, desired, &self.refused).unwrap_or_else(|error| {
+            problems.push(status::flows(&error));
+            0
+        })
     }
 
     fn rebuild(&mut self, desired: &Values) {
@@ -209,6 +235,9 @@ impl PolicyApplier {
             return render::closed(key, value);
         }
         let mut fragment = render::fragment(key, value);
+        if self.flows.cut && *key == PolicyKey::Base {
+            program::refuse_middles(&mut fragment.objects);
+        }
         match value {
             PolicyValue::Base(Some(_)) => self.networks = networks_of(&fragment.objects),
             PolicyValue::Base(None) => {

@@ -8,6 +8,7 @@
 //!      ──► model.rs     all of them together, shared objects counted         (pure)
 //!  kernel ──► observed ──► plan.rs   Plan::between(observed, desired)        (pure)
 //!      ──► apply.rs     one transaction
+//!      ──► flows.rs     tracked flows that have no ground any more are forgotten; admits.rs judges them (pure)
 //! ```
 //!
 //! What a packet meets is drawn in `program.rs`. Every pod of this node has an element in the verdict maps of both
@@ -16,9 +17,11 @@
 //! is a few elements, whatever the number of policies.
 
 mod admit;
+mod admits;
 pub mod apply;
 pub mod blocks;
 pub mod desired;
+mod flows;
 mod key;
 mod model;
 mod names;

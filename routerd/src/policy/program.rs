@@ -22,7 +22,8 @@
 use std::collections::BTreeSet;
 
 use kernel::nft::{
-    Chain, ChainType, CtState, DataType, Element, Field, Hook, Rule, Set, address_type, priority,
+    Chain, ChainType, Comparison, CtState, DataType, Element, Expression, Field, Hook, PayloadBase, Register,
+    Rule, Set, address_type, priority,
 };
 use prefix::Family;
 
@@ -33,6 +34,11 @@ use crate::ruleset::{Ruleset, table};
 
 /// Behind IPVS' hooks at INPUT (`NF_IP_PRI_NAT_SRC - 2` and `- 1`) and source NAT.
 const INPUT_PRIORITY: i32 = priority::SRCNAT + 10;
+/// `IPPROTO_TCP`, and in its header the byte of flags (RFC 9293 section 3.1): SYN, and FIN, RST and ACK.
+const TCP: u8 = 6;
+const TCP_FLAGS_OFFSET: u32 = 13;
+const SYN: u8 = 0x02;
+const OTHERS: u8 = 0x15;
 /// MLD queries, reports and ends; router solicitations; neighbour solicitations and advertisements; MLDv2 reports
 /// (RFC 4443, RFC 4861, RFC 3810). Connection tracking leaves them alone, and no policy can mean to forbid them.
 const NEIGHBOUR_TYPES: [u8; 7] = [130, 131, 132, 133, 135, 136, 143];
@@ -85,6 +91,28 @@ fn entry(more: &[Rule]) -> Vec<Rule> {
     rules.extend_from_slice(more);
     rules.push(Rule::new().goto(names::dispatch(Direction::Egress)));
     rules
+}
+
+/// Refuses TCP packets that belong to no tracked connection and begin none, wherever connections enter the judges.
+///
+/// Connection tracking would take up such a connection in its middle, in the direction of the packet it happens to see
+/// first: a flow that was cut would live on if only the other direction is admitted.
+pub(super) fn refuse_middles(ruleset: &mut Ruleset) {
+    let (flags, register) = (TCP_FLAGS_OFFSET, Register::FIRST);
+    let middle = Rule::new()
+        .state(CtState::NEW)
+        .protocol(TCP)
+        .then(Expression::Payload { base: PayloadBase::Transport, offset: flags, length: 1, to: register })
+        .then(Expression::Bitwise { from: register, to: register, mask: vec![SYN | OTHERS], xor: vec![0] })
+        .then(Expression::Compare { from: register, comparison: Comparison::NotEqual, data: vec![SYN] })
+        .counter()
+        .drop()
+        .comment("no begin of a connection: --netpol-cut-established");
+    for chain in [names::FORWARD, names::INPUT, names::OUTPUT] {
+        let Some(filled) = ruleset.chains.get_mut(chain) else { continue };
+        let judges = filled.rules.len().saturating_sub(1);
+        filled.rules.insert(judges, middle.clone());
+    }
 }
 
 /// Only in OUTPUT: what IPVS forwards has a pod or an outside address for its source there.

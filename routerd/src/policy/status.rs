@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kernel::KernelError;
+
 use super::key::PolicyKey;
 use super::value::{Isolation, PolicyValue};
 use crate::runner::Problem;
@@ -75,4 +77,12 @@ pub(super) fn problem_of(key: &PolicyKey, value: &PolicyValue) -> Option<Problem
 pub(super) fn refusal(key: &PolicyKey, why: &str) -> Problem {
     let message = format!("the kernel refused it, so its pods are isolated and the rest goes on: {why}");
     Problem { item: item(key), message, retry: true }
+}
+
+/// Tracked flows could not be forgotten.
+pub(super) fn flows(error: &KernelError) -> Problem {
+    let message = format!(
+        "flows of addresses whose pods are gone, or that policies admit no longer, go on until they end: {error}"
+    );
+    Problem { item: "tracked flows".to_owned(), message, retry: true }
 }

@@ -2,7 +2,7 @@
 
 use super::Effect::{Never, Works};
 use super::Kind::{Bool, Duration};
-use super::{DAY, Flag, Group, flag};
+use super::{DAY, Flag, Group, flag, own};
 
 pub(super) const GROUP: Group = Group { title: "NetworkPolicies", flags: FLAGS };
 
@@ -20,6 +20,12 @@ const FLAGS: &[Flag] = &[
         "false",
         Never("always so: a pod address of this node without a verdict is dropped"),
         "Refuse a pod's traffic until its policies are in the kernel.",
+    ),
+    own(
+        "netpol-cut-established",
+        Bool,
+        "false",
+        "A policy change also ends established flows that policies admit no longer. TCP connections that this node has not seen begin are then refused.",
     ),
     flag(
         "use-nftables-for-netpol",

@@ -3,6 +3,8 @@
 mod adoption;
 mod desired;
 mod fixture;
+mod flows;
+mod foreign;
 mod lab;
 mod plan;
 mod semantics;

@@ -1,0 +1,143 @@
+//! What becomes of established flows when policies change: real streams, with `--netpol-cut-established` and without.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::fixture::ip;
+use super::lab::{Lab, OUTSIDE, connect, echoes};
+use crate::policy::PolicyApplier;
+
+const WEB: &str = "10.244.1.2";
+const WEB6: &str = "fd00:244:1::2";
+const OPEN: &str = "10.244.1.4";
+const FROM_FRIENDS: &str = "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]";
+/// More than a packet takes to be dropped, and for a stream that lives more than an answer takes.
+const BOUND: Duration = Duration::from_secs(20);
+
+fn lab(cut: bool) -> Lab {
+    let mut lab = Lab::new();
+    lab.applier = PolicyApplier::new().cutting_established(cut);
+    lab.resync();
+    lab.pod("default/web", "app=web", 2);
+    lab.pod("default/friend", "app=friend", 3);
+    lab.pod("default/open", "app=open", 4);
+    lab
+}
+
+fn stream(lab: &Lab, from: &str, to: &str) -> TcpStream {
+    let mut stream = connect(lab.space(from), to, 80).unwrap();
+    assert!(echoes(&mut stream), "{from} to {to}");
+    stream
+}
+
+/// Waits until nothing comes back any more.
+fn stops(stream: &mut TcpStream) -> bool {
+    let end = Instant::now() + BOUND;
+    while echoes(stream) {
+        if Instant::now() > end {
+            return false;
+        }
+    }
+    true
+}
+
+#[test]
+fn a_stream_that_a_policy_admits_no_longer_is_cut_and_others_go_on() {
+    let mut lab = lab(true);
+    let mut cut =
+        [stream(&lab, "outside", WEB), stream(&lab, "outside", WEB6), stream(&lab, "default/open", WEB)];
+    let mut kept = [
+        stream(&lab, "default/friend", WEB),
+        stream(&lab, "node", WEB),
+        stream(&lab, "outside", OPEN),
+        stream(&lab, "default/web", OUTSIDE),
+    ];
+    lab.policy("default/p", FROM_FRIENDS);
+    assert!(cut.iter_mut().all(stops));
+    assert!(kept.iter_mut().all(echoes));
+    // A peer that stops being one.
+    lab.label("default/friend", "app=enemy", 3);
+    assert!(stops(&mut kept[0]));
+    assert!(kept[1..].iter_mut().all(echoes));
+    // The other direction.
+    lab.policy("default/q", "podSelector: {matchLabels: {app: web}}\npolicyTypes: [Egress]");
+    assert!(stops(&mut kept[3]));
+    assert!(kept[1..3].iter_mut().all(echoes));
+}
+
+#[test]
+fn without_the_flag_the_same_streams_live() {
+    let mut lab = lab(false);
+    let mut streams = [stream(&lab, "outside", WEB), stream(&lab, "default/web", OUTSIDE)];
+    lab.policy("default/p", "podSelector: {}\npolicyTypes: [Ingress, Egress]");
+    assert!(streams.iter_mut().all(echoes));
+    lab.expect(&[("outside", WEB, 80, false), ("default/web", OUTSIDE, 80, false)]);
+    assert!(streams.iter_mut().all(echoes));
+}
+
+#[test]
+fn a_cut_stream_is_not_taken_up_again_by_what_the_server_sends() {
+    let mut lab = lab(true);
+    let listener = lab.space("default/web").run_in(|| TcpListener::bind((ip("0.0.0.0"), 99)).unwrap());
+    let mut client = connect(&lab.outside, WEB, 99).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let mut arrives = |server: &mut TcpStream| {
+        server.write_all(b"push").unwrap();
+        client.read_exact(&mut [0; 4]).is_ok()
+    };
+    assert!(arrives(&mut server));
+    // Egress stays open, so nothing but the state of the connection keeps the server's packets back.
+    lab.policy("default/p", FROM_FRIENDS);
+    assert!(!arrives(&mut server));
+    lab.expect(&[("default/web", OUTSIDE, 80, true)]);
+}
+
+#[test]
+fn a_stream_is_judged_by_its_real_destination_where_that_was_rewritten() {
+    let mut lab = lab(true);
+    let rewrite = "add table ip nat; add chain ip nat pre { type nat hook prerouting priority -100; }; \
+                   add rule ip nat pre tcp dport 8888 dnat to 10.244.1.2:80; \
+                   add rule ip nat pre tcp dport 8889 dnat to 10.244.1.4:80";
+    lab.node.run("nft", &[rewrite]);
+    let to = |port| {
+        let mut stream = connect(&lab.outside, "192.0.2.1", port).unwrap();
+        assert!(echoes(&mut stream));
+        stream
+    };
+    let (mut cut, mut kept) = (to(8888), to(8889));
+    lab.policy("default/p", FROM_FRIENDS);
+    assert!(stops(&mut cut));
+    assert!(echoes(&mut kept));
+}
+
+#[test]
+fn a_flow_that_a_policy_refused_while_the_daemon_was_away_is_cut_at_its_start() {
+    let mut lab = lab(true);
+    let (mut cut, mut kept) = (stream(&lab, "outside", WEB), stream(&lab, "default/friend", WEB));
+    lab.applier = PolicyApplier::new().cutting_established(true);
+    lab.world.policy("default/p", FROM_FRIENDS);
+    lab.resync();
+    assert!(stops(&mut cut));
+    assert!(echoes(&mut kept));
+    let rules = |lab: &Lab| lab.node.run("nft", &["-a", "-s", "list", "ruleset"]);
+    let before = rules(&lab);
+    assert_eq!(lab.resync().writes, 0);
+    lab.applier = PolicyApplier::new().cutting_established(true);
+    assert_eq!(lab.resync().writes, 0, "the start finds nothing to cut and nothing to write");
+    assert_eq!(rules(&lab), before);
+}
+
+#[test]
+fn the_flows_of_a_pod_that_went_while_the_daemon_was_away_do_not_outlive_its_start() {
+    let mut lab = lab(false);
+    let mut flow = stream(&lab, "outside", OPEN);
+    let mut other = stream(&lab, "outside", WEB);
+    lab.applier = PolicyApplier::new();
+    lab.world.event(crate::cluster::Event::Detach("default/open".into(), "eth0".into()));
+    lab.world.remove_pod("default/open");
+    lab.resync();
+    assert!(stops(&mut flow), "the pod's namespace is still there, so the flow could go on");
+    assert!(echoes(&mut other));
+}
