@@ -133,6 +133,12 @@ fn validate_container_id(id: &str) -> Result<(), CniError> {
         .with_details(format!("CNI_CONTAINERID is {id:?}, allowed are letters, digits, `_`, `.` and `-`")))
 }
 
+/// What the kernel would take in an interface's name, but not as it is written (`%d` becomes a number that is free), or
+/// what no file or message should carry.
+pub(crate) fn is_not_for_names(c: char) -> bool {
+    c == '%' || c.is_control()
+}
+
 fn validate_ifname(name: &str) -> Result<(), CniError> {
     let reason = if name.len() > 15 {
         "interface name is too long: at most 15 bytes"
@@ -140,6 +146,8 @@ fn validate_ifname(name: &str) -> Result<(), CniError> {
         "interface name is . or .."
     } else if name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace()) {
         "interface name contains / or : or whitespace characters"
+    } else if name.contains(is_not_for_names) {
+        "interface name contains % or control characters"
     } else {
         return Ok(());
     };
@@ -199,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_interface_name_is_what_the_kernel_takes() {
-        for name in [".", "..", "a/b", "a:b", "a b", "a234567890123456"] {
+        for name in [".", "..", "a/b", "a:b", "a b", "a234567890123456", "eth%d", "e\u{1}"] {
             assert_eq!(add("c1", name).unwrap_err().code, Code::ENVIRONMENT, "{name}");
         }
         assert!(add("c1", "a23456789012345").is_ok());

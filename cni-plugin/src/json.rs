@@ -5,6 +5,7 @@
 //! are ignored.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
@@ -63,6 +64,15 @@ impl<'a> Fields<'a> {
     /// A text; a missing one is empty.
     pub fn text_or_empty(&self, key: &str) -> Result<&'a str, CniError> {
         Ok(self.text(key)?.unwrap_or_default())
+    }
+
+    /// A path; a missing or empty one is `None`.
+    pub fn path(&self, key: &str) -> Result<Option<PathBuf>, CniError> {
+        let text = self.text_or_empty(key)?;
+        if text.contains('\0') {
+            return Err(CniError::config(format!("{}: {text:?} is no path", self.path_of(key))));
+        }
+        Ok(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from))
     }
 
     /// `true` or `false`; a missing one is `false`.

@@ -59,7 +59,7 @@ impl Version {
         }
         Self::ALL.into_iter().find(|version| version.as_str() == text).ok_or_else(|| {
             CniError::new(Code::VERSION, "incompatible CNI versions")
-                .with_details(format!("config is {text:?}, plugin supports {}", Self::list()))
+                .with_details(format!("cniVersion: config is {text:?}, plugin supports {}", Self::list()))
         })
     }
 

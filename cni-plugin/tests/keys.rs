@@ -124,7 +124,7 @@ fn of_bridge() -> Vec<(Value, &'static str)> {
             json!("ff:ff:ff:ff:ff:ff"),
         ],
     ));
-    for name in ["a234567890123456", "a/b", "a:b", ".", "..", "a b", "a\tb", "a\u{0}b"] {
+    for name in ["a234567890123456", "a/b", "a:b", ".", "..", "a b", "a\tb", "a\u{0}b", "a\u{1}b", "br%d"] {
         rows.push((json!({"bridge": name}), "bridge"));
     }
     for trunk in [
@@ -155,6 +155,10 @@ fn of_bridge() -> Vec<(Value, &'static str)> {
         (json!({"name": "../x"}), "name"),
         (json!({"name": 7}), "name"),
         (json!({"cniVersion": "2.0.0"}), "versions"),
+        (
+            json!({"runtimeConfig": {"mac": "02:00:00:00:00:01"}, "args": {"cni": {"mac": "x"}}}),
+            "args.cni.mac",
+        ),
         (json!({"cniVersion": 1}), "cniVersion"),
         (json!({"type": 7}), "type"),
     ]);
@@ -167,7 +171,7 @@ fn of_ipam() -> Vec<(Value, &'static str)> {
         &["ipam.subnet", "ipam.rangeStart", "ipam.rangeEnd", "ipam.gateway"],
         &[json!("x"), json!(7), json!("10.9.9.300"), json!("10.9.9.9/33"), json!(["10.9.9.0/24"])],
     ));
-    rows.extend(wrong_kinds(&["ipam.dataDir", "ipam.resolvConf"], &[json!(7), json!([])]));
+    rows.extend(wrong_kinds(&["ipam.dataDir", "ipam.resolvConf"], &[json!(7), json!([]), json!("a\u{0}b")]));
     for route in [
         json!({}),
         json!({"dst": "x"}),
@@ -250,11 +254,15 @@ fn of_bandwidth() -> Vec<(Value, &'static str)> {
         rows.push((json!({"runtimeConfig": {"bandwidth": changes.clone()}}), key));
         rows.push((changes, key));
     }
+    // What the plugin's own entry says counts; what the runtime says must be readable.
+    let own = json!({"ingressRate": 8000, "ingressBurst": 8000, "runtimeConfig": {"bandwidth": {"egressRate": "x"}}});
+    rows.push((own, "runtimeConfig.bandwidth.egressRate"));
     rows
 }
 
 fn of_tuning() -> Vec<(Value, &'static str)> {
     let mut rows = wrong_kinds(&["promisc", "allmulti"], &[json!("yes"), json!(1), json!([])]);
+    rows.extend(wrong_kinds(&["dataDir"], &[json!(7), json!("a\u{0}b")]));
     rows.extend(wrong_kinds(&["mtu", "txQLen"], &[json!("1"), json!(-1), json!(1.5), json!(1e30)]));
     rows.extend(wrong_kinds(&["args.cni.mtu", "args.cni.promisc"], &[json!("1"), json!(1.5)]));
     rows.extend(wrong_kinds(&["mac", "args.cni.mac", "runtimeConfig.mac"], &[json!("x"), json!(7)]));
@@ -337,6 +345,8 @@ fn variables() {
         ("CNI_IFNAME", "a234567890123456", "interface name"),
         ("CNI_IFNAME", "a/b", "interface name"),
         ("CNI_IFNAME", "..", "interface name"),
+        ("CNI_IFNAME", "eth%d", "interface name"),
+        ("CNI_IFNAME", "e\u{1}", "interface name"),
         ("CNI_NETNS", "", "CNI_NETNS"),
         ("CNI_ARGS", "MAC=x", "MAC"),
         ("CNI_ARGS", "MAC=01:00:5e:00:00:01", "MAC"),

@@ -24,17 +24,16 @@ pub struct Limit {
 
 impl Limits {
     /// What the configuration asks for; `None` is no limit. If one of the four keys stands in the plugin's own entry,
-    /// what the runtime says is not looked at, as in the reference plugin.
+    /// what the runtime says does not count, as in the reference plugin; it must be readable all the same.
     pub fn parse(conf: &NetConf) -> Result<Option<Self>, CniError> {
         let own = conf.fields();
         let keys = ["ingressRate", "ingressBurst", "egressRate", "egressBurst"];
-        if keys.into_iter().any(|key| own.get(key).is_some()) {
-            return Self::read(&own);
-        }
-        match conf.runtime()?.map(|runtime| runtime.object("bandwidth")).transpose()?.flatten() {
-            Some(bandwidth) => Self::read(&bandwidth),
-            None => Ok(None),
-        }
+        let asked = match conf.runtime()?.map(|runtime| runtime.object("bandwidth")).transpose()?.flatten() {
+            Some(bandwidth) => Self::read(&bandwidth)?,
+            None => None,
+        };
+        let has_own = keys.into_iter().any(|key| own.get(key).is_some());
+        if has_own { Self::read(&own) } else { Ok(asked) }
     }
 
     fn read(fields: &Fields<'_>) -> Result<Option<Self>, CniError> {

@@ -4,6 +4,7 @@ use super::NetConf;
 use crate::address::Mac;
 use crate::args::Args;
 use crate::convert::dns_from;
+use crate::env::is_not_for_names;
 use crate::error::CniError;
 use crate::json::Fields;
 use crate::result::Dns;
@@ -139,10 +140,10 @@ fn bridge_name(fields: &Fields<'_>, default: &str) -> Result<String, CniError> {
         "" => default,
         name => name,
     };
-    let bad = |c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace();
+    let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || is_not_for_names(c);
     if name.len() > 15 || name == "." || name == ".." || name.contains(bad) {
         return Err(CniError::config(format!(
-            "bridge: {name:?} is no interface name (at most 15 bytes, no `/`, `:` or white space)"
+            "bridge: {name:?} is no interface name (at most 15 bytes, no `/`, `:`, `%`, white space or control characters)"
         )));
     }
     Ok(name.to_owned())
@@ -251,7 +252,8 @@ mod tests {
 
     #[test]
     fn an_interface_name_that_the_kernel_would_refuse_is_refused_here() {
-        for name in ["a234567890123456", "a/b", "..", "a b"] {
+        // Of `br%d` the kernel would make br0.
+        for name in ["a234567890123456", "a/b", "..", "a b", "br%d"] {
             assert!(parse(&format!(r#""bridge":"{name}""#)).is_err(), "{name}");
         }
     }

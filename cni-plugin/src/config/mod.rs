@@ -86,13 +86,16 @@ impl NetConf {
 
     /// The link address asked for, by `runtimeConfig.mac`, `args.cni.mac` or `CNI_ARGS`, the first that is set.
     pub fn requested_mac(&self, args: &Args) -> Result<Option<Mac>, CniError> {
+        let mut asked = None;
         for source in [self.runtime()?, self.args_cni()?].into_iter().flatten() {
-            if let Some(mac) = source.parsed("mac")? {
-                let unusable = |reason| CniError::config(format!("{}: {reason}", source.path_of("mac")));
-                return why_unusable(mac).map_or(Ok(Some(mac)), |reason| Err(unusable(reason)));
+            // All are read, so that a wrong one is told wherever it stands.
+            let Some(mac) = source.parsed("mac")? else { continue };
+            if let Some(reason) = why_unusable(mac) {
+                return Err(CniError::config(format!("{}: {reason}", source.path_of("mac"))));
             }
+            asked = asked.or(Some(mac));
         }
-        Ok(args.mac)
+        Ok(asked.or(args.mac))
     }
 
     /// The addresses asked for, by `CNI_ARGS`, `args.cni.ips` and `runtimeConfig.ips`: all of them, each once.

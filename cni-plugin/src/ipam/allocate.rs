@@ -53,8 +53,9 @@ fn take_all(
         return Ok(());
     }
     let list: Vec<String> = asked.iter().map(ToString::to_string).collect();
-    Err(CniError::config(format!("failed to allocate all requested IPs: {}", list.join(" ")))
-        .with_details("no range of the configuration holds them"))
+    Err(CniError::config(format!("failed to allocate all requested IPs: {}", list.join(" "))).with_details(
+        "no range of ipam.ranges holds what CNI_ARGS, args.cni.ips or runtimeConfig.ips asks for",
+    ))
 }
 
 /// One pool while an address is chosen from it.

@@ -38,7 +38,7 @@ impl HostLocalConf {
             .object("ipam")?
             .ok_or_else(|| CniError::config("IPAM config missing 'ipam' key"))?;
         // `folder` bears a wrong one, so that a release works; to reserve in another place would be no service.
-        ipam.text("dataDir")?;
+        ipam.path("dataDir")?;
         let mut sets = match conf.runtime()? {
             Some(runtime) => range_sets(&runtime, "ipRanges")?,
             None => Vec::new(),
@@ -56,9 +56,7 @@ impl HostLocalConf {
         Ok(Self {
             sets,
             routes: ipam.objects("routes")?.iter().map(route_from).collect::<Result<_, _>>()?,
-            resolv_conf: Some(ipam.text_or_empty("resolvConf")?)
-                .filter(|path| !path.is_empty())
-                .map(Into::into),
+            resolv_conf: ipam.path("resolvConf")?,
             status_checks_addresses: ipam.flag("statusChecksAddresses")?,
         })
     }
@@ -108,7 +106,9 @@ fn validate(sets: &[RangeSet], version: Version) -> Result<(), CniError> {
     }
     for (index, set) in sets.iter().enumerate() {
         if let Some(other) = sets[index + 1..].iter().position(|other| set.overlaps(other)) {
-            return Err(CniError::config(format!("range set {index} overlaps with {}", index + 1 + other)));
+            let other = index + 1 + other;
+            return Err(CniError::config(format!("ipam.ranges: range set {index} overlaps with {other}"))
+                .with_details("counted from 0, those of runtimeConfig.ipRanges first, then ipam.subnet"));
         }
     }
     for family in Family::BOTH {
@@ -116,7 +116,8 @@ fn validate(sets: &[RangeSet], version: Version) -> Result<(), CniError> {
         if version.has_legacy_result() && count > 1 {
             return Err(CniError::config(format!(
                 "CNI version {version} does not support more than 1 address per family"
-            )));
+            ))
+            .with_details("use cniVersion 0.3.0 or newer, or fewer sets in ipam.ranges"));
         }
     }
     Ok(())

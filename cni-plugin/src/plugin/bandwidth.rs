@@ -33,8 +33,10 @@ fn refuse_old_version(version: Version) -> Result<(), CniError> {
     }
     let supported: Vec<&str> =
         Version::ALL.into_iter().filter(|one| *one >= OLDEST).map(Version::as_str).collect();
-    Err(CniError::new(Code::VERSION, "incompatible CNI versions")
-        .with_details(format!("config is {:?}, plugin bandwidth supports {supported:?}", version.as_str())))
+    Err(CniError::new(Code::VERSION, "incompatible CNI versions").with_details(format!(
+        "cniVersion: config is {:?}, plugin bandwidth supports {supported:?}",
+        version.as_str()
+    )))
 }
 
 fn add(request: &Request) -> Result<Value, CniError> {

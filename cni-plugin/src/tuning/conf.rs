@@ -25,6 +25,8 @@ impl TuningConf {
     pub fn parse(conf: &NetConf, args: &Args, ifname: &str) -> Result<Self, CniError> {
         duplicates::refuse(conf.text())?;
         let own = conf.fields();
+        // What DEL bears, because it must work.
+        own.path("dataDir")?;
         let over = conf.args_cni()?;
         let sources = || over.iter().chain([&own]);
         let wanted = Settings {

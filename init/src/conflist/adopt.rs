@@ -54,7 +54,9 @@ pub(super) fn as_single(mut conf: Map<String, Value>) -> Result<Map<String, Valu
     };
     // Only a list may name several versions.
     conf.shift_remove("cniVersions");
-    conf.extend(plugin.clone());
+    // Name and version are the list's: a runtime writes them over what the plugin says of them, and leases lie under the name.
+    let own = |key: &str| key != "name" && key != "cniVersion";
+    conf.extend(plugin.clone().into_iter().filter(|(key, _)| own(key)));
     Ok(conf)
 }
 
@@ -97,6 +99,10 @@ mod tests {
             json!({"cniVersion": "0.3.0", "name": "n", "plugins": [{"type": "bridge", "mtu": 1400}]})
         );
         assert_eq!(as_single(list).unwrap(), single);
+        let named = object(
+            &json!({"name": "mynet", "plugins": [{"name": "kubernetes", "cniVersion": "9", "type": "a"}]}),
+        );
+        assert_eq!(Value::Object(as_single(named).unwrap()), json!({"name": "mynet", "type": "a"}));
         let two = object(&json!({"name": "n", "plugins": [{"type": "a"}, {"type": "b"}]}));
         assert!(as_single(two).unwrap_err().contains(".conflist"));
     }
