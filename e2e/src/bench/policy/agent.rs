@@ -58,6 +58,14 @@ impl Program {
         }
     }
 
+    /// After so many windows without work it has nothing to do. The peer waits for programs that it runs, whose time counts at their end.
+    const fn windows(&self) -> u32 {
+        match self {
+            Self::Ours(_) => 1,
+            Self::Iptables(_) | Self::Nftables(_) => 5,
+        }
+    }
+
     /// Starts it on a node.
     pub(super) fn start(&self, world: &World, folder: &Path) -> Result<Agent> {
         let log = folder.join(format!("{}.agent.log", world.node));
@@ -131,15 +139,15 @@ impl Agent {
     /// Waits until it has nothing to do; its processor time then.
     pub(super) fn settle(&mut self) -> Result<Duration> {
         let mut before = self.cpu()?;
-        loop {
+        let mut idle = 0;
+        while idle < self.program.windows() {
             std::thread::sleep(WINDOW);
             self.still_running()?;
             let now = self.cpu()?;
-            if now.saturating_sub(before) < IDLE {
-                return Ok(now);
-            }
+            idle = if now.saturating_sub(before) < IDLE { idle + 1 } else { 0 };
             before = now;
         }
+        Ok(before)
     }
 
     /// An error with the end of its log when it has ended.

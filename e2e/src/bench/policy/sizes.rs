@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::objects::Cluster;
-use super::packets::Effort;
+use super::packets::{Clock, Effort};
 
 /// One namespace, and policies that select by one of several labels.
 const PLAIN: Cluster =
@@ -11,7 +11,7 @@ const PLAIN: Cluster =
 impl Options {
     /// What ours and the peer are compared in.
     pub(super) fn compared(&self) -> Cluster {
-        let [pods, local, policies] = if self.quick { [200, 20, 40] } else { [1000, 100, 200] };
+        let [pods, local, policies] = if self.quick { [100, 10, 20] } else { [1000, 100, 200] };
         Cluster {
             pods: self.pods.unwrap_or(pods),
             local: self.local.unwrap_or(local),
@@ -53,6 +53,11 @@ impl Options {
     /// How many changes of each kind ours gets in large clusters.
     pub(super) fn many(&self) -> usize {
         self.changes.unwrap_or(if self.quick { 40 } else { 300 })
+    }
+
+    /// By which clock the cost of a packet is told.
+    pub(super) fn clock(&self) -> Clock {
+        if self.host { Clock::Processor } else { Clock::Wall }
     }
 
     /// How many packets.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::packets::{Costs, Figures};
+use super::packets::{Clock, Costs, Figures};
 
 /// Width of a column with its ratio.
 const WIDTH: usize = 28;
@@ -46,29 +46,37 @@ fn line(what: &str, cells: impl Iterator<Item = String>) -> String {
 }
 
 /// A line for each node: what a packet of an established flow costs there, and one that begins a flow.
-pub(super) fn costs(title: &str, labels: &[&str], figures: &[Figures]) -> String {
+pub(super) fn costs(title: &str, clock: Clock, labels: &[&str], figures: &[Figures]) -> String {
     let heads = ["established", "more than tracking", "new flow", "more than tracking"];
     let mut lines = vec![format!("\n{title}\n"), line("", heads.into_iter().map(str::to_owned))];
-    // The second node is the one with connection tracking alone.
-    let floor = |of: fn(&Figures) -> &Costs| figures.get(1).and_then(|figures| of(figures).typical());
-    for (label, figures) in labels.iter().zip(figures) {
-        let cells = [(|of| &of.established) as fn(&Figures) -> &Costs, |of| &of.new].map(|of| {
-            let (cost, floor) = (of(figures).typical(), floor(of));
-            let more = cost.zip(floor).map(|(cost, floor)| format!("{:+.0} ns", cost - floor));
-            let spread = percentile(&of(figures).cpu, 75)
-                .zip(cost)
-                .map(|(high, low)| format!("{low:.0} to {high:.0} ns"));
+    let quartile = |costs: &Costs, percent| percentile(costs.by(clock), percent);
+    for (label, of) in labels.iter().zip(figures) {
+        // The second node is the one with connection tracking alone.
+        let floor = figures.get(1).unwrap_or(of);
+        let cells = [(&of.established, &floor.established), (&of.new, &floor.new)].map(|(costs, floor)| {
+            let low = quartile(costs, 25);
+            let spread = low.zip(quartile(costs, 75)).map(|(low, high)| format!("{low:.0} to {high:.0} ns"));
+            let more = low.zip(quartile(floor, 25)).map(|(low, floor)| format!("{:+.0} ns", low - floor));
             [spread, more].map(|cell| cell.unwrap_or_else(|| "-".to_owned()))
         });
         lines.push(line(&format!("  {label}"), cells.into_iter().flatten()));
+        lines.extend(of.failed.iter().map(|reason| format!("    failed: {reason}\n")));
     }
-    lines.push("  From the lower to the upper quartile of the rounds; the differences are those of lower quartiles.\n".to_owned());
+    lines.push(COSTS.to_owned());
     lines.concat()
 }
+
+const COSTS: &str = "  The quartiles of all rounds, lower to upper: what others do on the machine only ever adds. Differences are those of lower quartiles.\n";
 
 /// Milliseconds.
 pub(super) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+/// The mean; nothing of nothing.
+pub(super) fn mean(values: &[f64]) -> Option<f64> {
+    let count = u32::try_from(values.len()).ok().filter(|count| *count > 0)?;
+    Some(values.iter().sum::<f64>() / f64::from(count))
 }
 
 /// The value that this share of them did not exceed (nearest rank).
