@@ -35,7 +35,7 @@ impl RouterdConf {
     pub fn parse(conf: &NetConf, always: bool) -> Result<Option<Self>, CniError> {
         let default = Self {
             socket: DEFAULT_SOCKET.into(),
-            timeout: Duration::from_secs(20),
+            timeout: crate::socket::ADD_WAITS,
             away: Duration::from_secs(5),
             required: true,
             in_status: false,

@@ -18,6 +18,12 @@ pub use client::{Client, ClientError};
 pub use frame::{FrameError, HEADER, MOST_BYTES, decode, encode, frame_length, read_frame};
 pub use message::{Attach, DaemonError, Detach, Reply, Request, VERSION};
 
+/// How long an ADD waits for the daemon in all, unless the network configuration says otherwise (`routerd.timeoutMs`).
+pub const ADD_WAITS: Duration = Duration::from_secs(20);
+/// The daemon answers an attach within this, one way or the other. The rest of [`ADD_WAITS`] is for a daemon that is being
+/// restarted when the ADD begins.
+pub const ATTACH_ANSWERED: Duration = Duration::from_secs(15);
+
 /// True if a peer with the user id `uid` may speak to us.
 pub fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == nix::unistd::geteuid().as_raw()

@@ -28,7 +28,7 @@ use crate::admin::Published;
 use crate::advertise::Link;
 use crate::cluster::api::{self, ApiServer};
 use crate::cluster::manifests;
-use crate::cluster::task::{Ends, Settings, Task};
+use crate::cluster::task::{Ends, Settings, Task, WAITS_AT_MOST};
 use crate::config::{ClusterSource, Config, Effect, Flag};
 use crate::pods::{self, Cluster, Gate};
 use crate::policy;
@@ -36,8 +36,6 @@ use crate::runner::Status;
 
 /// Threads for sockets, sources and the index. The planes have their own.
 const WORKERS: usize = 2;
-/// How long an ADD waits for a pod that is not known yet: an API server is asked for it, a file may be on its way.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to end.
 pub(crate) fn run(config: &Config, without_effect: &[&Flag]) -> ExitCode {
@@ -116,8 +114,11 @@ async fn start(config: &Config, started: Instant) -> Started {
         planes::start(config, &Runtime::current());
     let failed = Failed::new(failed);
     let (board, gate) = (pods::board(), gate(config, &statuses));
-    let (task, Ends { handle, source: sender, status }) =
-        Task::new(Settings { node_name: config.node_name.clone(), source, patience: PATIENCE });
+    let (task, Ends { handle, source: sender, status }) = Task::new(Settings {
+        node_name: config.node_name.clone(),
+        source,
+        patience: patience(&config.source),
+    });
 
     let none = || watch::channel(serde_json::Value::Null).1;
     let published = Published {
@@ -144,7 +145,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         });
         link
     });
-    let task = task.with_planes(planes);
+    let task = task.with_planes(planes).waiting_for_the_view(WAITS_AT_MOST);
     // What was attached before the start is in the index before anything else is.
     let cluster = Cluster { handle: handle.clone(), view: status, gate };
     sockets::plugin(&config.run_dir, cluster, board, &failed).await;
@@ -161,6 +162,16 @@ async fn start(config: &Config, started: Instant) -> Started {
         }
     };
     Started { owner, link }
+}
+
+/// How long an ADD waits for a pod that is not known yet.
+fn patience(source: &ClusterSource) -> Duration {
+    match source {
+        // A file may be on its way.
+        ClusterSource::Manifests(_) => Duration::from_secs(2),
+        // The server says at once if there is no such pod; one that is away may come back.
+        ClusterSource::Api { .. } => WAITS_AT_MOST,
+    }
 }
 
 /// Whose commit a pod's ADD waits for.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use kernel::ipvs::Timeouts;
-use kernel::nft::Identity;
+use kernel::nft::{Identity, Nft};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
@@ -63,6 +63,8 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
             // Without anybody to ask, an ADD would be let through.
             running.planes.gate = Some(Box::new(Closed));
         }
+    } else {
+        running.failed.extend(without_firewall());
     }
     if config.run_service_proxy {
         running.services(config);
@@ -82,6 +84,21 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         running.planes.others.extend(subscriber);
     }
     running
+}
+
+/// Takes away what an earlier run left: it would go on to judge pods as they were then, and drop new ones.
+fn without_firewall() -> Option<(String, String)> {
+    match Nft::open().and_then(|mut nft| policy::cleanup(&mut nft)) {
+        Ok(0) => None,
+        Ok(writes) => {
+            tracing::info!(writes, "--run-firewall=false: the policy rules of an earlier run were removed");
+            None
+        }
+        Err(error) => {
+            let why = format!("--run-firewall=false, but the policy rules of an earlier run stay: {error}");
+            Some((policy::NAME.to_owned(), why))
+        }
+    }
 }
 
 fn every(verify_every: Duration) -> Settings {

@@ -13,7 +13,7 @@ use super::names::{self, PREFIX};
 use super::plan::Plan;
 use super::render::{self, Fragment};
 use super::value::PolicyValue;
-use super::{program, status};
+use super::{program, settings, status};
 use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Problem, Report, Scope};
 
@@ -67,7 +67,11 @@ impl Apply for PolicyApplier {
             problems.push(Problem { item: super::NAME.to_owned(), message: error.to_string(), retry: true });
             0
         });
-        let writes = writes + self.settle_flows(desired, &mut problems);
+        let set = match scope {
+            Scope::Everything => settings::ensure(&mut problems),
+            Scope::Keys(_) => 0,
+        };
+        let writes = writes + set + self.settle_flows(desired, &mut problems);
         let repaired = std::mem::take(&mut self.repaired);
         Report { writes, counts: status::counts(desired), problems, repaired, again: None }
     }

@@ -30,6 +30,7 @@ mod program;
 mod refusal;
 mod render;
 mod select;
+mod settings;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,17 @@ mod cleanup;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
+mod firewall;
+#[cfg(test)]
+mod first_packet;
+#[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod pods;
+#[cfg(test)]
+mod tampered;
+#[cfg(test)]
+mod wired;
 #[cfg(test)]
 mod world;
 

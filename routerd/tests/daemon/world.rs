@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use cni_plugin::socket::{Attach, Client, Reply, Request};
+use cni_plugin::socket::{Attach, Client, ClientError, Detach, Reply, Request, moment};
 use kernel::testing::TestNs;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -63,6 +63,16 @@ impl World {
     /// Writes a file of the folder of manifests.
     pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path("manifests").join(name), text).unwrap();
+    }
+
+    /// Replaces a file of the folder of manifests in one step: whoever reads it sees the old or the new one.
+    pub(crate) fn replace(&self, name: &str, text: &str) {
+        self.place().replace(name, text);
+    }
+
+    /// What a thread needs to change the world.
+    pub(crate) fn place(&self) -> Place {
+        Place { folder: self.folder.path().to_owned() }
     }
 
     pub(crate) fn start(&mut self) {
@@ -148,6 +158,35 @@ impl World {
 
     /// Tells the daemon of a pod's interface, as the plugin does.
     pub(crate) fn attach(&self, pod: &str, address: &str) -> Reply {
+        self.place().try_attach(pod, address).unwrap()
+    }
+}
+
+/// The folders of a world.
+pub(crate) struct Place {
+    folder: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn replace(&self, name: &str, text: &str) {
+        let new = self.folder.join(format!("new-{name}"));
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.folder.join("manifests").join(name)).unwrap();
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.folder.join("run").join("cni.sock"))
+    }
+
+    /// Takes an attachment away, if there is a daemon.
+    pub(crate) fn try_detach(&self, pod: &str) -> Result<Reply, ClientError> {
+        let (container_id, interface) = (format!("container-of-{pod}"), "eth0".into());
+        let detach = Detach { container_id, interface, at: moment() };
+        self.client().ask_once(&Request::Detach(detach), PATIENCE)
+    }
+
+    /// Tells a daemon, if there is one soon, of a pod's interface.
+    pub(crate) fn try_attach(&self, pod: &str, address: &str) -> Result<Reply, ClientError> {
         let attach = Attach {
             network: "kubernetes".into(),
             pod_namespace: "default".into(),
@@ -157,11 +196,10 @@ impl World {
             // A device that exists; a restarted daemon forgets attachments without.
             host_interface: "up0".into(),
             addresses: vec![address.parse().unwrap()],
+            started: moment(),
             ..Attach::default()
         };
-        Client::new(self.path("run").join("cni.sock"))
-            .ask(&Request::Attach(attach), PATIENCE, PATIENCE)
-            .unwrap()
+        self.client().ask(&Request::Attach(attach), PATIENCE, PATIENCE)
     }
 }
 

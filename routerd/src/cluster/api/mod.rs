@@ -15,15 +15,17 @@ use tokio::sync::watch as published;
 
 use self::watch::{watch, with_causes};
 use super::Object;
-use super::objects::ObjectName;
+use super::objects::{ObjectName, Pod};
 use super::source::SourceMessage;
-use super::task::{Handle, PodLookup};
+use super::task::{Handle, PodLookup, WAITS_AT_MOST};
 use super::wire::{Wire as _, WireNamespace, WireNode, WirePod, WirePolicy, WireService, WireSlice};
 
 /// The wait before credentials that could not be read are read again.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long the API server may take to tell of one pod. An ADD waits for it.
+/// How long the API server may take to tell of one pod, before it is asked again.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The wait before it is asked again.
+const LOOKUP_RETRY: Duration = Duration::from_millis(500);
 
 /// Which API server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,19 +101,35 @@ impl PodLookup for Lookup {
         let Some(client) = self.client.borrow().clone() else { return };
         let (name, handle) = (pod.clone(), self.handle.clone());
         self.runtime.spawn(async move {
-            let pods = Api::<WirePod>::namespaced(client, &name.namespace);
-            match tokio::time::timeout(LOOKUP_TIMEOUT, pods.get_opt(&name.name)).await {
-                Ok(Ok(Some(wire))) => {
-                    if let Some(Object::Pod(pod)) = wire.convert().object {
-                        handle.looked(name, Some(pod)).await;
+            // A server that is away may be back before the ADD gives up; whoever has answered it meanwhile, nobody then
+            // listens to us.
+            let ask = async {
+                loop {
+                    match look_up(client.clone(), &name).await {
+                        Ok(found) => return handle.looked(name.clone(), found).await,
+                        Err(why) => {
+                            tracing::warn!(pod = %name, "the API server does not tell of a pod: {why}")
+                        }
                     }
+                    tokio::time::sleep(LOOKUP_RETRY).await;
                 }
-                Ok(Ok(None)) => handle.looked(name, None).await,
-                Ok(Err(error)) => {
-                    tracing::warn!(pod = %name, error = %with_causes(&error), "the API server does not tell of a pod");
-                }
-                Err(_) => tracing::warn!(pod = %name, "the API server takes too long to tell of a pod"),
-            }
+            };
+            // The ADD says itself that it waited too long.
+            let _ = tokio::time::timeout(WAITS_AT_MOST, ask).await;
         });
+    }
+}
+
+/// The pod, or none if there is none; an error if the server does not say.
+async fn look_up(client: Client, name: &ObjectName) -> Result<Option<Pod>, String> {
+    let pods = Api::<WirePod>::namespaced(client, &name.namespace);
+    match tokio::time::timeout(LOOKUP_TIMEOUT, pods.get_opt(&name.name)).await {
+        Ok(Ok(Some(wire))) => match wire.convert().object {
+            Some(Object::Pod(pod)) => Ok(Some(pod)),
+            _ => Err("what it tells cannot be read".to_owned()),
+        },
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err(error)) => Err(with_causes(&error)),
+        Err(_) => Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())),
     }
 }

@@ -246,7 +246,13 @@ async fn an_add_asks_for_a_pod_that_the_watch_has_not_shown() {
         let path = "/api/v1/namespaces/default/pods/a".to_owned();
         content.answers.insert(path, (200, pod("a", 1, "")));
     });
-    let attachment = |name: &str| Attachment {
+    assert_eq!(handle.attach(attachment("a")).await, Ok(()));
+    let error = handle.attach(attachment("b")).await.unwrap_err().to_string();
+    assert!(error.contains("default/b is not known"), "{error}");
+}
+
+fn attachment(name: &str) -> Attachment {
+    Attachment {
         container: name.into(),
         interface: "eth0".into(),
         pod: ObjectName::new("default", name),
@@ -254,10 +260,56 @@ async fn an_add_asks_for_a_pod_that_the_watch_has_not_shown() {
         netns: String::new(),
         host_device: String::new(),
         addresses: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn an_add_while_the_server_fails_is_served_from_what_is_known_and_else_when_the_server_is_back() {
+    let address = free_address().await;
+    let (content, _) = published::channel(Content::default());
+    let (task, Ends { handle, source, mut status }) = Task::new(settings());
+    let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
+    let answer = |path: &str, code: u16, value: Value| {
+        content.send_modify(|content| {
+            content.answers.insert(path.to_owned(), (code, value));
+        });
     };
-    assert_eq!(handle.attach(attachment("a")).await, Ok(()));
-    let error = handle.attach(attachment("b")).await.unwrap_err().to_string();
-    assert!(error.contains("default/b is not known"), "{error}");
+    answer(PODS, 200, list(&[pod("known", 1, "")]));
+    tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
+    let lookup = spawn(server, source, handle.clone());
+    tokio::spawn(task.with_lookup(lookup).run());
+    status.wait_for(|status| status.complete).await.unwrap();
+    let path = "/api/v1/namespaces/default/pods/late";
+    answer(path, 500, failure(500, "etcd is away"));
+    assert_eq!(handle.attach(attachment("known")).await, Ok(()));
+    let late = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.attach(attachment("late")).await }
+    });
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert!(!late.is_finished(), "it waits for the server");
+    answer(path, 200, pod("late", 1, ""));
+    assert_eq!(late.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn an_add_for_a_pod_that_nobody_can_tell_of_is_refused_when_its_time_is_over() {
+    let address = free_address().await;
+    let (content, _) = published::channel(Content::default());
+    let patience = Duration::from_millis(1500);
+    let settings = Settings { patience, ..settings() };
+    let (task, Ends { handle, source, mut status }) = Task::new(settings);
+    let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
+    tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
+    let lookup = spawn(server, source, handle.clone());
+    tokio::spawn(task.with_lookup(lookup).run());
+    status.wait_for(|status| status.complete).await.unwrap();
+    content.send_modify(|content| {
+        let path = "/api/v1/namespaces/default/pods/lost".to_owned();
+        content.answers.insert(path, (500, failure(500, "etcd is away")));
+    });
+    let error = handle.attach(attachment("lost")).await.unwrap_err().to_string();
+    assert!(error.contains("default/lost is not known"), "{error}");
 }
 
 #[tokio::test]

@@ -8,9 +8,10 @@ use super::super::Index;
 use super::super::objects::{Attachment, LearntRoute, ObjectName, Pod};
 use super::super::source::SourceMessage;
 
-/// The longest time an ADD waits for its policy, the wait for the pod included. The runtime gives a plugin minutes; a
-/// kernel that does not take a transaction in this time has another problem.
-const ATTACH_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest time an ADD waits for its policy, all that it waits for included: most of what the plugin waits.
+const ATTACH_TIMEOUT: Duration = cni_plugin::socket::ATTACH_ANSWERED;
+/// The longest time that it waits for what it needs to know; the kernel must have some time left.
+pub const WAITS_AT_MOST: Duration = ATTACH_TIMEOUT.saturating_sub(Duration::from_secs(2));
 
 /// Why an attachment is refused. The plugin answers CNI error 11 (try again later).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

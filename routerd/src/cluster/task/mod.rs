@@ -11,7 +11,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use handle::{AttachError, Handle};
+pub use handle::{AttachError, Handle, WAITS_AT_MOST};
 pub use state::PodLookup;
 
 use std::collections::VecDeque;
@@ -36,7 +36,7 @@ pub struct Settings {
     pub node_name: String,
     /// Where the view comes from, for status.
     pub source: String,
-    /// How long an ADD waits for a pod that no source has shown yet.
+    /// How long an ADD waits for a pod that no source has shown, though the view of the cluster is complete.
     pub patience: Duration,
 }
 
@@ -79,6 +79,13 @@ impl Task {
     #[must_use]
     pub fn with_planes(mut self, planes: Planes) -> Self {
         self.state.planes = planes;
+        self
+    }
+
+    /// Sets how long an ADD waits for the first complete view. Without it as long as for a pod.
+    #[must_use]
+    pub fn waiting_for_the_view(mut self, patience: Duration) -> Self {
+        self.state.view_patience = patience;
         self
     }
 

@@ -30,6 +30,7 @@ pub(super) struct State {
     index: Index,
     pub(super) planes: Planes,
     patience: Duration,
+    pub(super) view_patience: Duration,
     pub(super) lookup: Option<Box<dyn PodLookup>>,
     missing: BTreeSet<Kind>,
     started: bool,
@@ -51,6 +52,7 @@ impl State {
             index: Index::new(settings.node_name),
             planes: Planes::default(),
             patience: settings.patience,
+            view_patience: settings.patience,
             lookup: None,
             missing: Kind::ALL.into_iter().collect(),
             started: false,
@@ -139,7 +141,8 @@ impl State {
         {
             lookup.ask(&name);
         }
-        let until = Instant::now() + self.patience;
+        let patience = if self.missing.is_empty() { self.patience } else { self.view_patience };
+        let until = Instant::now() + patience;
         self.waiting.entry(name).or_default().push(Waiting { attach, until });
     }
 

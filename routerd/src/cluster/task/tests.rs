@@ -206,6 +206,26 @@ async fn an_add_for_a_pod_that_nobody_knows_fails_after_a_bounded_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_add_waits_longer_for_the_first_view_than_for_a_pod() {
+    let settings = Settings { node_name: "n1".into(), source: String::new(), patience: Duration::ZERO };
+    let (task, ends) = Task::new(settings);
+    tokio::spawn(task.waiting_for_the_view(LONG).run());
+    let early = tokio::spawn({
+        let handle = ends.handle.clone();
+        async move { handle.attach(attachment("a", None)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!early.is_finished());
+    for kind in Kind::ALL {
+        let objects = if kind == Kind::Pod { vec![pod("a", "")] } else { Vec::new() };
+        ends.source.send(SourceMessage::Complete(kind, objects)).await.unwrap();
+    }
+    assert_eq!(early.await.unwrap(), Ok(()));
+    let error = ends.handle.attach(attachment("b", None)).await.unwrap_err();
+    assert!(matches!(error, AttachError::UnknownPod { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_add_whose_pod_is_deleted_fails_at_once() {
     let world = world(LONG);
     world.complete(vec![pod("a", "old")]).await;

@@ -1,0 +1,100 @@
+//! Policy holds from a pod's first packet on.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use cni_plugin::socket::Reply;
+
+use super::wired::{Counter, Wired, flood, rounds};
+use super::world::wait;
+
+/// The port that no policy opens, and the one that is open.
+const CLOSED: u16 = 9;
+const OPEN: u16 = 10;
+/// Admits one port to the pods of `app: victim`.
+const ONE_PORT: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: one-port}
+spec: {podSelector: {matchLabels: {app: victim}}, ingress: [{ports: [{protocol: UDP, port: 10}]}]}
+";
+
+fn pods(names: impl Iterator<Item = (String, &'static str)>) -> String {
+    names.fold(String::new(), |mut text, (name, app)| {
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {app}}}}}\nspec: {{nodeName: node1}}\n"
+        );
+        text
+    })
+}
+
+#[test]
+fn a_pod_that_is_flooded_from_before_its_birth_gets_nothing_in_that_policy_refuses() {
+    let rounds = rounds("POD_STARTS", 12);
+    let wired = Wired::running("flooded");
+    let names = (0..rounds).map(|round| (format!("victim-{round}"), "victim"));
+    wired.world.write("pods.yaml", &pods(names.chain([("neighbour".into(), "other")])));
+    wired.world.write("policy.yaml", ONE_PORT);
+    wired.world.until("all pods", |status| status["cluster"]["objects"]["Pod"] == rounds + 1);
+    let neighbour = wired.pod("neighbour", 2);
+    let numbers = |round: u32| u8::try_from(10 + round % 200).unwrap();
+    let targets: Vec<_> = (0..rounds.min(200))
+        .flat_map(|round| [CLOSED, OPEN].map(|port| ([10, 244, 1, numbers(round)], port).into()))
+        .collect();
+    let mut admitted = 0;
+    for round in 0..rounds {
+        // Each round floods one address, as fast as can be, from near and far.
+        let at = usize::try_from(round % 200).unwrap() * 2;
+        let floods = [&wired.outside, &neighbour.space].map(|from| flood(from, targets[at..at + 2].to_vec()));
+        let pod = wired.wire(numbers(round));
+        let counters = [CLOSED, OPEN].map(|port| Counter::new(&pod.space, port, true));
+        wired.plug(&pod);
+        std::thread::sleep(Duration::from_millis(20));
+        let before = counters[1].arrived();
+        let name = format!("victim-{round}");
+        assert_eq!(wired.world.attach(&name, &pod.address.to_string()), Reply::Committed);
+        wait("an admitted datagram", || (counters[1].arrived() > before + 5).then_some(()));
+        assert_eq!(counters[0].arrived(), 0, "pod start {round}: refused datagrams got in");
+        assert_eq!(before, 0, "pod start {round}: datagrams got in before its verdict was in the kernel");
+        admitted += counters[1].arrived();
+        floods.into_iter().for_each(super::wired::Background::end);
+        drop(counters);
+        wired.delete(&name, pod);
+    }
+    println!("{rounds} pod starts: 0 refused datagrams, {admitted} admitted ones");
+}
+
+#[test]
+fn an_address_that_is_used_again_inherits_no_flow() {
+    let wired = Wired::running("recycled");
+    wired.world.write("policy.yaml", ONE_PORT);
+    let names = [("open".to_owned(), "open"), ("victim".to_owned(), "victim")];
+    wired.world.write("pods.yaml", &pods(names.into_iter()));
+    wired.world.until("both pods", |status| status["cluster"]["objects"]["Pod"] == 2);
+    let first = wired.pod("open", 7);
+    let _flood = flood(&wired.outside, vec![first.at(CLOSED)]);
+    let counter = Counter::new(&first.space, CLOSED, true);
+    wait("datagrams at the first pod", || (counter.arrived() > 20).then_some(()));
+    drop(counter);
+    wired.delete("open", first);
+    // The flow has been answered, so connection tracking calls it established.
+    let second = wired.wire(7);
+    let counters = [CLOSED, OPEN].map(|port| Counter::new(&second.space, port, false));
+    wired.plug(&second);
+    assert_eq!(wired.world.attach("victim", "10.244.1.7"), Reply::Committed);
+    let probe = flood_once(&wired, second.at(OPEN));
+    wait("an admitted datagram", || {
+        probe();
+        (counters[1].arrived() > 0).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(counters[0].arrived(), 0, "packets of another pod's flow got in");
+}
+
+/// Sends one datagram from the outside with each call.
+fn flood_once(wired: &Wired, to: std::net::SocketAddr) -> impl Fn() {
+    let socket = wired.outside.run_in(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+    move || {
+        let _ = socket.send_to(b"probe", to);
+    }
+}
