@@ -20,6 +20,7 @@ mod identity;
 mod list;
 mod lookup;
 mod name;
+mod probe;
 mod register;
 mod rule;
 mod set;

@@ -55,7 +55,11 @@ impl Drops {
 
     /// Starts the thread and the task. They run as long as the process.
     pub fn spawn(cluster: Handle) -> std::io::Result<Self> {
-        let heard = ear::spawn()?;
+        Ok(Self::hearing(ear::spawn()?, cluster))
+    }
+
+    /// Starts the task alone, on what a thread hears.
+    pub(super) fn hearing(heard: mpsc::Receiver<Heard>, cluster: Handle) -> Self {
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let (status, receiver) = watch::channel(DropsStatus::default());
         let desk = Desk {
@@ -67,7 +71,7 @@ impl Drops {
             counted: None,
         };
         tokio::spawn(desk.run(heard, asked));
-        Ok(Self { questions: Some(questions), status: receiver })
+        Self { questions: Some(questions), status: receiver }
     }
 
     /// The state of the reader.

@@ -13,7 +13,7 @@ use super::names::{self, PREFIX};
 use super::plan::Plan;
 use super::render::{self, Fragment};
 use super::value::PolicyValue;
-use super::{program, settings, status};
+use super::{program, refusal, settings, status};
 use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Problem, Report, Scope};
 
@@ -37,6 +37,8 @@ pub struct PolicyApplier {
     /// The pod networks in the kernel, by the name of their set: kept while the Node object is unknown.
     networks: BTreeMap<String, BTreeSet<Element>>,
     flows: Flows,
+    /// The kernel cannot log packets.
+    mute: bool,
     /// Others' changes were put right since the last report.
     repaired: bool,
     /// The generation in which the kernel held `model` and nothing else of ours.
@@ -62,6 +64,7 @@ impl Apply for PolicyApplier {
             .filter_map(|(key, value)| status::problem_of(key, value))
             .collect();
         problems.extend(self.refused.iter().map(|(key, why)| status::refusal(key, why)));
+        problems.extend((self.mute && *scope == Scope::Everything).then(refusal::cannot_log));
         let writes = done.unwrap_or_else(|error| {
             self.verified = None;
             problems.push(Problem { item: super::NAME.to_owned(), message: error.to_string(), retry: true });
@@ -105,7 +108,9 @@ impl PolicyApplier {
 
     fn nft(&mut self) -> Result<&mut Nft, KernelError> {
         if self.nft.is_none() {
-            self.nft = Some(Nft::open_as(self.identity)?);
+            let mut nft = Nft::open_as(self.identity)?;
+            self.mute = !refusal::can_log(&mut nft);
+            self.nft = Some(nft);
         }
         self.nft.as_mut().ok_or_else(|| KernelError::new("connect to nf_tables", nix::errno::Errno::ENOTCONN))
     }
@@ -241,6 +246,9 @@ impl PolicyApplier {
         let mut fragment = render::fragment(key, value);
         if self.flows.cut && *key == PolicyKey::Base {
             program::refuse_middles(&mut fragment.objects);
+        }
+        if self.mute && *key == PolicyKey::Base {
+            refusal::mute(&mut fragment.objects);
         }
         match value {
             PolicyValue::Base(Some(_)) => self.networks = networks_of(&fragment.objects),

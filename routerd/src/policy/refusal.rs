@@ -13,12 +13,13 @@
 
 use std::fmt;
 
-use kernel::nft::{Chain, ChainName, DataType, Expression, Field, Rule, Set, TimeUnit, Verdict};
+use kernel::nft::{Chain, ChainName, DataType, Expression, Field, Nft, Rule, Set, TimeUnit, Verdict};
 use prefix::Family;
 
 use super::names;
 use super::value::Direction;
 use crate::ruleset::{Ruleset, table};
+use crate::runner::Problem;
 
 /// The NFLOG group, as kube-router's.
 pub const LOG_GROUP: u16 = 100;
@@ -118,15 +119,37 @@ pub(super) fn add_to(mut ruleset: Ruleset) -> Ruleset {
     ruleset
 }
 
+fn log(rule: Rule, reason: Reason, direction: Direction) -> Rule {
+    let (rate, burst) = ALL;
+    let prefix = reason.log_prefix(direction);
+    rule.limit(rate, TimeUnit::Second, burst).log_begin_of(LOG_GROUP, LOGGED_BYTES, prefix)
+}
+
+/// False on a kernel that cannot log packets to a group; policies hold there all the same.
+pub(super) fn can_log(nft: &mut Nft) -> bool {
+    // What cannot be tried is told by the commit.
+    nft.supports(&log(Rule::new(), Reason::Orphan, Direction::Ingress)).unwrap_or(true)
+}
+
+/// Said where it cannot.
+pub(super) fn cannot_log() -> Problem {
+    let message = "this kernel cannot log packets to a group (NFLOG), so `routerd drops` shows nothing; policies hold, and what \
+                   they refuse is counted. Load nfnetlink_log and nft_log, and start routerd again"
+        .to_owned();
+    Problem { item: "policy log".to_owned(), message, retry: false }
+}
+
+/// Takes the logging out of the rules. They still count.
+pub(super) fn mute(ruleset: &mut Ruleset) {
+    for rule in ruleset.chains.values_mut().flat_map(|filled| &mut filled.rules) {
+        if rule.expressions.iter().any(|one| matches!(one, Expression::Log { .. })) {
+            rule.expressions.retain(|one| !matches!(one, Expression::Log { .. } | Expression::Limit { .. }));
+        }
+    }
+}
+
 fn rules(reason: Reason, direction: Direction) -> Vec<Rule> {
-    let log = |rule: Rule| {
-        let (rate, burst) = ALL;
-        rule.limit(rate, TimeUnit::Second, burst).log_begin_of(
-            LOG_GROUP,
-            LOGGED_BYTES,
-            reason.log_prefix(direction),
-        )
-    };
+    let log = |rule| log(rule, reason, direction);
     let own = |family| match direction {
         Direction::Ingress => Field::destination(family),
         Direction::Egress => Field::source(family),
@@ -156,5 +179,18 @@ mod tests {
             }
         }
         assert_eq!(Reason::of_log_prefix("somebody else's"), None);
+    }
+
+    #[test]
+    fn without_logs_the_rules_still_count_and_drop() {
+        let mut ruleset = add_to(Ruleset::default());
+        let loud = ruleset.clone();
+        mute(&mut ruleset);
+        assert_eq!(ruleset.sets, loud.sets);
+        assert!(!format!("{ruleset:?}").contains("Log"), "{ruleset:?}");
+        for (name, filled) in &loud.chains {
+            assert_eq!(ruleset.chains[name].rules.len(), filled.rules.len(), "{name}");
+            assert_eq!(ruleset.chains[name].rules.last() == filled.rules.last(), !name.contains("refused"));
+        }
     }
 }
