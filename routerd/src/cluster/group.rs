@@ -68,6 +68,11 @@ impl PodGroup {
         &self.0.pods
     }
 
+    /// True if it asks for no label: it takes all pods of its namespaces.
+    pub fn is_broad(&self) -> bool {
+        self.0.pods.requirements.is_empty()
+    }
+
     /// True if it has the pod for a member, as far as names and labels go.
     pub fn takes(&self, index: &Index, pod: &Pod) -> bool {
         self.0.pods.matches(&pod.labels) && self.takes_namespace(index, &pod.name.namespace)

@@ -1,6 +1,7 @@
 //! What is known of the cluster: the pure index and the sources that feed it.
 
 pub mod api;
+pub mod direction;
 pub mod group;
 pub mod index;
 #[cfg(test)]
@@ -15,5 +16,5 @@ pub mod status;
 pub mod task;
 pub mod wire;
 
-pub use index::{Change, Delta, Event, Index, Object, ObjectKey, Uses};
+pub use index::{Change, Delta, Event, Index, Object, ObjectKey, PolicyDelta, Side, Uses};
 pub use kind::Kind;

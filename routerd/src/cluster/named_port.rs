@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::direction::Direction;
 use super::objects::{PolicyPort, PortMatch, Protocol};
 
 /// Whose ports of a name count.
@@ -11,6 +12,24 @@ pub enum PortScope {
     Node,
     /// Ports of all pods: egress rules.
     Cluster,
+}
+
+impl PortScope {
+    /// Whose ports count in rules of `direction`.
+    pub fn of(direction: Direction) -> Self {
+        match direction {
+            Direction::Ingress => PortScope::Node,
+            Direction::Egress => PortScope::Cluster,
+        }
+    }
+
+    /// The direction of the rules that it is of.
+    pub fn direction(self) -> Direction {
+        match self {
+            PortScope::Node => Direction::Ingress,
+            PortScope::Cluster => Direction::Egress,
+        }
+    }
 }
 
 /// A port by name.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use prefix::{Family, Prefix};
 
+use super::direction::Direction;
 use super::selector::Selector;
 
 /// Labels or annotations.
@@ -272,7 +273,7 @@ pub enum PolicyPeer {
 }
 
 /// Which ports a policy rule admits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortMatch {
     /// Every port of the protocol.
     Any,
@@ -283,7 +284,7 @@ pub enum PortMatch {
 }
 
 /// One port entry of a policy rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyPort {
     /// Its protocol.
     pub protocol: Protocol,
@@ -313,6 +314,16 @@ pub struct NetworkPolicy {
     pub egress: Option<Vec<PolicyRule>>,
     /// Why parts of it cannot be programmed. Its pods are then isolated in the policy's directions: closed, not open.
     pub invalid: Option<String>,
+}
+
+impl NetworkPolicy {
+    /// Its rules of `direction`; `None` if it says nothing of it.
+    pub fn rules(&self, direction: Direction) -> Option<&[PolicyRule]> {
+        match direction {
+            Direction::Ingress => self.ingress.as_deref(),
+            Direction::Egress => self.egress.as_deref(),
+        }
+    }
 }
 
 /// An interface of a pod of this node, as the plugin reported it. Its addresses count before the pod's status does.

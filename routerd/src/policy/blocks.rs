@@ -27,7 +27,22 @@ impl Range {
 
     /// True if it holds every address of its family.
     pub fn is_everything(&self) -> bool {
-        (number(self.first), number(self.last)) == (0, max(self.family()))
+        self.numbers() == (0, max(self.family()))
+    }
+
+    /// Its ends as numbers.
+    pub(super) fn numbers(&self) -> (u128, u128) {
+        (number(self.first), number(self.last))
+    }
+
+    /// The addresses of a family from one number to another.
+    pub(super) fn of_numbers(family: Family, first: u128, last: u128) -> Self {
+        Self { first: address(family, first), last: address(family, last) }
+    }
+
+    /// The number of the last address of a family.
+    pub(super) fn last_number(family: Family) -> u128 {
+        max(family)
     }
 }
 
@@ -39,6 +54,16 @@ pub fn admitted<'a>(blocks: impl IntoIterator<Item = (&'a Prefix, &'a [Prefix])>
     for (block, except) in blocks {
         parts.extend(without(block, except).into_iter().map(|(first, last)| (block.family(), first, last)));
     }
+    join(parts)
+}
+
+/// The same addresses as sorted ranges that neither overlap nor touch.
+pub(super) fn merged(ranges: Vec<Range>) -> Vec<Range> {
+    let part = |range: Range| (range.family(), range.numbers().0, range.numbers().1);
+    join(ranges.into_iter().map(part).collect())
+}
+
+fn join(mut parts: Vec<(Family, u128, u128)>) -> Vec<Range> {
     parts.sort_unstable();
     let mut merged: Vec<(Family, u128, u128)> = Vec::new();
     for part in parts {
@@ -49,10 +74,7 @@ pub fn admitted<'a>(blocks: impl IntoIterator<Item = (&'a Prefix, &'a [Prefix])>
             _ => merged.push(part),
         }
     }
-    merged
-        .into_iter()
-        .map(|(family, first, last)| Range { first: address(family, first), last: address(family, last) })
-        .collect()
+    merged.into_iter().map(|(family, first, last)| Range::of_numbers(family, first, last)).collect()
 }
 
 /// The parts of `block` that are in none of `except`.

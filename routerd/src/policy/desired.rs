@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use super::blocks::admitted;
 use super::key::{NamedPort, PeerGroup, PolicyKey, PortScope};
-use super::select::{active, is_active, is_group_used, is_port_used, judging};
-use super::touched;
+use super::select::{is_active, is_group_used, is_port_used, sides};
 use super::value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules};
-use crate::cluster::objects::{NetworkPolicy, ObjectName, Pod, PolicyPeer, PolicyRule, PortMatch};
-use crate::cluster::{Change, Index};
+use super::{crowd, touched};
+use crate::cluster::objects::{
+    NetworkPolicy, ObjectName, Pod, PolicyPeer, PolicyPort, PolicyRule, PortMatch,
+};
+use crate::cluster::{Change, Index, Side};
 use crate::runner::Plane;
 
 /// The pure half of the plane.
@@ -24,10 +26,8 @@ impl Plane for PolicyPlane {
         let mut keys = BTreeSet::from([PolicyKey::Base]);
         keys.extend(index.attachments().values().map(|attachment| PolicyKey::Pod(attachment.pod.clone())));
         keys.extend(index.local_pods().map(|pod| PolicyKey::Pod(pod.name.clone())));
-        for (policy, uses) in active(index) {
-            keys.insert(PolicyKey::Policy(policy.name.clone()));
-            keys.extend(uses.groups.iter().cloned().map(PolicyKey::Group));
-            keys.extend(uses.ports.iter().cloned().map(PolicyKey::Ports));
+        for subject in index.subjects().filter(|subject| index.is_subject_here(subject)) {
+            touched::with_subject(index, subject, &mut keys);
         }
         keys
     }
@@ -44,10 +44,13 @@ impl Plane for PolicyPlane {
             PolicyKey::Pod(name) => pod(index, name).map(PolicyValue::Pod),
             PolicyKey::Policy(name) => {
                 let policy = index.policies().get(name).filter(|policy| is_active(index, policy))?;
-                Some(PolicyValue::Policy(policy_rules(index, policy)))
+                let subject = &index.uses(name)?.subject;
+                Some(PolicyValue::Policy(policy_rules(index, policy, subject)))
             }
             PolicyKey::Group(group) => is_group_used(index, group).then(|| members(index, group)),
             PolicyKey::Ports(port) => is_port_used(index, port).then(|| numbers(index, port)),
+            PolicyKey::Crowd(side) => crowd::together(index, side),
+            PolicyKey::Member(side, address) => crowd::member(index, side, *address),
         }
     }
 }
@@ -68,36 +71,46 @@ fn pod(index: &Index, name: &ObjectName) -> Option<PodVerdict> {
         closed,
         ingress: isolation(Direction::Ingress),
         egress: isolation(Direction::Egress),
+        crowds: pod.map(|pod| crowds(index, pod)).unwrap_or_default(),
     })
 }
 
-fn isolation(index: &Index, pod: &Pod, direction: Direction) -> Isolation {
-    let speaks = |policy: &&NetworkPolicy| match direction {
-        Direction::Ingress => policy.ingress.is_some(),
-        Direction::Egress => policy.egress.is_some(),
-    };
-    let names: BTreeSet<ObjectName> =
-        judging(index, pod).filter(speaks).map(|policy| policy.name.clone()).collect();
-    if names.is_empty() { Isolation::Open } else { Isolation::By(names) }
+fn crowds(index: &Index, pod: &Pod) -> BTreeSet<Side> {
+    let all = Direction::BOTH.into_iter().flat_map(|direction| sides(index, pod, direction));
+    all.filter(|side| index.is_crowd(side)).collect()
 }
 
-fn policy_rules(index: &Index, policy: &NetworkPolicy) -> Rules {
-    let direction = |rules: &Option<Vec<PolicyRule>>, scope| {
-        let rules = rules.as_ref()?;
+fn isolation(index: &Index, pod: &Pod, direction: Direction) -> Isolation {
+    let mut names = BTreeSet::new();
+    let mut is_open = true;
+    for side in sides(index, pod, direction) {
+        if index.is_crowd(&side) {
+            is_open = false;
+            continue;
+        }
+        let speaking = index.judges(&side.subject).filter(|policy| policy.rules(direction).is_some());
+        names.extend(speaking.map(|policy| policy.name.clone()));
+    }
+    if is_open && names.is_empty() { Isolation::Open } else { Isolation::By(names) }
+}
+
+fn policy_rules(index: &Index, policy: &NetworkPolicy, subject: &PeerGroup) -> Rules {
+    let of = |direction| {
+        let rules = policy.rules(direction)?;
+        if index.is_crowd(&Side { subject: subject.clone(), direction }) {
+            return None;
+        }
         if policy.invalid.is_some() {
             return Some(Vec::new());
         }
+        let scope = PortScope::of(direction);
         Some(rules.iter().map(|rule| admission(index, &policy.name.namespace, rule, scope)).collect())
     };
-    Rules {
-        ingress: direction(&policy.ingress, PortScope::Node),
-        egress: direction(&policy.egress, PortScope::Cluster),
-        invalid: policy.invalid.clone(),
-    }
+    Rules { ingress: of(Direction::Ingress), egress: of(Direction::Egress), invalid: policy.invalid.clone() }
 }
 
 fn admission(index: &Index, namespace: &str, rule: &PolicyRule, scope: PortScope) -> Admission {
-    Admission { peers: peers(index, namespace, rule), ports: ports(rule, scope) }
+    Admission { peers: peers(index, namespace, rule), ports: ports(&rule.ports, scope) }
 }
 
 fn peers(index: &Index, namespace: &str, rule: &PolicyRule) -> Peers {
@@ -112,16 +125,17 @@ fn peers(index: &Index, namespace: &str, rule: &PolicyRule) -> Peers {
     Peers::Any { groups: groups.map(|group| index.known_group(group)).collect(), ranges: admitted(blocks) }
 }
 
-fn ports(rule: &PolicyRule, scope: PortScope) -> Ports {
-    if rule.ports.is_empty() {
+/// The ports of a rule's list; none of them is all.
+pub(super) fn ports(list: &[PolicyPort], scope: PortScope) -> Ports {
+    if list.is_empty() {
         return Ports::All;
     }
-    let numbers = rule.ports.iter().filter_map(|entry| match entry.port {
+    let numbers = list.iter().filter_map(|entry| match entry.port {
         PortMatch::Any => Some((entry.protocol, 0, u16::MAX)),
         PortMatch::Range(first, last) => Some((entry.protocol, first, last)),
         PortMatch::Name(_) => None,
     });
-    let names = rule.ports.iter().filter_map(|entry| NamedPort::of_entry(scope, entry));
+    let names = list.iter().filter_map(|entry| NamedPort::of_entry(scope, entry));
     Ports::Any { numbers: numbers.collect(), names: names.collect() }
 }
 

@@ -1,5 +1,8 @@
 //! What the plane's work is divided by.
 
+use std::net::IpAddr;
+
+use crate::cluster::Side;
 use crate::cluster::objects::ObjectName;
 
 pub use crate::cluster::group::PodGroup as PeerGroup;
@@ -19,4 +22,8 @@ pub enum PolicyKey {
     Group(PeerGroup),
     /// A named port: which pods have it, and where.
     Ports(NamedPort),
+    /// Policies that judge the same pods and are too many to be asked one by one: what they admit together.
+    Crowd(Side),
+    /// Whoever has this address, as a pod that such policies admit by label: to which ports.
+    Member(Side, IpAddr),
 }

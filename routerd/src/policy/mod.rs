@@ -20,6 +20,7 @@ mod admit;
 mod admits;
 pub mod apply;
 pub mod blocks;
+mod crowd;
 pub mod desired;
 mod flows;
 mod key;
@@ -29,6 +30,8 @@ pub mod plan;
 mod program;
 mod refusal;
 mod render;
+mod render_crowd;
+mod segments;
 mod select;
 mod settings;
 mod status;
@@ -42,7 +45,7 @@ pub use desired::PolicyPlane;
 pub use key::{NamedPort, PeerGroup, PolicyKey, PortScope};
 pub use plan::Plan;
 pub use refusal::{LOG_GROUP, LOGGED_BYTES, Reason, all_counters, orphans};
-pub use value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules};
+pub use value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules, Together};
 
 /// The plane's name.
 pub const NAME: &str = "policy";

@@ -211,6 +211,7 @@ mod tests {
             closed: BTreeSet::new(),
             ingress,
             egress: Isolation::Open,
+            crowds: BTreeSet::new(),
         };
         fragment(&PolicyKey::Pod(ObjectName::new("default", name)), &PolicyValue::Pod(verdict))
     }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::key::NamedPort;
 use super::refusal::Reason;
 use super::value::Direction;
+use crate::cluster::Side;
 use crate::cluster::objects::ObjectName;
 
 /// What begins so is ours.
@@ -100,10 +101,34 @@ pub(super) fn policy(name: &ObjectName, direction: Direction) -> String {
 /// The chain of pods that the same policies judge.
 pub(super) fn judgement<'a>(
     policies: impl IntoIterator<Item = &'a ObjectName>,
+    crowds: impl IntoIterator<Item = &'a Side>,
     direction: Direction,
 ) -> String {
-    let parts: Vec<&str> = policies.into_iter().flat_map(|name| [&*name.namespace, &*name.name]).collect();
+    let mut parts: Vec<&str> =
+        policies.into_iter().flat_map(|name| [&*name.namespace, &*name.name]).collect();
+    // No namespace has an empty name, so a crowd is none of the pairs before.
+    parts.extend(crowds.into_iter().flat_map(|side| ["", side.subject.id()]));
     format!("policy-pod-{}-{}", letter(direction), hash(&parts))
+}
+
+/// The chain of policies that are taken together.
+pub(super) fn crowd(side: &Side) -> String {
+    format!("policy-many-{}-{}", letter(side.direction), hash(&[side.subject.id()]))
+}
+
+/// The map from the address of a pod to the ports that such policies admit it to.
+pub(super) fn crowd_peers(side: &Side, family: Family) -> String {
+    format!("policy-peer{}-{}-{}", digit(family), letter(side.direction), hash(&[side.subject.id()]))
+}
+
+/// The map from ranges of addresses to the ports that such policies admit them to.
+pub(super) fn crowd_ranges(side: &Side, family: Family) -> String {
+    format!("policy-range{}-{}-{}", digit(family), letter(side.direction), hash(&[side.subject.id()]))
+}
+
+/// The chain that admits some ports, named by its rules.
+pub(super) fn ports(direction: Direction, rules: &str) -> String {
+    format!("policy-ports-{}-{}", letter(direction), hash(&[rules]))
 }
 
 /// The set of the addresses of a group.

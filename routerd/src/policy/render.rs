@@ -10,8 +10,9 @@ use super::admit::Admit;
 use super::key::PolicyKey;
 use super::program::{network_set, self_set, verdict_map};
 use super::refusal::{self, Reason};
-use super::value::{Direction, Isolation, PodVerdict, PolicyValue, Rules};
-use super::{names, program};
+use super::value::{Direction, Isolation, PodVerdict, PolicyValue, Rules, Together};
+use super::{names, program, render_crowd};
+use crate::cluster::Side;
 use crate::cluster::objects::ObjectName;
 use crate::ruleset::{FilledChain, Ruleset, table, without_overlaps};
 
@@ -62,13 +63,17 @@ pub(super) fn fragment(key: &PolicyKey, value: &PolicyValue) -> Fragment {
             }
             Fragment { objects, needs: BTreeSet::new() }
         }
+        (PolicyKey::Crowd(side), PolicyValue::Crowd(all)) => render_crowd::crowd(side, all),
+        (PolicyKey::Member(side, address), PolicyValue::Member(ports)) => {
+            render_crowd::member(side, *address, ports)
+        }
         // A value under a key of another kind is nobody's.
         _ => Fragment::default(),
     }
 }
 
 /// Adds an element to a set, and the set if it is not there.
-fn insert(objects: &mut Ruleset, set: Set, element: Element) {
+pub(super) fn insert(objects: &mut Ruleset, set: Set, element: Element) {
     let name = set.name.name.clone();
     if !objects.sets.contains_key(&name) {
         *objects = std::mem::take(objects).set(set, BTreeSet::new());
@@ -81,7 +86,7 @@ fn insert(objects: &mut Ruleset, set: Set, element: Element) {
 fn pod(verdict: &PodVerdict) -> Fragment {
     let mut fragment = Fragment::default();
     for direction in Direction::BOTH {
-        let what = judgement(&mut fragment, verdict.isolation(direction), direction);
+        let what = judgement(&mut fragment, verdict, direction);
         let judged = verdict.addresses.iter().map(|address| (address, what.clone()));
         let unknown = refusal::verdict(Reason::Unknown, direction);
         let closed = verdict.closed.iter().map(|address| (address, unknown.clone()));
@@ -100,16 +105,18 @@ fn pod(verdict: &PodVerdict) -> Fragment {
 }
 
 /// What happens to a pod's packets of a direction, with the chain that says it.
-fn judgement(fragment: &mut Fragment, isolation: &Isolation, direction: Direction) -> Verdict {
-    let policies = match isolation {
+fn judgement(fragment: &mut Fragment, pod: &PodVerdict, direction: Direction) -> Verdict {
+    let crowds: Vec<&Side> = pod.crowds_of(direction).collect();
+    let policies = match pod.isolation(direction) {
         Isolation::Open => return Admit::new(direction).verdict(),
-        Isolation::By(policies) if policies.is_empty() => {
+        Isolation::By(policies) if policies.is_empty() && crowds.is_empty() => {
             return refusal::verdict(Reason::Failed, direction);
         }
         Isolation::By(policies) => policies,
     };
-    let name = names::judgement(policies, direction);
-    let chains: Vec<String> = policies.iter().map(|policy| names::policy(policy, direction)).collect();
+    let name = names::judgement(policies, crowds.iter().copied(), direction);
+    let alone = policies.iter().map(|policy| names::policy(policy, direction));
+    let chains: Vec<String> = alone.chain(crowds.into_iter().map(names::crowd)).collect();
     let mut rules: Vec<Rule> = chains.iter().map(|chain| Rule::new().jump(chain.clone())).collect();
     rules.push(Rule::new().jump(names::refusal(Reason::NotAdmitted, direction)));
     rules.push(Rule::new().counter().drop().comment("no policy admits it"));
@@ -146,6 +153,8 @@ pub(super) fn closed(key: &PolicyKey, value: &PolicyValue) -> Fragment {
     match (key, value) {
         (PolicyKey::Policy(name), PolicyValue::Policy(rules)) => policy(name, &rules.without_admissions()),
         (_, PolicyValue::Pod(verdict)) => pod(&verdict.closed()),
+        (PolicyKey::Crowd(side), PolicyValue::Crowd(_)) => render_crowd::crowd(side, &Together::default()),
+        (_, PolicyValue::Member(_)) => Fragment::default(),
         (_, PolicyValue::Group(_)) => fragment(key, &PolicyValue::Group(BTreeSet::new().into())),
         (_, PolicyValue::Ports(_)) => fragment(key, &PolicyValue::Ports(BTreeSet::new().into())),
         _ => fragment(key, value),

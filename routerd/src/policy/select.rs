@@ -1,34 +1,33 @@
 //! Questions to the index that the plane asks.
 
 use super::key::{NamedPort, PeerGroup};
+use super::value::Direction;
 use crate::cluster::objects::{NetworkPolicy, Pod};
-use crate::cluster::{Index, Uses};
+use crate::cluster::{Index, Side};
 
 /// True if `policy` judges any pod of this node; the others need not be in its kernel.
 pub(super) fn is_active(index: &Index, policy: &NetworkPolicy) -> bool {
     index.uses(&policy.name).is_some_and(|uses| index.is_subject_here(&uses.subject))
 }
 
-/// The policies that judge `pod`, if it is a pod of this node.
-pub(super) fn judging<'a>(index: &'a Index, pod: &'a Pod) -> impl Iterator<Item = &'a NetworkPolicy> {
+/// The sides that a pod of this node is on; of some no policy may speak.
+pub(super) fn sides<'a>(
+    index: &'a Index,
+    pod: &'a Pod,
+    direction: Direction,
+) -> impl Iterator<Item = Side> + 'a {
     let local = index.is_local(pod).then_some(pod);
     let subjects = local.into_iter().flat_map(|pod| index.subjects_of(&pod.name.namespace, &pod.labels));
-    subjects.flat_map(|subject| index.judges(subject)).map(AsRef::as_ref)
+    subjects.map(move |subject| Side { subject: subject.clone(), direction })
 }
 
-/// True if the rules of an active policy name the group.
+/// True if the rules of an active policy ask for the group as a whole. A crowd knows its peers one by one.
 pub(super) fn is_group_used(index: &Index, group: &PeerGroup) -> bool {
-    index.users_of_group(group).any(|subject| index.is_subject_here(subject))
+    let mut sides = index.users_of_group(group);
+    sides.any(|side| (group.is_broad() || !index.is_crowd(side)) && index.is_subject_here(&side.subject))
 }
 
 /// True if the rules of an active policy name the port.
 pub(super) fn is_port_used(index: &Index, port: &NamedPort) -> bool {
-    index.users_of_port(port).any(|subject| index.is_subject_here(subject))
-}
-
-/// What the policies of this node's pods name, subject by subject.
-pub(super) fn active(index: &Index) -> impl Iterator<Item = (&NetworkPolicy, &Uses)> {
-    let here = index.subjects().filter(|subject| index.is_subject_here(subject));
-    let policies = here.flat_map(|subject| index.judges(subject));
-    policies.filter_map(|policy| Some((policy.as_ref(), index.uses(&policy.name)?)))
+    index.users_of_port(port).any(|side| index.is_subject_here(&side.subject))
 }

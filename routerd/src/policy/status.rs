@@ -18,6 +18,8 @@ pub(super) fn counts(desired: &BTreeMap<PolicyKey, PolicyValue>) -> BTreeMap<&'s
         "policies",
         "groups",
         "named_ports",
+        "crowds",
+        "crowd_peers",
     ]
     .map(|name| (name, 0))
     .into();
@@ -36,6 +38,8 @@ pub(super) fn counts(desired: &BTreeMap<PolicyKey, PolicyValue>) -> BTreeMap<&'s
             PolicyValue::Policy(_) => count("policies", 1),
             PolicyValue::Group(_) => count("groups", 1),
             PolicyValue::Ports(_) => count("named_ports", 1),
+            PolicyValue::Crowd(_) => count("crowds", 1),
+            PolicyValue::Member(_) => count("crowd_peers", 1),
         }
     }
     counts
@@ -49,6 +53,8 @@ pub(super) fn item(key: &PolicyKey) -> String {
         PolicyKey::Policy(name) => format!("NetworkPolicy {name}"),
         PolicyKey::Group(group) => format!("policy peers {group}"),
         PolicyKey::Ports(port) => format!("policy {port}"),
+        PolicyKey::Crowd(side) => format!("NetworkPolicies for {side}"),
+        PolicyKey::Member(side, address) => format!("policy peer {address} for {side}"),
     }
 }
 

@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::crowd;
 use super::key::{NamedPort, PeerGroup, PolicyKey, PortScope};
-use crate::cluster::objects::{Attachment, ContainerPort, Namespace, NetworkPolicy, ObjectName, Pod};
-use crate::cluster::{Change, Delta, Index, Uses};
+use super::value::Direction;
+use crate::cluster::objects::{Attachment, ContainerPort, Namespace, ObjectName, Pod};
+use crate::cluster::{Change, Delta, Index, PolicyDelta, Side, Uses};
 
 /// The keys whose value `change` may have changed.
 pub(super) fn keys(index: &Index, change: &Change) -> BTreeSet<PolicyKey> {
@@ -30,27 +32,69 @@ pub(super) fn keys(index: &Index, change: &Change) -> BTreeSet<PolicyKey> {
 fn namespace(index: &Index, delta: &Delta<Namespace>, keys: &mut BTreeSet<PolicyKey>) {
     let labels = |namespace: Option<&Namespace>| namespace.map(|namespace| namespace.labels.clone());
     let (old, new) = (labels(delta.old.as_deref()), labels(delta.new.as_deref()));
-    for (group, _) in index.groups() {
+    let Some(name) = delta.any().map(|namespace| &namespace.name) else { return };
+    for group in index.groups() {
         if group.takes_namespace_labels(old.as_ref()) != group.takes_namespace_labels(new.as_ref()) {
             keys.insert(PolicyKey::Group(group.clone()));
+            let members = index.pods_in(name).filter(|pod| group.pods().matches(&pod.labels));
+            let addresses = members.flat_map(|pod| index.own_addresses(pod)).collect();
+            in_crowds(index, group, &addresses, keys);
         }
     }
 }
 
 /// The policy, what it names, and the pods it judges or has judged.
-fn policy(index: &Index, delta: &Delta<NetworkPolicy>, keys: &mut BTreeSet<PolicyKey>) {
+fn policy(index: &Index, PolicyDelta { delta, crowds }: &PolicyDelta, keys: &mut BTreeSet<PolicyKey>) {
     for policy in delta.both() {
-        with_policy(&policy.name, &Uses::of(policy), keys);
+        let uses = Uses::of(policy);
+        with_policy(&policy.name, &uses, keys);
         let judged = index.local_pods_in(&policy.name.namespace);
         let judged = judged.filter(|pod| policy.pods.matches(&pod.labels));
         keys.extend(judged.map(|pod| PolicyKey::Pod(pod.name.clone())));
+        let sides = Direction::BOTH.map(|direction| Side { subject: uses.subject.clone(), direction });
+        for side in sides.iter().filter(|side| index.is_crowd(side) || crowds.contains(side)) {
+            keys.insert(PolicyKey::Crowd(side.clone()));
+            let groups = uses.groups.iter().filter(|(direction, _)| *direction == side.direction);
+            groups.for_each(|(_, group)| crowd::members(index, side, group, keys));
+        }
+    }
+    // Whether they are a crowd or are none any more, all policies of the side are now somewhere else.
+    for side in crowds {
+        crowd::keys(index, side, keys);
+        for uses in index.judges(&side.subject).filter_map(|policy| index.uses(&policy.name)) {
+            let groups = uses.groups.iter().filter(|(direction, _)| *direction == side.direction);
+            groups.for_each(|(_, group)| crowd::members(index, side, group, keys));
+        }
+        with_subject(index, &side.subject, keys);
+    }
+}
+
+/// All that the policies of a subject put into the kernel, but for the verdicts of pods.
+pub(super) fn with_subject(index: &Index, subject: &PeerGroup, keys: &mut BTreeSet<PolicyKey>) {
+    for policy in index.judges(subject) {
+        index.uses(&policy.name).inspect(|uses| with_policy(&policy.name, uses, keys));
+    }
+    for side in Direction::BOTH.map(|direction| Side { subject: subject.clone(), direction }) {
+        if index.is_crowd(&side) {
+            crowd::keys(index, &side, keys);
+        }
+    }
+}
+
+/// Addresses that a group has taken in or lost, in what crowds know of their peers.
+fn in_crowds(index: &Index, group: &PeerGroup, addresses: &BTreeSet<IpAddr>, keys: &mut BTreeSet<PolicyKey>) {
+    if group.is_broad() {
+        return;
+    }
+    for side in index.users_of_group(group).filter(|side| index.is_crowd(side)) {
+        keys.extend(addresses.iter().map(|address| PolicyKey::Member(side.clone(), *address)));
     }
 }
 
 /// A policy that becomes active, or ceases to be, brings or takes everything it names.
 fn with_policy(name: &ObjectName, uses: &Uses, keys: &mut BTreeSet<PolicyKey>) {
     keys.insert(PolicyKey::Policy(name.clone()));
-    keys.extend(uses.groups.iter().cloned().map(PolicyKey::Group));
+    keys.extend(uses.groups.iter().map(|(_, group)| PolicyKey::Group(group.clone())));
     keys.extend(uses.ports.iter().cloned().map(PolicyKey::Ports));
 }
 
@@ -68,9 +112,7 @@ fn pod(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys: &
             // With an attachment the pod may have become local just now.
             let may_matter = before.contains(subject) != after.contains(subject) || moved;
             if may_matter && !others_speak(index, subject, any, after.contains(subject)) {
-                for policy in index.judges(subject) {
-                    index.uses(&policy.name).inspect(|uses| with_policy(&policy.name, uses, keys));
-                }
+                with_subject(index, subject, keys);
             }
         }
     }
@@ -113,9 +155,20 @@ fn memberships(
         pod.map(|pod| index.groups_of(pod).cloned().collect()).unwrap_or_default()
     };
     let (before, after) = (of(old), of(new));
-    let touched =
-        before.union(&after).filter(|group| moved || before.contains(group) != after.contains(group));
-    keys.extend(touched.cloned().map(PolicyKey::Group));
+    let addresses = possible_addresses(index, old, new);
+    for group in before.union(&after).filter(|group| moved || before.contains(group) != after.contains(group))
+    {
+        keys.insert(PolicyKey::Group(group.clone()));
+        in_crowds(index, group, &addresses, keys);
+    }
+}
+
+/// Every address that the pod may have or may have had.
+fn possible_addresses(index: &Index, old: Option<&Pod>, new: Option<&Pod>) -> BTreeSet<IpAddr> {
+    let objects = old.into_iter().chain(new);
+    let attached = new.or(old).into_iter().flat_map(|pod| index.attachments_of(&pod.name));
+    let attached = attached.flat_map(|attachment| attachment.addresses.iter().copied());
+    objects.flat_map(|pod| pod.addresses.iter().copied()).chain(attached).collect()
 }
 
 fn ports(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys: &mut BTreeSet<PolicyKey>) {
@@ -141,6 +194,9 @@ fn attachment(index: &Index, delta: &Delta<Attachment>, keys: &mut BTreeSet<Poli
     let mut names: BTreeSet<&ObjectName> = delta.both().map(|attachment| &attachment.pod).collect();
     names.extend(addresses.iter().flat_map(|address| index.holders(*address)));
     keys.extend(names.iter().map(|name| PolicyKey::Pod((*name).clone())));
+    for side in index.crowds() {
+        keys.extend(addresses.iter().map(|address| PolicyKey::Member(side.clone(), *address)));
+    }
     names.extend(addresses.iter().flat_map(|address| index.claimants(*address)).map(|pod| &pod.name));
     for other in names.into_iter().filter_map(|name| index.pods().get(name)) {
         pod(index, Some(other), Some(other), true, keys);

@@ -1,6 +1,6 @@
 //! What should be, piece by piece: pure values without a word of nf_tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,29 +8,9 @@ use prefix::Prefix;
 
 use super::blocks::Range;
 use super::key::{NamedPort, PeerGroup};
+use crate::cluster::Side;
+pub use crate::cluster::direction::Direction;
 use crate::cluster::objects::{ObjectName, Protocol};
-
-/// A direction of traffic as the pod sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Direction {
-    /// To the pod.
-    Ingress,
-    /// From the pod.
-    Egress,
-}
-
-impl Direction {
-    /// Both, ingress first.
-    pub const BOTH: [Direction; 2] = [Direction::Ingress, Direction::Egress];
-
-    /// Its name, as Kubernetes writes it in small letters.
-    pub fn word(self) -> &'static str {
-        match self {
-            Direction::Ingress => "ingress",
-            Direction::Egress => "egress",
-        }
-    }
-}
 
 /// What should be for a [`PolicyKey`](super::PolicyKey).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +26,10 @@ pub enum PolicyValue {
     Group(Arc<BTreeSet<IpAddr>>),
     /// Of [`PolicyKey::Ports`](super::PolicyKey::Ports): addresses and numbers.
     Ports(Arc<BTreeSet<(IpAddr, u16)>>),
+    /// Of [`PolicyKey::Crowd`](super::PolicyKey::Crowd).
+    Crowd(Arc<Together>),
+    /// Of [`PolicyKey::Member`](super::PolicyKey::Member).
+    Member(Ports),
 }
 
 /// What judges one direction of a pod's traffic.
@@ -53,7 +37,7 @@ pub enum PolicyValue {
 pub enum Isolation {
     /// No policy: all is admitted.
     Open,
-    /// What one of these admits, and nothing else. An empty set admits nothing.
+    /// What one of these admits, or a crowd of [`PodVerdict::crowds`], and nothing else. An empty set admits nothing.
     By(BTreeSet<ObjectName>),
 }
 
@@ -68,6 +52,8 @@ pub struct PodVerdict {
     pub ingress: Isolation,
     /// What judges packets from it.
     pub egress: Isolation,
+    /// The policies that judge it and are taken together because they are many.
+    pub crowds: BTreeSet<Side>,
 }
 
 impl PodVerdict {
@@ -79,14 +65,19 @@ impl PodVerdict {
         }
     }
 
+    /// The crowds that judge packets of `direction`.
+    pub fn crowds_of(&self, direction: Direction) -> impl Iterator<Item = &Side> {
+        self.crowds.iter().filter(move |side| side.direction == direction)
+    }
+
     /// The same with nothing admitted.
     pub(super) fn closed(&self) -> Self {
         let none = Isolation::By(BTreeSet::new());
-        Self { ingress: none.clone(), egress: none, ..self.clone() }
+        Self { ingress: none.clone(), egress: none, crowds: BTreeSet::new(), ..self.clone() }
     }
 }
 
-/// The rules of a policy.
+/// The rules of a policy. A direction in which it is one of many that are taken together is not among them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Of ingress; `None` if the policy says nothing of it.
@@ -137,7 +128,7 @@ pub enum Peers {
 }
 
 /// Which ports a rule admits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ports {
     /// All of all protocols.
     All,
@@ -148,4 +139,31 @@ pub enum Ports {
         /// Ports by name.
         names: BTreeSet<NamedPort>,
     },
+}
+
+impl Ports {
+    /// Adds what `other` admits.
+    pub(super) fn add(&mut self, other: Ports) {
+        match (self, other) {
+            (Ports::All, _) => {}
+            (Ports::Any { numbers, names }, Ports::Any { numbers: more_numbers, names: more_names }) => {
+                numbers.extend(more_numbers);
+                names.extend(more_names);
+            }
+            (all, Ports::All) => *all = Ports::All,
+        }
+    }
+}
+
+/// What many policies admit together in a direction, but for pods by label: each of those is a value of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Together {
+    /// To which ports everybody is admitted.
+    pub everybody: Option<Ports>,
+    /// Whole namespaces.
+    pub groups: BTreeMap<PeerGroup, Ports>,
+    /// Addresses; no two ranges overlap.
+    pub blocks: Vec<(Range, Ports)>,
+    /// Addresses in so many layers that they are better asked one after the other.
+    pub layers: Vec<(Vec<Range>, Ports)>,
 }

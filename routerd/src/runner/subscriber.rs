@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc::Sender;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Plane;
 use super::worker::{Message, Values};
@@ -26,8 +26,14 @@ pub trait Subscriber: Send {
     /// The first complete view is there: computes everything. Until then the plane writes nothing.
     fn start(&mut self, index: &Index);
 
-    /// Computes what `changes` touch. `index` shows the state after all of them. Every waiter is answered after the
-    /// commit, also if nothing was touched.
+    /// Notes what `change` touches. `index` shows the state right after it: what the next change takes away (the policy
+    /// that asks for a label, say) still tells what this one means. Nothing is computed before [`Self::changed`].
+    fn note(&mut self, index: &Index, change: &Change) {
+        let _ = (index, change);
+    }
+
+    /// Computes what `changes` touch, all of which were noted. `index` shows the state after all of them. Every waiter is
+    /// answered after the commit, also if nothing was touched.
     fn changed(&mut self, index: &Index, changes: &[Change], waiters: Vec<Waiter>);
 }
 
@@ -35,6 +41,10 @@ pub trait Subscriber: Send {
 pub(super) struct Handle<P: Plane> {
     pub(super) plane: P,
     pub(super) worker: Sender<Message<P::Key, P::Value>>,
+    /// How many waiters were sent: a look at everything is given up for them.
+    pub(super) sent: watch::Sender<u64>,
+    /// What was noted, and of how many changes.
+    pub(super) noted: (BTreeSet<P::Key>, usize),
 }
 
 impl<P: Plane> Handle<P> {
@@ -65,12 +75,21 @@ impl<P: Plane> Subscriber for Handle<P> {
         self.send(Message::Complete(values));
     }
 
+    fn note(&mut self, index: &Index, change: &Change) {
+        let touched = self.plane.touched(index, change);
+        self.noted.0.extend(touched);
+        self.noted.1 += 1;
+    }
+
     fn changed(&mut self, index: &Index, changes: &[Change], waiters: Vec<Waiter>) {
-        let keys: BTreeSet<P::Key> =
-            changes.iter().flat_map(|change| self.plane.touched(index, change)).collect();
+        let (mut keys, noted) = std::mem::take(&mut self.noted);
+        if noted != changes.len() {
+            keys.extend(changes.iter().flat_map(|change| self.plane.touched(index, change)));
+        }
         if keys.is_empty() && waiters.is_empty() {
             return;
         }
+        self.sent.send_modify(|sent| *sent += waiters.len() as u64);
         let values = self.values(index, keys);
         self.send(Message::Changed(values, waiters));
     }

@@ -123,7 +123,7 @@ where
     };
     std::thread::Builder::new().name(format!("plane-{}", P::NAME)).spawn(move || state.run(&messages))?;
     let window = Window(worker.clone());
-    Ok((Spawned { subscriber: Box::new(Handle { plane, worker }), status, poker }, window))
+    Ok((Spawned { subscriber: Box::new(Handle { plane, worker, noted: Default::default() }), status, poker }, window))
 }
 
 /// Why everything is looked at.

@@ -1,5 +1,6 @@
 //! What is told to the index, and what it says has changed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use super::super::Kind;
 use super::super::objects::{
     Attachment, EndpointSlice, LearntRoute, Namespace, NetworkPolicy, Node, ObjectName, Pod, Service,
 };
+use super::crowds::Side;
 
 /// An object as a source delivers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +120,15 @@ impl<T> Delta<T> {
     }
 }
 
+/// A policy before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyDelta {
+    /// The policy.
+    pub delta: Delta<NetworkPolicy>,
+    /// Sides whose policies became too many to be asked one by one by this, or are so no more.
+    pub crowds: BTreeSet<Side>,
+}
+
 /// What an event changed. An event that changes nothing has no `Change`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -132,7 +143,7 @@ pub enum Change {
     /// An EndpointSlice.
     EndpointSlice(Delta<EndpointSlice>),
     /// A NetworkPolicy.
-    NetworkPolicy(Delta<NetworkPolicy>),
+    NetworkPolicy(PolicyDelta),
     /// An interface of a local pod.
     Attachment(Delta<Attachment>),
     /// A route learnt by BGP.

@@ -4,6 +4,7 @@
 //! which policies judge this pod), so that the cost of a change follows the change and not the cluster.
 
 mod by_name;
+mod crowds;
 mod event;
 mod finder;
 mod pods;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 
 use prefix::Prefix;
 
-pub use self::event::{Change, Delta, Event, Object, ObjectKey};
+pub use self::crowds::Side;
+pub use self::event::{Change, Delta, Event, Object, ObjectKey, PolicyDelta};
 use self::finder::Anchor;
 use self::pods::PodsBy;
 use self::selections::Selections;
@@ -79,6 +81,13 @@ impl Index {
         Self { node_name: node_name.into(), ..Self::default() }
     }
 
+    /// The same, in which policies of one side with more rules and peers than this are a crowd. Before any policy.
+    #[must_use]
+    pub fn with_crowds_above(mut self, weight: usize) -> Self {
+        self.selections.most_alone = weight;
+        self
+    }
+
     /// Takes in one event and says what it changed, if anything.
     pub fn apply(&mut self, event: Event) -> Option<Change> {
         match event {
@@ -102,13 +111,24 @@ impl Index {
 
     /// Takes in the complete list of the objects of `kind`: what is not in it is gone.
     pub fn replace(&mut self, kind: Kind, objects: Vec<Object>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.replace_each(kind, objects, |_, change| changes.push(change));
+        changes
+    }
+
+    /// The same, telling of each change with the state right after it.
+    pub fn replace_each(&mut self, kind: Kind, objects: Vec<Object>, mut tell: impl FnMut(&Self, Change)) {
         let listed: BTreeSet<ObjectKey> = objects.iter().map(Object::key).collect();
         let gone: Vec<ObjectKey> =
             self.keys_of(kind).into_iter().filter(|key| !listed.contains(key)).collect();
         let deletions = gone.into_iter().map(Event::Delete);
         let upserts = objects.into_iter().map(Event::Upsert);
         // What is new comes first: nothing that moved from one object to another is without one in between.
-        upserts.chain(deletions).filter_map(|event| self.apply(event)).collect()
+        for event in upserts.chain(deletions) {
+            if let Some(change) = self.apply(event) {
+                tell(self, change);
+            }
+        }
     }
 
     fn keys_of(&self, kind: Kind) -> Vec<ObjectKey> {
@@ -156,11 +176,13 @@ impl Index {
             }
             ObjectKey::Service(name) => typed!(Service, services, name),
             ObjectKey::NetworkPolicy(name) => {
-                let change = typed!(NetworkPolicy, policies, name);
-                if let Some(Change::NetworkPolicy(delta)) = &change {
-                    self.index_policy(delta);
-                }
-                change
+                let new = match object {
+                    Some(Object::NetworkPolicy(new)) => Some(new),
+                    _ => None,
+                };
+                let delta = replace(&mut self.policies, name, new)?;
+                let crowds = self.index_policy(&delta);
+                Some(Change::NetworkPolicy(PolicyDelta { delta, crowds }))
             }
             ObjectKey::EndpointSlice(name) => {
                 let change = typed!(EndpointSlice, slices, name);
@@ -197,19 +219,18 @@ impl Index {
         self.locate(name);
     }
 
-    fn index_policy(&mut self, delta: &Delta<NetworkPolicy>) {
+    /// Returns the sides whose policies became a crowd or are one no more.
+    fn index_policy(&mut self, delta: &Delta<NetworkPolicy>) -> BTreeSet<Side> {
+        let gone = delta.old.as_ref().map(|old| self.selections.remove(old)).unwrap_or_default();
+        let new = delta.new.as_ref().map(|new| self.selections.add(new)).unwrap_or_default();
         // What is new is asked for before what is gone is let go: a label that both name stays known.
-        let mut gone = Vec::new();
-        if let Some(old) = &delta.old {
-            gone = self.selections.remove(old);
+        for group in &new.groups {
+            self.ask(group, true);
         }
-        let new = delta.new.as_ref().map_or_else(Vec::new, |new| self.selections.add(new));
-        for group in new {
-            self.ask(&group, true);
+        for group in &gone.groups {
+            self.ask(group, false);
         }
-        for group in gone {
-            self.ask(&group, false);
-        }
+        &gone.crowds | &new.crowds
     }
 
     /// Notes that the members of the group are asked for, or are no more.

@@ -97,6 +97,11 @@ impl PodsBy {
         }
     }
 
+    /// True if pods with the label `key` can be told without a look at all.
+    pub(super) fn is_asked(&self, key: &str) -> bool {
+        self.labels.contains_key(key)
+    }
+
     /// The pods with the label `key`, a set for each value that is asked for; `None` asks for all values.
     pub(super) fn labelled<'a>(
         &'a self,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::super::group::PodGroup;
 use super::super::named_port::NamedPort;
-use super::super::objects::{Labels, NetworkPolicy, ObjectName, Pod, Protocol};
+use super::super::objects::{Labels, NetworkPolicy, ObjectName, Pod, PolicyPort, Protocol};
 use super::by_name::{Set, of_namespace};
 use super::finder::Anchor;
-use super::{Index, Uses};
+use super::{Index, Side, Uses};
 
 impl Index {
     /// True if the pod's traffic is judged on this node.
@@ -51,12 +51,15 @@ impl Index {
             }
         };
         match (Anchor::of(group), group.own_namespace()) {
-            (Anchor::Values(key, values), _) => {
+            (Anchor::Values(key, values), _) if self.pods_by.is_asked(key) => {
                 Box::new(self.pods_by.labelled(key, Some(values)).flat_map(of_set))
             }
-            (Anchor::Key(key), _) => Box::new(self.pods_by.labelled(key, None).flat_map(of_set)),
-            (Anchor::None, Some(namespace)) => Box::new(self.pods_in(namespace)),
-            (Anchor::None, None) => Box::new(self.pods.values()),
+            (Anchor::Key(key), _) if self.pods_by.is_asked(key) => {
+                Box::new(self.pods_by.labelled(key, None).flat_map(of_set))
+            }
+            // No policy asks for the label (any more).
+            (_, Some(namespace)) => Box::new(self.pods_in(namespace)),
+            (_, None) => Box::new(self.pods.values()),
         }
     }
 
@@ -81,6 +84,13 @@ impl Index {
         let mut addresses = self.pod_addresses(pod);
         addresses.retain(|address| self.holders(*address).iter().all(|holder| *holder == pod.name));
         addresses
+    }
+
+    /// The pods that have the address for their own. Pods in the host's network share one.
+    pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Pod>> {
+        let attached = self.holders(address).iter().filter_map(|name| self.pods.get(name));
+        let all = self.claimants(address).chain(attached);
+        all.filter(move |pod| self.own_addresses(pod).contains(&address))
     }
 
     /// What a policy names.
@@ -113,8 +123,8 @@ impl Index {
         self.selections.judges(subject)
     }
 
-    /// All groups that policies admit, with the subjects of these policies.
-    pub fn groups(&self) -> impl Iterator<Item = (&PodGroup, impl Iterator<Item = &PodGroup>)> {
+    /// All groups that policies admit.
+    pub fn groups(&self) -> impl Iterator<Item = &PodGroup> {
         self.selections.groups()
     }
 
@@ -124,14 +134,34 @@ impl Index {
         candidates.filter(move |group| group.takes(self, pod))
     }
 
-    /// The subjects of the policies that admit the group.
-    pub fn users_of_group(&self, group: &PodGroup) -> impl Iterator<Item = &PodGroup> {
+    /// The sides whose policies admit the group.
+    pub fn users_of_group(&self, group: &PodGroup) -> impl Iterator<Item = &Side> {
         self.selections.users_of_group(group)
     }
 
-    /// The subjects of the policies that name the port.
-    pub fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &PodGroup> {
+    /// The sides whose policies name the port.
+    pub fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &Side> {
         self.selections.users_of_port(port)
+    }
+
+    /// The sides whose policies are too many to be asked one by one.
+    pub fn crowds(&self) -> impl Iterator<Item = &Side> {
+        self.selections.crowds()
+    }
+
+    /// True if the policies of the side are too many to be asked one by one.
+    pub fn is_crowd(&self, side: &Side) -> bool {
+        self.selections.is_crowd(side)
+    }
+
+    /// The groups that a crowd admits.
+    pub fn groups_of_crowd(&self, side: &Side) -> impl Iterator<Item = &PodGroup> {
+        self.selections.groups_of_crowd(side)
+    }
+
+    /// The lists of ports to which a crowd admits the group, as its rules have them; an empty list is all ports.
+    pub fn granted<'a>(&'a self, side: &Side, group: &'a PodGroup) -> impl Iterator<Item = &'a [PolicyPort]> {
+        self.selections.granted(side, group)
     }
 
     /// The group itself, or one equal to it that is in memory already.

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::super::direction::Direction;
 use super::super::group::PodGroup;
 use super::super::named_port::{NamedPort, PortScope};
-use super::super::objects::{Labels, NetworkPolicy, ObjectName, PolicyRule};
+use super::super::objects::{Labels, NetworkPolicy, ObjectName, PolicyPort};
 use super::by_name::{ByName, Set};
+use super::crowds::{Grants, MOST_ALONE, Side, weight};
 use super::finder::Finder;
 
 /// What a policy names.
@@ -14,8 +16,8 @@ use super::finder::Finder;
 pub struct Uses {
     /// The pods it judges.
     pub subject: PodGroup,
-    /// The pods its rules admit.
-    pub groups: BTreeSet<PodGroup>,
+    /// The pods its rules admit, by the direction of the rule.
+    pub groups: BTreeSet<(Direction, PodGroup)>,
     /// The ports its rules admit by name.
     pub ports: BTreeSet<NamedPort>,
 }
@@ -26,50 +28,72 @@ impl Uses {
         let namespace = &policy.name.namespace;
         let subject = PodGroup::in_namespace(namespace, &policy.pods);
         let mut uses = Self { subject, groups: BTreeSet::new(), ports: BTreeSet::new() };
-        for (scope, rule) in rules(policy) {
-            uses.groups.extend(rule.peers.iter().filter_map(|peer| PodGroup::of_peer(namespace, peer)));
-            uses.ports.extend(rule.ports.iter().filter_map(|entry| NamedPort::of_entry(scope, entry)));
+        for direction in Direction::BOTH {
+            for rule in policy.rules(direction).unwrap_or_default() {
+                let groups = rule.peers.iter().filter_map(|peer| PodGroup::of_peer(namespace, peer));
+                uses.groups.extend(groups.map(|group| (direction, group)));
+                let entries = rule.ports.iter();
+                let scope = PortScope::of(direction);
+                uses.ports.extend(entries.filter_map(|entry| NamedPort::of_entry(scope, entry)));
+            }
         }
         uses
     }
 }
 
-/// Every rule of the policy with its direction as the scope of the names of ports in it.
-fn rules(policy: &NetworkPolicy) -> impl Iterator<Item = (PortScope, &PolicyRule)> {
-    let ingress = policy.ingress.iter().flatten().map(|rule| (PortScope::Node, rule));
-    let egress = policy.egress.iter().flatten().map(|rule| (PortScope::Cluster, rule));
-    ingress.chain(egress)
+/// Sides with the number of policies that name something.
+type Users = BTreeMap<Side, usize>;
+
+/// The policies that judge the same pods.
+#[derive(Debug, Default)]
+struct Judges {
+    policies: Set<NetworkPolicy>,
+    weight: BTreeMap<Direction, usize>,
 }
 
-/// Subjects with the number of policies that name something.
-type Users = BTreeMap<PodGroup, usize>;
-
 /// What all policies name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Selections {
+    /// Policies of a side with more weight are a crowd.
+    pub(super) most_alone: usize,
     uses: BTreeMap<ObjectName, Uses>,
-    /// The policies that judge the same pods.
-    subjects: BTreeMap<PodGroup, Set<NetworkPolicy>>,
+    subjects: BTreeMap<PodGroup, Judges>,
     find_subjects: Finder,
-    /// The groups, and the subjects of the policies that admit them.
+    /// The groups, and the sides whose policies admit them.
     groups: BTreeMap<PodGroup, Users>,
     find_groups: Finder,
     ports: BTreeMap<NamedPort, Users>,
+    crowds: BTreeMap<Side, Grants>,
+}
+
+impl Default for Selections {
+    fn default() -> Self {
+        Self {
+            most_alone: MOST_ALONE,
+            uses: BTreeMap::new(),
+            subjects: BTreeMap::new(),
+            find_subjects: Finder::default(),
+            groups: BTreeMap::new(),
+            find_groups: Finder::default(),
+            ports: BTreeMap::new(),
+            crowds: BTreeMap::new(),
+        }
+    }
 }
 
 /// Counts a user in or out. True if it is the first, or was the last.
-fn count<K: Ord + Clone>(map: &mut BTreeMap<K, Users>, key: &K, subject: &PodGroup, add: bool) -> bool {
+fn count<K: Ord + Clone>(map: &mut BTreeMap<K, Users>, key: &K, side: &Side, add: bool) -> bool {
     if add {
         let users = map.entry(key.clone()).or_default();
         let first = users.is_empty();
-        *users.entry(subject.clone()).or_default() += 1;
+        *users.entry(side.clone()).or_default() += 1;
         return first;
     }
     let Some(users) = map.get_mut(key) else { return false };
-    if let Some(number) = users.get_mut(subject) {
+    if let Some(number) = users.get_mut(side) {
         *number -= 1;
         if *number == 0 {
-            users.remove(subject);
+            users.remove(side);
         }
     }
     let last = users.is_empty();
@@ -79,62 +103,106 @@ fn count<K: Ord + Clone>(map: &mut BTreeMap<K, Users>, key: &K, subject: &PodGro
     last
 }
 
+/// What a policy that came or went changed besides itself.
+#[derive(Debug, Default)]
+pub(super) struct Consequences {
+    /// Groups that nobody named before, or names any more.
+    pub(super) groups: Vec<PodGroup>,
+    /// Sides whose policies became a crowd or are one no more.
+    pub(super) crowds: BTreeSet<Side>,
+}
+
 impl Selections {
-    /// Takes in a policy. Returns the groups that nobody has named before.
-    pub(super) fn add(&mut self, policy: &Arc<NetworkPolicy>) -> Vec<PodGroup> {
+    /// Takes in a policy.
+    pub(super) fn add(&mut self, policy: &Arc<NetworkPolicy>) -> Consequences {
         let uses = self.shared(Uses::of(policy));
-        let mut new = Vec::new();
-        let judged = self.subjects.entry(uses.subject.clone()).or_default();
-        if judged.is_empty() {
+        let mut consequences = Consequences::default();
+        let judges = self.subjects.entry(uses.subject.clone()).or_default();
+        if judges.policies.is_empty() {
             self.find_subjects.insert(&uses.subject);
         }
-        judged.insert(ByName(Arc::clone(policy)));
-        for group in &uses.groups {
-            if count(&mut self.groups, group, &uses.subject, true) {
+        judges.policies.insert(ByName(Arc::clone(policy)));
+        for (direction, group) in &uses.groups {
+            let side = Side { subject: uses.subject.clone(), direction: *direction };
+            if count(&mut self.groups, group, &side, true) {
                 self.find_groups.insert(group);
-                new.push(group.clone());
+                consequences.groups.push(group.clone());
             }
         }
         for port in &uses.ports {
-            count(&mut self.ports, port, &uses.subject, true);
+            let side = Side { subject: uses.subject.clone(), direction: port.scope.direction() };
+            count(&mut self.ports, port, &side, true);
         }
+        self.weigh(&uses.subject, policy, true, &mut consequences);
         self.uses.insert(policy.name.clone(), uses);
-        new
+        consequences
     }
 
-    /// Takes a policy out. Returns the groups that nobody names any more.
-    pub(super) fn remove(&mut self, policy: &NetworkPolicy) -> Vec<PodGroup> {
-        let Some(uses) = self.uses.remove(&policy.name) else { return Vec::new() };
-        let mut gone = Vec::new();
-        if let Some(judged) = self.subjects.get_mut(&uses.subject) {
-            judged.remove(&policy.name);
-            if judged.is_empty() {
-                self.subjects.remove(&uses.subject);
-                self.find_subjects.remove(&uses.subject);
-            }
+    /// Takes a policy out.
+    pub(super) fn remove(&mut self, policy: &NetworkPolicy) -> Consequences {
+        let mut consequences = Consequences::default();
+        let Some(uses) = self.uses.remove(&policy.name) else { return consequences };
+        if let Some(judges) = self.subjects.get_mut(&uses.subject) {
+            judges.policies.remove(&policy.name);
         }
-        for group in uses.groups {
-            if count(&mut self.groups, &group, &uses.subject, false) {
+        self.weigh(&uses.subject, policy, false, &mut consequences);
+        if self.subjects.get(&uses.subject).is_some_and(|judges| judges.policies.is_empty()) {
+            self.subjects.remove(&uses.subject);
+            self.find_subjects.remove(&uses.subject);
+        }
+        for (direction, group) in uses.groups {
+            let side = Side { subject: uses.subject.clone(), direction };
+            if count(&mut self.groups, &group, &side, false) {
                 self.find_groups.remove(&group);
-                gone.push(group);
+                consequences.groups.push(group);
             }
         }
         for port in &uses.ports {
-            count(&mut self.ports, port, &uses.subject, false);
+            let side = Side { subject: uses.subject.clone(), direction: port.scope.direction() };
+            count(&mut self.ports, port, &side, false);
         }
-        gone
+        consequences
+    }
+
+    /// Adds a policy to the weights of its sides or takes it off them, and keeps what crowds admit.
+    fn weigh(&mut self, subject: &PodGroup, policy: &NetworkPolicy, add: bool, told: &mut Consequences) {
+        let Some(judges) = self.subjects.get_mut(subject) else { return };
+        let groups = &self.groups;
+        let known = |group| known(groups, group);
+        for direction in Direction::BOTH {
+            let total = judges.weight.entry(direction).or_default();
+            let own = weight(policy, direction);
+            *total = if add { *total + own } else { total.saturating_sub(own) };
+            let side = Side { subject: subject.clone(), direction };
+            match (self.crowds.get_mut(&side), *total > self.most_alone) {
+                (Some(grants), true) => grants.count(policy, direction, add, known),
+                (Some(_), false) => {
+                    self.crowds.remove(&side);
+                    told.crowds.insert(side);
+                }
+                (None, true) => {
+                    let mut grants = Grants::default();
+                    let all = judges.policies.iter();
+                    all.for_each(|policy| grants.count(&policy.0, direction, true, known));
+                    self.crowds.insert(side.clone(), grants);
+                    told.crowds.insert(side);
+                }
+                (None, false) => {}
+            }
+        }
     }
 
     /// The same with groups that are known already in place of equal ones: their texts are in memory once.
     fn shared(&self, uses: Uses) -> Uses {
         let subject = self.subjects.get_key_value(&uses.subject).map(|(known, _)| known.clone());
-        let groups = uses.groups.into_iter().map(|group| self.known(group)).collect();
+        let groups = uses.groups.into_iter();
+        let groups = groups.map(|(direction, group)| (direction, self.known(group))).collect();
         Uses { subject: subject.unwrap_or(uses.subject), groups, ports: uses.ports }
     }
 
     /// The group itself, or one equal to it that is in memory already.
     pub(super) fn known(&self, group: PodGroup) -> PodGroup {
-        self.groups.get_key_value(&group).map_or(group, |(known, _)| known.clone())
+        known(&self.groups, group)
     }
 
     pub(super) fn uses(&self, policy: &ObjectName) -> Option<&Uses> {
@@ -147,7 +215,7 @@ impl Selections {
 
     /// The policies that judge the pods of `subject`.
     pub(super) fn judges(&self, subject: &PodGroup) -> impl Iterator<Item = &Arc<NetworkPolicy>> {
-        self.subjects.get(subject).into_iter().flatten().map(|policy| &policy.0)
+        self.subjects.get(subject).into_iter().flat_map(|judges| &judges.policies).map(|policy| &policy.0)
     }
 
     /// The subjects that a pod of `namespace` with `labels` belongs to.
@@ -159,9 +227,9 @@ impl Selections {
         self.find_subjects.candidates(namespace, labels).filter(|subject| subject.pods().matches(labels))
     }
 
-    /// All groups, with the subjects of the policies that admit them.
-    pub(super) fn groups(&self) -> impl Iterator<Item = (&PodGroup, impl Iterator<Item = &PodGroup>)> {
-        self.groups.iter().map(|(group, users)| (group, users.keys()))
+    /// All groups.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &PodGroup> {
+        self.groups.keys()
     }
 
     /// The groups that may take a pod of `namespace` with `labels`.
@@ -173,13 +241,40 @@ impl Selections {
         self.find_groups.candidates(namespace, labels)
     }
 
-    /// The subjects of the policies that admit the group.
-    pub(super) fn users_of_group(&self, group: &PodGroup) -> impl Iterator<Item = &PodGroup> {
+    /// The sides whose policies admit the group.
+    pub(super) fn users_of_group(&self, group: &PodGroup) -> impl Iterator<Item = &Side> {
         self.groups.get(group).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// The subjects of the policies that name the port.
-    pub(super) fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &PodGroup> {
+    /// The sides whose policies name the port.
+    pub(super) fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &Side> {
         self.ports.get(port).into_iter().flat_map(BTreeMap::keys)
     }
+
+    /// The sides whose policies are crowds.
+    pub(super) fn crowds(&self) -> impl Iterator<Item = &Side> {
+        self.crowds.keys()
+    }
+
+    pub(super) fn is_crowd(&self, side: &Side) -> bool {
+        self.crowds.contains_key(side)
+    }
+
+    /// The groups that a crowd admits.
+    pub(super) fn groups_of_crowd(&self, side: &Side) -> impl Iterator<Item = &PodGroup> {
+        self.crowds.get(side).into_iter().flat_map(Grants::groups)
+    }
+
+    /// The lists of ports to which a crowd admits the group.
+    pub(super) fn granted<'a>(
+        &'a self,
+        side: &Side,
+        group: &'a PodGroup,
+    ) -> impl Iterator<Item = &'a [PolicyPort]> {
+        self.crowds.get(side).into_iter().flat_map(move |grants| grants.ports_of(group))
+    }
+}
+
+fn known(groups: &BTreeMap<PodGroup, Users>, group: PodGroup) -> PodGroup {
+    groups.get_key_value(&group).map_or(group, |(known, _)| known.clone())
 }

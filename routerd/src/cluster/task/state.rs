@@ -105,7 +105,11 @@ impl State {
         match message {
             SourceMessage::Complete(kind, objects) => {
                 self.events += objects.len() as u64;
-                self.changes.extend(self.index.replace(kind, objects));
+                let (planes, changes, started) = (&mut self.planes, &mut self.changes, self.started);
+                self.index.replace_each(kind, objects, |index, change| {
+                    note(planes, started, index, &change);
+                    changes.push(change);
+                });
                 self.missing.remove(&kind);
             }
             SourceMessage::Events(events) => events.into_iter().for_each(|event| {
@@ -148,7 +152,10 @@ impl State {
 
     fn apply(&mut self, event: Event) {
         self.events += 1;
-        self.changes.extend(self.index.apply(event));
+        if let Some(change) = self.index.apply(event) {
+            note(&mut self.planes, self.started, &self.index, &change);
+            self.changes.push(change);
+        }
     }
 
     /// True if the pod an attachment names is in the index, and not only an earlier one of the same name.
@@ -281,6 +288,16 @@ fn waiter(attach: Attach) -> Waiter {
         let _ = attach.reply.send(outcome);
     });
     Waiter { item, reply }
+}
+
+/// Lets the planes note what a change touches while the index shows the state right after it.
+fn note(planes: &mut Planes, started: bool, index: &Index, change: &Change) {
+    // Before the start nothing is noted: everything is computed then.
+    if started {
+        for plane in planes.gate.iter_mut().chain(&mut planes.others) {
+            guarded(plane, |plane| plane.note(index, change));
+        }
+    }
 }
 
 /// A mistake in one plane must not end the task that all depend on.

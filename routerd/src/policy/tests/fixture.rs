@@ -86,7 +86,16 @@ pub(super) struct World {
 impl World {
     /// A cluster with this node, and the namespaces `default` and `other` (label `team=other`).
     pub(super) fn new() -> Self {
-        let mut world = Self { index: Index::new(NODE) };
+        Self::of(Index::new(NODE))
+    }
+
+    /// The same, in which policies are soon too many to be asked one by one.
+    pub(super) fn crowded(above: usize) -> Self {
+        Self::of(Index::new(NODE).with_crowds_above(above))
+    }
+
+    fn of(index: Index) -> Self {
+        let mut world = Self { index };
         let networks = NETWORKS.iter().map(|text| text.parse().unwrap()).collect();
         world.put(Object::Node(Node { name: NODE.into(), pod_cidrs: networks, ..Node::default() }));
         for (name, of) in [("default", ""), ("other", "team=other")] {

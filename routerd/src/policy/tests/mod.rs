@@ -7,6 +7,7 @@ mod flows;
 mod foreign;
 mod lab;
 mod plan;
+mod scale;
 mod semantics;
 mod services;
 mod touched;

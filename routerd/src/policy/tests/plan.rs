@@ -75,8 +75,9 @@ fn what_an_earlier_version_left_under_our_names_makes_way() {
 fn any_state_is_reached_from_any_other_and_reads_back_as_wanted() {
     let space = TestNs::new("polplan");
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(48));
-    let outcome = runner.run(&events(), |events| {
-        let mut world = World::new();
+    let cases = (events(), proptest::sample::select(vec![0, 2, usize::MAX]));
+    let outcome = runner.run(&cases, |(events, crowds)| {
+        let mut world = World::crowded(crowds);
         for event in events {
             world.event(event);
         }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::fixture::{World, attachment, elsewhere, labels, name, pod, policy, with_port};
+use super::fixture::{World, attachment, elsewhere, ip, labels, name, pod, policy, with_port};
 use crate::cluster::objects::Namespace;
 use crate::cluster::{Event, Object, ObjectKey};
+use crate::policy::admits::{First, Judge};
 use crate::policy::{PolicyKey, PolicyValue};
 
 #[test]
@@ -21,7 +22,8 @@ fn a_label_change_touches_the_pod_and_the_groups_it_enters_or_leaves() {
     }
     let touched = world.pod(pod("default/web-7", "app=web,number=n9", "10.244.1.7"));
     let kinds: Vec<_> = touched.iter().map(|key| matches!(key, PolicyKey::Group(_))).collect();
-    assert_eq!(kinds, [false, true], "{touched:?}");
+    assert_eq!(kinds, [false, true, false], "{touched:?}");
+    assert!(matches!(touched.last(), Some(PolicyKey::Member(..))), "48 policies are a crowd: {touched:?}");
 }
 
 #[test]
@@ -115,22 +117,33 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_happens_each_piece_that_changes_is_touched(events in events()) {
-        let mut world = World::new();
-        let mut before = world.desired();
-        for event in events {
-            let told = format!("{event:?}");
-            let touched = world.event(event);
-            let after = world.desired();
-            let missed: Vec<_> = differing(&before, &after).difference(&touched).cloned().collect();
-            prop_assert!(missed.is_empty(), "{} changed {:?}, which it does not touch", told, missed);
-            before = after;
+    fn whatever_happens_at_once_each_piece_that_changes_is_touched(
+        events in events(),
+        at_once in 1..6usize,
+        crowds in crowds(),
+    ) {
+        let mut world = World::crowded(crowds);
+        let mut kept = world.desired();
+        for batch in events.chunks(at_once) {
+            let touched: BTreeSet<PolicyKey> =
+                batch.iter().cloned().flat_map(|event| world.event(event)).collect();
+            for key in touched {
+                match world.value(&key) {
+                    Some(value) => kept.insert(key, value),
+                    None => kept.remove(&key),
+                };
+            }
+            let all = world.desired();
+            let missed = differing(&kept, &all);
+            prop_assert!(missed.is_empty(), "{:?} changed {:?}, which they do not touch", batch, missed);
         }
+        // And the index has taken in the objects alone, whatever their history.
+        prop_assert_eq!(&anew(&world, crowds).desired(), &kept);
     }
 
     #[test]
-    fn a_key_that_is_not_listed_has_no_value(events in events()) {
-        let mut world = World::new();
+    fn a_key_that_is_not_listed_has_no_value(events in events(), crowds in crowds()) {
+        let mut world = World::crowded(crowds);
         let mut known = BTreeSet::new();
         for event in events {
             known.extend(world.event(event));
@@ -141,4 +154,49 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn policies_taken_together_admit_what_they_admit_one_by_one(events in events(), crowds in 0..3usize) {
+        let (mut alone, mut together) = (World::crowded(usize::MAX), World::crowded(crowds));
+        for event in events {
+            alone.event(event.clone());
+            together.event(event);
+        }
+        let (alone, together) = (alone.desired(), together.desired());
+        let refused = BTreeMap::new();
+        let (alone, together) = (Judge::new(&alone, &refused), Judge::new(&together, &refused));
+        for first in firsts() {
+            prop_assert_eq!(alone.admits(&first), together.admits(&first), "{:?}", first);
+        }
+    }
+}
+
+/// From how many rules on policies are a crowd: at once, soon, never.
+fn crowds() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(0), Just(1), Just(3), Just(usize::MAX)]
+}
+
+/// An index with the same objects, which came in another order.
+fn anew(world: &World, crowds: usize) -> World {
+    let mut anew = World::crowded(crowds);
+    let of = &world.index;
+    let put = |world: &mut World, object| _ = world.put(object);
+    anew.event(Event::Delete(ObjectKey::Namespace("other".into())));
+    of.policies().values().rev().for_each(|one| put(&mut anew, Object::NetworkPolicy(one.as_ref().clone())));
+    of.attachments().values().for_each(|one| _ = anew.event(Event::Attach(one.as_ref().clone())));
+    of.pods().values().rev().for_each(|one| put(&mut anew, Object::Pod(one.as_ref().clone())));
+    of.namespaces().values().for_each(|one| put(&mut anew, Object::Namespace(one.as_ref().clone())));
+    anew
+}
+
+/// Packets between all addresses of the world, to ports that some rules name.
+fn firsts() -> impl Iterator<Item = First> {
+    let addresses =
+        ["10.244.1.2", "10.244.1.3", "fd00:244:1::2", "10.1.2.3", "10.9.9.9", "2001:db8::9"].map(ip);
+    let pairs =
+        addresses.into_iter().flat_map(move |source| addresses.map(|destination| (source, destination)));
+    pairs.flat_map(|(source, destination)| {
+        let to = move |(protocol, port)| First { source, destination, port, protocol };
+        [(6, 80), (6, 81), (6, 90), (6, 91), (17, 53), (132, 80)].map(to)
+    })
 }
