@@ -8,6 +8,7 @@ pub mod config;
 pub mod conflist;
 mod daemon;
 pub mod drops;
+pub mod explain;
 pub mod janitor;
 pub mod pods;
 pub mod policy;
@@ -48,6 +49,12 @@ pub fn run() -> ExitCode {
                     ExitCode::FAILURE
                 }
             }
+        }
+        Ok(Invocation::Explain { question, json, run_dir }) => {
+            explain::command::explain(&Path::new(&run_dir).join(daemon::ADMIN_SOCKET), &question, json)
+        }
+        Ok(Invocation::Verify { json, run_dir }) => {
+            explain::command::verify(&Path::new(&run_dir).join(daemon::ADMIN_SOCKET), json)
         }
         Ok(Invocation::CleanUp { run_dir }) => cleanup::run(Path::new(&run_dir)),
         Ok(Invocation::Run(values)) => match Config::new(&values, &Environment::of_process()) {

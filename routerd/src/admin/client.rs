@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// A daemon that does not answer in this time hangs.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// What has to be computed takes longer.
+const LONG_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +47,22 @@ pub enum ClientError {
 
 /// Asks the daemon for its status.
 pub fn ask(path: &Path) -> Result<Value, ClientError> {
+    talk(path, "status", TIMEOUT)
+}
+
+/// Asks the daemon for what it has to compute. The answer is one of [`super::serve_socket`]; `error` in it says why
+/// there is none.
+pub fn question(path: &Path, question: &str) -> Result<Value, ClientError> {
+    talk(path, question, LONG_TIMEOUT)
+}
+
+fn talk(path: &Path, question: &str, timeout: Duration) -> Result<Value, ClientError> {
     let connect = |source| ClientError::Connect { path: path.to_owned(), source };
     let talk = |source| ClientError::Talk { path: path.to_owned(), source };
     let mut stream = UnixStream::connect(path).map_err(connect)?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(talk)?;
-    stream.set_write_timeout(Some(TIMEOUT)).map_err(talk)?;
-    stream.write_all(b"status\n").map_err(talk)?;
+    stream.set_read_timeout(Some(timeout)).map_err(talk)?;
+    stream.set_write_timeout(Some(timeout)).map_err(talk)?;
+    stream.write_all(format!("{question}\n").as_bytes()).map_err(talk)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).map_err(talk)?;
     serde_json::from_slice(&answer).map_err(|source| ClientError::Answer { path: path.to_owned(), source })

@@ -22,6 +22,7 @@ pub use socket::serve as serve_socket;
 
 use crate::cluster::status::ClusterStatus;
 use crate::drops::Drops;
+use crate::explain::Desk;
 use crate::janitor::JanitorStatus;
 use crate::pods::PodsStatus;
 use crate::runner::Status;
@@ -47,4 +48,6 @@ pub struct Published {
     pub janitor: watch::Receiver<JanitorStatus>,
     /// Refused packets.
     pub drops: Drops,
+    /// Who answers questions about policies.
+    pub desk: Option<Desk>,
 }

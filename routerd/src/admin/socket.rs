@@ -4,14 +4,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Published, Snapshot};
 use crate::drops::{self, Wish};
 
-/// A question is a word; whoever sends more is not one of ours.
-const QUESTION_LIMIT: u64 = 1024;
+/// A question is a word and at most two names; whoever sends more is not one of ours.
+const QUESTION_LIMIT: u64 = 4096;
 /// How long a client may take to ask, and to read a document.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -56,8 +57,13 @@ async fn answer(stream: UnixStream, published: &Published) -> std::io::Result<()
         // It may follow for days.
         ("drops", Some(wish)) => return drops::serve(&published.drops, wish, reader, writer).await,
         ("status", _) => serde_json::to_vec(&Snapshot::take(published)),
-        _ => serde_json::to_vec(&serde_json::json!({
-            "error": format!("unknown question {question:?}; this routerd answers: status, drops"),
+        ("explain" | "verify", _) => {
+            let answer = computed(topic, words, published).await;
+            serde_json::to_vec(&answer.unwrap_or_else(|error| json!({"error": error})))
+        }
+        _ => serde_json::to_vec(&json!({
+            "error":
+                format!("unknown question {question:?}; this routerd answers: status, drops, explain, verify"),
         })),
     };
     let document = document.map_err(std::io::Error::other)?;
@@ -66,6 +72,20 @@ async fn answer(stream: UnixStream, published: &Published) -> std::io::Result<()
         writer.shutdown().await
     })
     .await
+}
+
+/// Answers that are not published: they take their time.
+async fn computed(topic: &str, words: &str, published: &Published) -> Result<Value, String> {
+    let desk = published.desk.as_ref().ok_or("this routerd answers no questions about policies")?;
+    let answer = match topic {
+        "explain" => {
+            let question = serde_json::from_str(words);
+            let question = question.map_err(|error| format!("the question is not understood: {error}"))?;
+            serde_json::to_value(desk.explain(question).await?)
+        }
+        _ => serde_json::to_value(desk.verify().await?),
+    };
+    answer.map_err(|error| error.to_string())
 }
 
 async fn in_time<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {

@@ -42,6 +42,7 @@ fn world() -> World {
         pods: pods_receiver,
         janitor: watch::channel(JanitorStatus::default()).1,
         drops: Drops::none(),
+        desk: None,
     };
     World { cluster, plane, pods, _failed: failed, _bgp: bgp, published }
 }

@@ -6,9 +6,11 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::kind::Kind;
+use super::subcommands;
 use super::table::{Effect, Flag, GROUPS, flags};
 use super::values::Values;
 use super::{ConfigErrors, FlagError};
+use crate::explain::Question;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -38,6 +40,22 @@ pub enum Invocation {
         /// The folder of the daemon's sockets.
         run_dir: String,
     },
+    /// Ask the running daemon why a packet is admitted or refused.
+    Explain {
+        /// The question.
+        question: Question,
+        /// As JSON.
+        json: bool,
+        /// The folder of the daemon's sockets.
+        run_dir: String,
+    },
+    /// Ask the running daemon if the kernel holds its policies.
+    Verify {
+        /// As JSON.
+        json: bool,
+        /// The folder of the daemon's sockets.
+        run_dir: String,
+    },
     /// Print this text (help, version) and be done.
     Print(String),
 }
@@ -53,7 +71,9 @@ pub fn command() -> Command {
         .disable_help_subcommand(true)
         .disable_version_flag(true)
         .subcommand(status)
-        .subcommand(drops());
+        .subcommand(drops())
+        .subcommand(subcommands::explain())
+        .subcommand(subcommands::policy());
     for group in GROUPS {
         for flag in group.flags {
             command = command.arg(argument(flag).help_heading(group.title));
@@ -117,10 +137,15 @@ where
     let matches = command.try_get_matches_from_mut(arguments).map_err(|error| usage_error(&error))?;
     let values = read(&matches)?;
     if values.bool("help")? {
-        return Ok(Invocation::Print(command.render_help().to_string()));
+        let asked = matches.subcommand_name().and_then(|name| command.find_subcommand_mut(name));
+        let help = asked.map(|asked| asked.render_help().to_string());
+        return Ok(Invocation::Print(help.unwrap_or_else(|| command.render_help().to_string())));
     }
     if values.bool("version")? {
         return Ok(Invocation::Print(format!("routerd {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    if let Some(asked) = subcommands::read(&matches, &values.text("run-dir")?) {
+        return asked;
     }
     match matches.subcommand() {
         Some(("drops", drops)) => Ok(Invocation::Drops {

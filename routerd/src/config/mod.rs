@@ -7,6 +7,7 @@ mod duration;
 mod error;
 mod kind;
 mod peers;
+mod subcommands;
 pub mod table;
 mod types;
 mod values;

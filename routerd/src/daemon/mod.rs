@@ -30,6 +30,7 @@ use crate::cluster::api::{self, ApiServer};
 use crate::cluster::manifests;
 use crate::cluster::task::{Ends, Settings, Task, WAITS_AT_MOST};
 use crate::config::{ClusterSource, Config, Effect, Flag};
+use crate::explain::Desk;
 use crate::pods::{self, Cluster, Gate};
 use crate::policy;
 use crate::runner::Status;
@@ -110,7 +111,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         (ClusterSource::Api { .. }, server) => server.describe(),
     };
     tracing::info!(node = config.node_name, source, version = env!("CARGO_PKG_VERSION"), "starting");
-    let Running { planes, statuses, watched, identity, advertising, failed } =
+    let Running { planes, statuses, watched, identity, window, advertising, failed } =
         planes::start(config, &Runtime::current());
     let failed = Failed::new(failed);
     let (board, gate) = (pods::board(), gate(config, &statuses));
@@ -131,6 +132,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         pods: board.subscribe(),
         janitor: sockets::janitor(config, &failed),
         drops: sockets::drops(config, handle.clone(), &failed),
+        desk: Some(Desk { cluster: handle.clone(), policy: window, plane: policy::PolicyPlane }),
     };
     sockets::administration(config, &published, &failed);
     if let Err(error) = monitor::spawn(watched, identity) {

@@ -15,9 +15,10 @@ use crate::advertise::{self, Advertising};
 use crate::cluster::task::Planes;
 use crate::cluster::{Change, Index};
 use crate::config::{Config, ServicesConfig};
+use crate::explain::PolicyWindow;
 use crate::policy;
 use crate::routing;
-use crate::runner::{Apply, Plane, Settings, Spawned, Status, Subscriber, Waiter, spawn};
+use crate::runner::{Apply, Plane, Settings, Spawned, Status, Subscriber, Waiter, spawn, spawn_with_window};
 use crate::services;
 
 /// The planes that run.
@@ -30,6 +31,8 @@ pub(super) struct Running {
     pub(super) watched: Vec<Watched>,
     /// Whose changes of nf_tables are the planes' own.
     pub(super) identity: Identity,
+    /// To look at what the policy plane holds.
+    pub(super) window: Option<PolicyWindow>,
     /// BGP, if it runs.
     pub(super) advertising: Option<Advertised>,
     /// What could not be started, and why.
@@ -50,6 +53,7 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         statuses: Vec::new(),
         watched: Vec::new(),
         identity: Identity::new(),
+        window: None,
         advertising: None,
         failed: Vec::new(),
     };
@@ -58,10 +62,16 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         let open =
             move || Ok::<_, Infallible>(policy::PolicyApplier::known_as(identity).cutting_established(cut));
         let late = Late::new(policy::NAME, open);
-        running.planes.gate = running.add(policy::PolicyPlane, late, every(config.periods.policy));
-        if running.planes.gate.is_none() {
-            // Without anybody to ask, an ADD would be let through.
-            running.planes.gate = Some(Box::new(Closed));
+        match spawn_with_window(policy::PolicyPlane, late, every(config.periods.policy)) {
+            Ok((spawned, window)) => {
+                running.window = Some(window);
+                running.planes.gate = Some(running.register(spawned));
+            }
+            Err(error) => {
+                running.not_started(policy::NAME, &error);
+                // Without anybody to ask, an ADD would be let through.
+                running.planes.gate = Some(Box::new(Closed));
+            }
         }
     } else {
         running.failed.extend(without_firewall());
@@ -149,10 +159,14 @@ impl Running {
         match spawn(plane, apply, settings) {
             Ok(spawned) => Some(self.register(spawned)),
             Err(error) => {
-                self.failed.push((P::NAME.to_owned(), format!("its thread cannot start: {error}")));
+                self.not_started(P::NAME, &error);
                 None
             }
         }
+    }
+
+    fn not_started(&mut self, name: &str, error: &std::io::Error) {
+        self.failed.push((name.to_owned(), format!("its thread cannot start: {error}")));
     }
 
     fn register(&mut self, spawned: Spawned) -> Box<dyn Subscriber> {

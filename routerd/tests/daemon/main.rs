@@ -10,11 +10,15 @@ mod cleanup;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
+<<<<<<< /root/.cache/routerd/tmp/explain-tree/routerd/tests/daemon/main.rs
+mod explain;
+=======
 mod firewall;
 #[cfg(test)]
 mod first_packet;
 #[cfg(test)]
 mod killed;
+>>>>>>> /tmp/m.new
 #[cfg(test)]
 mod pods;
 #[cfg(test)]

@@ -10,3 +10,9 @@ mod tests;
 mod watch;
 
 pub use watch::spawn;
+
+/// The objects of a text, for tests that write a cluster down.
+#[cfg(test)]
+pub(crate) fn read(text: &str) -> Vec<super::Object> {
+    parse::parse(text).objects
+}
