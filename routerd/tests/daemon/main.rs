@@ -10,15 +10,13 @@ mod cleanup;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
-<<<<<<< /root/.cache/routerd/tmp/explain-tree/routerd/tests/daemon/main.rs
 mod explain;
-=======
+#[cfg(test)]
 mod firewall;
 #[cfg(test)]
 mod first_packet;
 #[cfg(test)]
 mod killed;
->>>>>>> /tmp/m.new
 #[cfg(test)]
 mod pods;
 #[cfg(test)]
