@@ -83,6 +83,10 @@ pub trait Wiring {
         undo: &mut Undo,
     ) -> Result<Wired, CniError>;
 
+    /// The last step of an ADD, when all else is done: what the node needs for pods like the one of `result`, and what
+    /// an ADD that fails could not take back exactly. It may be said more than once.
+    fn open(&self, bridge: &BridgeConf, result: &AddResult) -> Result<(), CniError>;
+
     /// Takes the attachment away, by what the environment, the kernel and `known` (addresses from the lease store)
     /// say. A missing namespace or device is success. `bridge` is `None` if its configuration cannot be read.
     fn del(&self, request: &Request, bridge: Option<&BridgeConf>, known: &[IpAddr]) -> Result<(), CniError>;

@@ -10,6 +10,7 @@ use super::shared::Shared;
 use crate::address::Cidr;
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
+use crate::result::AddResult;
 use crate::undo::Undo;
 
 /// What was changed of a device's addresses.
@@ -19,7 +20,7 @@ struct Changed {
     replaced: Vec<Address>,
 }
 
-/// Gives `device` the gateway addresses and lets the node forward. The way back is on `undo`: it counts where no other
+/// Gives `device` the gateway addresses. The way back is on `undo`: it counts where no other
 /// pod is on the bridge whose index is `bridge`; `own` is the port of a VLAN's gateway.
 pub(super) fn ensure(
     host: &mut Rtnl,
@@ -41,13 +42,7 @@ pub(super) fn ensure(
         let own = (device.index != bridge).then_some(device.peer_index).flatten();
         shared.push(undo, what, bridge, own, move |host| restore(host, index, &changed));
     }
-    outcome?;
-    for family in Family::BOTH {
-        if wanted.iter().any(|gateway| gateway.family() == family) {
-            forward(host, family)?;
-        }
-    }
-    Ok(())
+    outcome
 }
 
 fn change(
@@ -148,6 +143,17 @@ pub(super) fn broadcast(cidr: &Cidr) -> Option<Ipv4Addr> {
         IpAddr::V4(last) if cidr.length() < 31 => Some(last),
         _ => None,
     }
+}
+
+/// Lets the node forward what pods with the addresses of `result` send. It changes settings of all devices, and makes the
+/// node forget default routes that routers told it: nothing that could be set back.
+pub(super) fn forward_for(conf: &BridgeConf, result: &AddResult) -> Result<(), CniError> {
+    if !conf.is_gateway {
+        return Ok(());
+    }
+    let mut host = Rtnl::open()?;
+    let has = |family: &Family| result.ips.iter().any(|ip| ip.address.family() == *family);
+    Family::BOTH.into_iter().filter(has).try_for_each(|family| forward(&mut host, family))
 }
 
 fn forward(host: &mut Rtnl, family: Family) -> Result<(), CniError> {

@@ -55,6 +55,10 @@ impl Wiring for Bridge {
         add::add(request, bridge, addresses, undo)
     }
 
+    fn open(&self, bridge: &BridgeConf, result: &AddResult) -> Result<(), CniError> {
+        gateway::forward_for(bridge, result)
+    }
+
     fn del(
         &self,
         request: &Request,

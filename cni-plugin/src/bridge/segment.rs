@@ -32,6 +32,9 @@ pub(super) fn ensure(
         return Err(not_a_bridge(name, &link.kind));
     }
     vlan::check_bridge(&link, conf)?;
+    if !made {
+        keep_settings(&link, conf, shared, undo);
+    }
     if !link.up {
         // Before it is up, which is when it gets its link-local address. With duplicate address detection the node
         // would ask for no neighbour in the second after that. Another ADD may have made it just now.
@@ -52,6 +55,35 @@ pub(super) fn ensure(
         ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", name, "accept_ra"], "0"))?;
     }
     Ok(link)
+}
+
+/// Puts the way back for what a bridge that was there may get on `undo`.
+fn keep_settings(link: &Link, conf: &BridgeConf, shared: &Shared, undo: &mut Undo) {
+    let promiscuous = conf.promisc_mode && !link.promiscuous;
+    let change = LinkChange {
+        up: (!link.up).then_some(false),
+        promiscuous: promiscuous.then_some(false),
+        ..LinkChange::default()
+    };
+    let accept_ra = link.accept_ra.filter(|value| *value != 0).map(|value| ("accept_ra", value.to_string()));
+    let key = |key| ["net", "ipv6", "conf", link.name.as_str(), key];
+    let accept_dad = if link.up { None } else { sysctl::read(&key("accept_dad")).ok() };
+    let settings: Vec<(&str, String)> =
+        accept_ra.into_iter().chain(accept_dad.map(|value| ("accept_dad", value))).collect();
+    if change == LinkChange::default() && settings.is_empty() {
+        return;
+    }
+    let (index, name, what) = (link.index, link.name.clone(), format!("the settings of {}", link.name));
+    shared.push(undo, what, index, None, move |host| {
+        for (key, value) in &settings {
+            ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", &name, key], value))?;
+        }
+        match host.change_link(index, &change) {
+            // Somebody removed it meanwhile.
+            Err(error) if error.is_not_found() => Ok(()),
+            done => Ok(done?),
+        }
+    });
 }
 
 /// The bridge, and whether it was made here.

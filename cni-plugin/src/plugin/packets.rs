@@ -54,14 +54,18 @@ impl Packets {
         Ok(entries)
     }
 
-    /// ADD: `result` says which addresses and devices the pod has.
-    pub(super) fn add(&self, request: &Request, result: &AddResult, undo: &mut Undo) -> Result<(), CniError> {
+    /// ADD: `result` says which addresses and devices the pod has. What is returned is to be opened when all else is done.
+    pub(super) fn add(
+        &self,
+        request: &Request,
+        result: &AddResult,
+        undo: &mut Undo,
+    ) -> Result<Localnet, CniError> {
         let mut entries = self.entries(request, result)?;
         let device = portmap::localnet_device(&entries)?;
         entries.extend(device.iter().cloned().map(Entry::Localnet));
         netfilter::add(&Tag::of_request(request), &entries, undo)?;
-        // Behind the rule that keeps others from using it.
-        device.map_or(Ok(()), |device| portmap::open_localnet(&device))
+        Ok(Localnet(device))
     }
 
     /// DEL of some `parts`, by what `prev` says the pod had; if it says nothing, by the addresses `known` of it. The
@@ -87,6 +91,17 @@ impl Packets {
         entries.extend(device.iter().cloned().map(Entry::Localnet));
         netfilter::check(&Tag::of_request(request), &entries)?;
         device.map_or(Ok(()), |device| portmap::check_localnet(&device))
+    }
+}
+
+/// The device that must carry 127.0.0.0/8, if there is one. The rule that keeps others from using it is there.
+#[must_use = "a mapping for 127.0.0.1 works only when it is open"]
+pub(super) struct Localnet(Option<String>);
+
+impl Localnet {
+    /// The device is shared by pods, so no failed ADD could take it back.
+    pub(super) fn open(&self) -> Result<(), CniError> {
+        self.0.as_deref().map_or(Ok(()), portmap::open_localnet)
     }
 }
 

@@ -83,7 +83,7 @@ impl<'a, W: Wiring> Pod<'a, W> {
         };
         let mut wired = self.wiring.add(request, bridge, &addresses, undo)?;
         legacy::masquerade(request, bridge, &wired.result.ips, undo)?;
-        parts.packets.add(request, &wired.result, undo)?;
+        let localnet = parts.packets.add(request, &wired.result, undo)?;
         if let Some(limits) = &parts.limits {
             bandwidth::add(request, limits, &wired.host_interface, &mut wired.result, undo)?;
         }
@@ -93,6 +93,9 @@ impl<'a, W: Wiring> Pod<'a, W> {
         if let Some(routerd) = &parts.routerd {
             attach::attach(request, routerd, &wired, undo)?;
         }
+        // Settings of the node: not before the ADD is sure of all else.
+        localnet.open()?;
+        self.wiring.open(bridge, &wired.result)?;
         // The last of all: it is a process of its own from here on. The pod works without.
         wired.announcement.map(Announcement::make).transpose().unwrap_or_default();
         Ok(result)

@@ -39,7 +39,7 @@ fn add(request: &Request) -> Result<Value, CniError> {
     let prev = prev_result(request)?;
     let printed = to_json(&prev, request.conf.version)?;
     let mut undo = Undo::new();
-    match packets.add(request, &prev, &mut undo) {
+    match packets.add(request, &prev, &mut undo).and_then(|localnet| localnet.open()) {
         Ok(()) => {
             undo.keep();
             Ok(printed)

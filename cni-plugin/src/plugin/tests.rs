@@ -61,6 +61,11 @@ impl Wiring for Notes {
         Ok(Wired { result, host_interface: "veth1".into(), mac: Mac([2, 0, 0, 0, 0, 1]), announcement: None })
     }
 
+    fn open(&self, _: &BridgeConf, result: &AddResult) -> Result<(), CniError> {
+        self.note(format!("open for {} ips", result.ips.len()));
+        Ok(())
+    }
+
     fn del(&self, _: &Request, bridge: Option<&BridgeConf>, known: &[IpAddr]) -> Result<(), CniError> {
         self.note(format!("del {:?} {known:?}", bridge.map(|bridge| bridge.bridge.as_str())));
         if self.refuse { Err(CniError::new(Code::KERNEL, "the device stays")) } else { Ok(()) }
@@ -145,7 +150,7 @@ fn add_reserves_wires_and_answers_after_the_daemon_has_committed() {
     let wiring = Notes::default();
     let (status, result) = call("routerd-cni", "ADD", &conf(folder.path()), &wiring);
     assert_eq!((status, &result["ips"][0]["address"]), (0, &json!("10.1.2.2/30")), "{result}");
-    assert_eq!(*wiring.log.borrow(), ["wire kube-bridge"]);
+    assert_eq!(*wiring.log.borrow(), ["wire kube-bridge", "open for 1 ips"]);
     assert_eq!(leases(folder.path()), ["10.1.2.2"]);
     let socket::Request::Attach(attach) = server.join().unwrap().remove(0) else { panic!("no attach") };
     assert_eq!((attach.pod_namespace.as_str(), attach.pod_name.as_str()), ("shop", "web-0"));
@@ -194,7 +199,7 @@ fn the_role_bridge_knows_no_daemon_unless_it_is_told_of_one() {
     conf.as_object_mut().unwrap().remove("routerd");
     let wiring = Notes::default();
     assert_eq!(call("bridge", "ADD", &conf, &wiring).0, 0);
-    assert_eq!(*wiring.log.borrow(), ["wire cni0"]);
+    assert_eq!(*wiring.log.borrow(), ["wire cni0", "open for 1 ips"]);
 }
 
 #[test]
@@ -337,7 +342,7 @@ fn layer_two_has_no_addresses_and_old_results_refuse_it_before_anything_is_made(
     let wiring = Notes::default();
     let conf = |version: &str| json!({"cniVersion": version, "name": "n", "type": "bridge"});
     assert_eq!(call("bridge", "ADD", &conf("0.3.1"), &wiring).0, 0);
-    assert_eq!(wiring.log.borrow_mut().drain(..).count(), 1);
+    assert_eq!(wiring.log.borrow_mut().drain(..).count(), 2);
     let (_, error) = call("bridge", "ADD", &conf("0.2.0"), &wiring);
     assert_eq!(error["msg"], "cannot convert: no valid IP addresses");
     assert!(wiring.log.borrow().is_empty());

@@ -123,3 +123,49 @@ fn gc_removes_the_devices_of_this_network_that_are_not_listed() {
     assert_eq!(gc(json!([{"containerID": kept.id, "ifname": "eth1"}])), 3);
     assert_eq!(node.leases(), Vec::<String>::new());
 }
+
+/// Settings that an ADD changes: of the node and, if it is there, of the bridge.
+fn settings(node: &Node) -> String {
+    let mut seen = String::new();
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/forwarding"] {
+        seen += &node.ns.run("cat", &[&format!("/proc/sys/{key}")]);
+    }
+    for key in ["ipv6/conf/cni0/accept_ra", "ipv6/conf/cni0/accept_dad"] {
+        let path = format!("/proc/sys/net/{key}");
+        if node.ns.succeeds("test", &["-e", &path]) {
+            seen += &format!("{key} {}", node.ns.run("cat", &[&path]));
+        }
+    }
+    let links: Value = serde_json::from_str(&node.ns.run("ip", &["-j", "-d", "link"])).unwrap();
+    let bridge = links.as_array().unwrap().iter().find(|link| link["ifname"] == "cni0");
+    // The carrier is no setting.
+    let has = |link: &Value, flag: &str| link["flags"].as_array().unwrap().contains(&json!(flag));
+    let flags = |link: &Value| ["UP", "PROMISC"].map(|flag| format!("{flag} {}", has(link, flag))).join(" ");
+    seen + &bridge.map(flags).unwrap_or_default()
+}
+
+#[test]
+fn an_add_that_fails_leaves_the_settings_of_the_node_and_of_its_bridge_as_they_were() {
+    // The last step fails: no daemon is there.
+    let no_daemon = json!({"routerd": {"socket": "/nonexistent/routerd.sock", "awayMs": 1}});
+    for prepared in [&["down"][..], &["up"], &["up", "promisc", "on"], &[]] {
+        let node = Node::new();
+        if !prepared.is_empty() {
+            node.ns.run("ip", &["link", "add", "name", "cni0", "type", "bridge"]);
+            node.ns.run("sysctl", &["-qw", "net.ipv6.conf.cni0.accept_ra=2"]);
+            node.ns.run("ip", &[&["link", "set", "cni0"][..], prepared].concat());
+        }
+        let before = settings(&node);
+        for failing in [&no_daemon, &failing()] {
+            let mut changes = failing.clone();
+            changes["promiscMode"] = json!(true);
+            node.add(&Pod::new(), &node.network(&changes)).error();
+            assert_eq!(settings(&node), before, "{prepared:?} {failing}");
+        }
+        // One that works needs them.
+        let pod = Pod::new();
+        node.add(&pod, &node.network(&json!({"promiscMode": true}))).works();
+        assert!(settings(&node).starts_with("1\n1\n1\n"), "{}", settings(&node));
+        assert!(settings(&node).contains("PROMISC true"));
+    }
+}

@@ -178,14 +178,16 @@ fn what_is_left_of_a_pod_that_had_our_address_is_replaced() {
 }
 
 #[test]
-fn an_add_that_fails_later_leaves_no_rule() {
+fn an_add_that_fails_later_leaves_no_rule_and_no_way_for_packets_of_127() {
     let world = World::new();
+    world.node.run("ip", &["link", "add", "name", "cni0", "up", "type", "bridge"]);
     let pod = Pod::new();
     let mut conf = world.one_run(&json!({"ipMasq": true, "macspoofchk": true}));
     crate::support::merge(&mut conf, &with_ports(&json!([port("tcp", 8080, 80)])));
     conf["routerd"] = json!({"socket": "/nowhere/nobody.sock", "awayMs": 1, "required": true});
     assert_eq!(world.add(&pod, &conf).json["code"], 11);
     assert_eq!(world.elements(), NOTHING);
+    assert_eq!(world.node.run("sysctl", &["-n", "net.ipv4.conf.cni0.route_localnet"]).trim(), "0");
 }
 
 #[test]
