@@ -59,11 +59,23 @@ impl Ruleset {
 
     /// Reads what is in the kernel under names that begin with `prefix`.
     pub fn observe(nft: &mut Nft, prefix: &str) -> kernel::Result<Self> {
+        Ok(Self::observe_unless(nft, prefix, &|| false)?.unwrap_or_default())
+    }
+
+    /// The same, given up as soon as `hurried` says so.
+    pub fn observe_unless(
+        nft: &mut Nft,
+        prefix: &str,
+        hurried: &dyn Fn() -> bool,
+    ) -> kernel::Result<Option<Self>> {
         let mut found = Self::default();
         for listed in nft.list_chains(&table())? {
             if listed.chain.name.name.starts_with(prefix) {
                 found = found.chain(listed.chain, Vec::new());
             }
+        }
+        if hurried() {
+            return Ok(None);
         }
         for listed in nft.list_rules(&table())? {
             if let Some(filled) = found.chains.get_mut(&listed.chain.name) {
@@ -71,12 +83,15 @@ impl Ruleset {
             }
         }
         for listed in nft.list_sets(&table())? {
+            if hurried() {
+                return Ok(None);
+            }
             if let Some(set) = listed.set.filter(|set| set.name.name.starts_with(prefix)) {
                 let elements = nft.list_elements(&set)?.into_iter().collect();
                 found = found.set(set, elements);
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// What makes `self` into `desired`: nothing if they are equal. Sets come before the rules that use them, and go

@@ -42,23 +42,15 @@ where
     type Value = A::Value;
 
     fn apply(&mut self, desired: &BTreeMap<A::Key, A::Value>, scope: &Scope<A::Key>) -> Report {
-        // One that has just been opened knows nothing of what is there.
-        let (mut opened, scope) = match self.opened.take() {
-            Some(opened) => (opened, scope),
-            None => match (self.open)() {
-                Ok(opened) => (opened, &Scope::Everything),
-                Err(error) => {
-                    return self.broken(format!("the plane cannot start: {error}; it is tried again"));
-                }
-            },
-        };
-        match catch_unwind(AssertUnwindSafe(|| opened.apply(desired, scope))) {
-            Ok(report) => {
-                self.opened = Some(opened);
-                report
-            }
-            Err(panic) => self.broken(format!("a bug of routerd: {}; it starts anew", text(panic.as_ref()))),
+        let report = self.guarded(scope, |opened, scope| Some(opened.apply(desired, scope)));
+        report.unwrap_or_default()
+    }
+
+    fn look(&mut self, desired: &BTreeMap<A::Key, A::Value>, hurried: &dyn Fn() -> bool) -> Option<Report> {
+        if self.opened.is_none() {
+            return Some(self.apply(desired, &Scope::Everything));
         }
+        self.guarded(&Scope::Everything, |opened, _| opened.look(desired, hurried))
     }
 
     fn item(&self, key: &A::Key) -> Option<String> {
@@ -67,6 +59,40 @@ where
 
     fn wanted(&self) -> Option<Ruleset> {
         self.opened.as_ref().and_then(Apply::wanted)
+    }
+}
+
+impl<A, F, E> Late<A, F>
+where
+    A: Apply,
+    F: FnMut() -> Result<A, E> + Send + 'static,
+    E: std::fmt::Display + 'static,
+{
+    /// Calls the plane, opened if it has to be; a panic of it is a problem.
+    fn guarded(
+        &mut self,
+        scope: &Scope<A::Key>,
+        call: impl FnOnce(&mut A, &Scope<A::Key>) -> Option<Report>,
+    ) -> Option<Report> {
+        // One that has just been opened knows nothing of what is there.
+        let (mut opened, scope) = match self.opened.take() {
+            Some(opened) => (opened, scope),
+            None => match (self.open)() {
+                Ok(opened) => (opened, &Scope::Everything),
+                Err(error) => {
+                    return Some(self.broken(format!("the plane cannot start: {error}; it is tried again")));
+                }
+            },
+        };
+        match catch_unwind(AssertUnwindSafe(|| call(&mut opened, scope))) {
+            Ok(report) => {
+                self.opened = Some(opened);
+                report
+            }
+            Err(panic) => {
+                Some(self.broken(format!("a bug of routerd: {}; it starts anew", text(panic.as_ref()))))
+            }
+        }
     }
 }
 

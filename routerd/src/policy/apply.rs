@@ -54,6 +54,30 @@ impl Apply for PolicyApplier {
             Scope::Everything => self.everything(desired),
             Scope::Keys(keys) => self.some(desired, keys),
         };
+        self.report(desired, scope, done)
+    }
+
+    fn look(&mut self, desired: &Values, hurried: &dyn Fn() -> bool) -> Option<Report> {
+        let done = self.read_back(desired, hurried, true).transpose()?;
+        Some(self.report(desired, &Scope::Everything, done))
+    }
+
+    fn item(&self, key: &PolicyKey) -> Option<String> {
+        Some(status::item(key))
+    }
+
+    fn wanted(&self) -> Option<Ruleset> {
+        Some(self.model.ruleset())
+    }
+}
+
+impl PolicyApplier {
+    fn report(
+        &mut self,
+        desired: &Values,
+        scope: &Scope<PolicyKey>,
+        done: Result<u64, KernelError>,
+    ) -> Report {
         let judged = |key: &PolicyKey| match scope {
             Scope::Everything => true,
             Scope::Keys(keys) => keys.contains(key),
@@ -79,16 +103,6 @@ impl Apply for PolicyApplier {
         Report { writes, counts: status::counts(desired), problems, repaired, again: None }
     }
 
-    fn item(&self, key: &PolicyKey) -> Option<String> {
-        Some(status::item(key))
-    }
-
-    fn wanted(&self) -> Option<Ruleset> {
-        Some(self.model.ruleset())
-    }
-}
-
-impl PolicyApplier {
     /// One that connects to nf_tables when it first has to, in the namespace of the thread that it then runs on.
     pub fn new() -> Self {
         Self::default()
@@ -150,24 +164,40 @@ impl PolicyApplier {
                     self.model.remove(new);
                     self.model.add(old);
                 }
-                self.everything(desired)
+                Ok(self.read_back(desired, &|| false, false)?.unwrap_or(0))
             }
         }
     }
 
     /// Reads the kernel back and makes it hold what is desired.
     fn everything(&mut self, desired: &Values) -> Result<u64, KernelError> {
+        Ok(self.read_back(desired, &|| false, true)?.unwrap_or(0))
+    }
+
+    /// The same; `None` if `hurried` has ended it before anything was written. With `settled` what was applied is in
+    /// `model`, and so nothing is to be done if the kernel holds that.
+    fn read_back(
+        &mut self,
+        desired: &Values,
+        hurried: &dyn Fn() -> bool,
+        settled: bool,
+    ) -> Result<Option<u64>, KernelError> {
         let generation = self.nft()?.generation()?;
-        let as_applied = self.verified == Some(generation) && self.refused.is_empty();
-        if as_applied && self.applied == *desired {
-            return Ok(0);
+        let as_applied = settled && self.refused.is_empty() && self.applied == *desired;
+        if as_applied && self.verified == Some(generation) {
+            return Ok(Some(0));
         }
-        let observed = Ruleset::observe(self.nft()?, PREFIX)?;
+        let Some(observed) = Ruleset::observe_unless(self.nft()?, PREFIX, hurried)? else { return Ok(None) };
         if self.applied.is_empty() {
             self.networks = networks_of(&observed);
             self.flows.adopted(&observed, desired);
         } else {
-            self.repaired |= observed != self.model.ruleset();
+            let repaired = observed != self.model.ruleset();
+            self.repaired |= repaired;
+            if as_applied && !repaired {
+                self.verified = Some(generation);
+                return Ok(Some(0));
+            }
         }
         self.verified = Some(generation);
         self.refused.clear();
@@ -175,7 +205,7 @@ impl PolicyApplier {
             self.rebuild(desired);
             let plan = Plan::between(&observed, &self.model.ruleset());
             match self.commit(&plan.transaction) {
-                Ok(()) => return Ok(plan.writes()),
+                Ok(()) => return Ok(Some(plan.writes())),
                 Err(error) => self.close(desired, &plan.transaction, error)?,
             }
         }

@@ -37,7 +37,7 @@ pub trait Plane: Send + 'static {
 
     /// Every key that may have a value.
     fn keys(&self, index: &Index) -> BTreeSet<Self::Key>;
-    /// The keys whose value `change` may have changed; the index shows the state after it.
+    /// The keys whose value `change` may have changed; the index shows the state right after it.
     fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Self::Key>;
     /// What should be for `key`; `None` if nothing.
     fn desired(&self, index: &Index, key: &Self::Key) -> Option<Self::Value>;
@@ -90,6 +90,17 @@ pub trait Apply: Send + 'static {
     /// Makes the kernel hold `desired`, as far as `scope` says. It never fails as a whole: what cannot be done is a
     /// [`Problem`] and the rest goes on.
     fn apply(&mut self, desired: &BTreeMap<Self::Key, Self::Value>, scope: &Scope<Self::Key>) -> Report;
+
+    /// Looks if the kernel still holds all of `desired`, which was applied before, and repairs it. `None`: `hurried` says
+    /// that somebody waits for something else, and nothing was written; it is asked again after that.
+    fn look(
+        &mut self,
+        desired: &BTreeMap<Self::Key, Self::Value>,
+        hurried: &dyn Fn() -> bool,
+    ) -> Option<Report> {
+        let _ = hurried;
+        Some(self.apply(desired, &Scope::Everything))
+    }
 
     /// The [`Problem::item`] that problems of `key` are reported under. A run that has judged the key without finding a
     /// problem then clears what an earlier run said of it; without an item it stays until everything is looked at.

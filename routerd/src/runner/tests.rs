@@ -254,27 +254,29 @@ async fn who_looks_sees_what_the_plane_was_told_before_and_nothing_before_the_fi
     assert_eq!(window.look(|held| held.values.get("b").copied()).await, Some(Some(2)));
 }
 
-/// Waits for leave before each run.
-struct Gated(Receiver<()>, Fake);
+/// Says when a run begins, and waits for leave.
+struct Gated(Sender<()>, Receiver<()>, Fake);
 
 impl Apply for Gated {
     type Key = String;
     type Value = usize;
 
     fn apply(&mut self, desired: &BTreeMap<String, usize>, scope: &Scope<String>) -> Report {
-        self.0.recv().unwrap();
-        self.1.apply(desired, scope)
+        self.0.send(()).unwrap();
+        self.1.recv().unwrap();
+        self.2.apply(desired, scope)
     }
 }
 
 #[test]
 fn who_waits_is_answered_before_everything_is_looked_at() {
-    let ((seen, receiver), (leave, gate)) = (channel(), channel());
+    let ((seen, receiver), (leave, gate), (begin, begun)) = (channel(), channel(), channel());
     let fake = Fake { seen, refuse: None, refusals: 0, again: None, retry: false };
     let at_once = Settings { poke_delay: Duration::ZERO, ..settings() };
-    let mut plane = spawn(Labels, Gated(gate, fake), at_once).unwrap();
+    let mut plane = spawn(Labels, Gated(begin, gate, fake), at_once).unwrap();
     let mut index = Index::new("node");
     plane.subscriber.start(&index);
+    begun.recv_timeout(SOON).unwrap();
     plane.poker.poke();
     let changes = upsert(&mut index, "a", 1);
     let (one, answer) = waiter("Pod x/y");
@@ -319,4 +321,52 @@ fn a_plane_without_a_view_rests_whatever_the_clock_says() {
     for _ in 0..3 {
         assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything);
     }
+}
+
+/// A look that somebody else's hurry ends; it says when it begins.
+struct Slow(Sender<()>, Fake);
+
+impl Apply for Slow {
+    type Key = String;
+    type Value = usize;
+
+    fn apply(&mut self, desired: &BTreeMap<String, usize>, scope: &Scope<String>) -> Report {
+        self.1.apply(desired, scope)
+    }
+
+    fn look(&mut self, desired: &BTreeMap<String, usize>, hurried: &dyn Fn() -> bool) -> Option<Report> {
+        self.0.send(()).unwrap();
+        let end = std::time::Instant::now() + Duration::from_secs(2);
+        while std::time::Instant::now() < end {
+            if hurried() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Some(self.apply(desired, &Scope::Everything))
+    }
+}
+
+#[test]
+fn a_look_under_way_is_given_up_for_who_waits_but_not_for_ever() {
+    let ((seen, receiver), (begin, begun)) = (channel(), channel());
+    let fake = Fake { seen, refuse: None, refusals: 0, again: None, retry: false };
+    let mut plane = spawn(Labels, Slow(begin, fake), settings()).unwrap();
+    let mut index = Index::new("node");
+    plane.subscriber.start(&index);
+    assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything);
+    plane.poker.poke();
+    for labels in 1..=3 {
+        begun.recv_timeout(SOON).unwrap();
+        let changes = upsert(&mut index, "a", labels);
+        let (one, answer) = waiter("Pod x/y");
+        plane.subscriber.changed(&index, &changes, vec![one]);
+        assert_eq!(answer.blocking_recv().unwrap(), Ok(()));
+        assert!(matches!(receiver.recv_timeout(SOON).unwrap().1, Scope::Keys(_)), "the look has not ended");
+    }
+    begun.recv_timeout(SOON).unwrap();
+    let (one, answer) = waiter("Pod x/y");
+    plane.subscriber.changed(&index, &[], vec![one]);
+    assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything, "the fourth look ends");
+    assert_eq!(answer.blocking_recv().unwrap(), Ok(()));
 }

@@ -100,6 +100,7 @@ where
 {
     let (worker, messages) = channel();
     let (publish, status) = watch::channel(Status::new(P::NAME));
+    let (sent, hurry) = watch::channel(0);
     let poke_sender: Sender<Message<P::Key, P::Value>> = worker.clone();
     let poker = Poker(std::sync::Arc::new(move || {
         // A worker that is gone was already reported by its subscriber.
@@ -116,6 +117,9 @@ where
         complete: false,
         waiters: Vec::new(),
         looks: Vec::new(),
+        sent: hurry,
+        taken: 0,
+        given_up: 0,
         next_verify: Instant::now() + settings.verify_every,
         next_retry: None,
         retry_delay: settings.retry_first,
@@ -123,8 +127,18 @@ where
     };
     std::thread::Builder::new().name(format!("plane-{}", P::NAME)).spawn(move || state.run(&messages))?;
     let window = Window(worker.clone());
-    Ok((Spawned { subscriber: Box::new(Handle { plane, worker, noted: Default::default() }), status, poker }, window))
+    Ok((
+        Spawned {
+            subscriber: Box::new(Handle { plane, worker, sent, noted: Default::default() }),
+            status,
+            poker,
+        },
+        window,
+    ))
 }
+
+/// A look at everything is given up this often in a row at most: it must come to its end some time.
+const MOST_GIVEN_UP: u32 = 3;
 
 /// Why everything is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +160,11 @@ struct Worker<A: Apply> {
     complete: bool,
     waiters: Vec<Waiter>,
     looks: Vec<Look<A::Key, A::Value>>,
+    /// How many waiters were sent to this thread, and how many it has taken in.
+    sent: watch::Receiver<u64>,
+    taken: u64,
+    /// How often in a row a look was given up because somebody waits.
+    given_up: u32,
     next_verify: Instant,
     next_retry: Option<Instant>,
     retry_delay: Duration,
@@ -208,6 +227,7 @@ impl<A: Apply> Worker<A> {
                         self.pending.insert(key);
                     }
                 }
+                self.taken += waiters.len() as u64;
                 self.waiters.extend(waiters);
             }
             Message::Poke => {
@@ -247,15 +267,40 @@ impl<A: Apply> Worker<A> {
             self.answer();
         }
         if let Some(reason) = self.everything.take() {
-            self.pending.clear();
-            self.run_for(&Scope::Everything, reason);
-            self.answer();
+            match reason {
+                Reason::Look if !whole => self.look(),
+                _ => {
+                    self.pending.clear();
+                    self.run_for(&Scope::Everything, reason);
+                    self.answer();
+                }
+            }
         }
     }
 
     fn run_for(&mut self, scope: &Scope<A::Key>, reason: Reason) {
         let started = Instant::now();
-        let mut report = self.apply.apply(&self.desired, scope);
+        let report = self.apply.apply(&self.desired, scope);
+        self.done(report, scope, reason, started);
+    }
+
+    /// Everything else is applied already. Who comes meanwhile does not wait for the end of it, within reason.
+    fn look(&mut self) {
+        let (started, taken, patient) = (Instant::now(), self.taken, self.given_up >= MOST_GIVEN_UP);
+        let hurried = || !patient && *self.sent.borrow() > taken;
+        match self.apply.look(&self.desired, &hurried) {
+            Some(report) => {
+                self.given_up = 0;
+                self.done(report, &Scope::Everything, Reason::Look, started);
+            }
+            None => {
+                self.given_up += 1;
+                self.next_poked = Some(Instant::now());
+            }
+        }
+    }
+
+    fn done(&mut self, mut report: Report, scope: &Scope<A::Key>, reason: Reason, started: Instant) {
         report.repaired |= reason == Reason::Look && report.writes > 0;
         self.log(&report, scope);
         self.after(report, scope, started.elapsed());
