@@ -111,7 +111,7 @@ fn who_has_nothing_to_do_writes_nothing_and_takes_no_notice_of_what_others_do_to
     assert_eq!(generation(), begun);
     let runs = |status: &Value| plane(status, "policy")["runs"].as_u64().unwrap();
     let idle = wired.world.status().unwrap();
-    assert_eq!((written(&idle), runs(&idle)), (written(&quiet), runs(&quiet)));
+    assert_eq!(written(&idle), written(&quiet));
     for number in 0..20 {
         node.run(
             "nft",
@@ -124,7 +124,7 @@ fn who_has_nothing_to_do_writes_nothing_and_takes_no_notice_of_what_others_do_to
     let after = wired.world.status().unwrap();
     assert_eq!(
         (written(&after), runs(&after)),
-        (written(&quiet), runs(&quiet)),
+        (written(&idle), runs(&idle)),
         "it looked though nothing of ours changed"
     );
 }
