@@ -268,6 +268,26 @@ fn status_is_a_command_with_its_own_flags() {
 }
 
 #[test]
+fn drops_is_a_command_with_its_own_flags() {
+    let read = |arguments: &[&str]| {
+        let arguments = ["routerd", "drops", "--run-dir=/tmp/x"].iter().chain(arguments);
+        match parse(arguments).unwrap() {
+            Invocation::Drops { last, follow, json, run_dir } => {
+                assert_eq!(run_dir, "/tmp/x");
+                (last, follow, json)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read(&[]), (100, false, false));
+    assert_eq!(read(&["-f", "-n", "5", "-o", "json"]), (5, true, true));
+    assert_eq!(read(&["--follow", "--last=0", "--output=text"]), (0, true, false));
+    for wrong in ["--last=many", "--output=xml", "web"] {
+        assert!(parse(["routerd", "drops", wrong]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn help_lists_every_flag_with_its_default() {
     let Invocation::Print(help) = parse(["routerd", "--help"]).unwrap() else { panic!("help") };
     for flag in flags() {

@@ -10,7 +10,7 @@ pub enum FlagError {
     Usage(String),
     /// An argument that belongs to no flag.
     #[error(
-        "stray argument {argument:?}: only flags and the command `status` are allowed; a true or false is given as --flag=false"
+        "stray argument {argument:?}: only flags and the commands that --help names are allowed; a true or false is given as --flag=false"
     )]
     Stray {
         /// The argument.

@@ -42,12 +42,12 @@ pub fn print(
     stream.set_write_timeout(Some(TIMEOUT)).map_err(talk)?;
     stream.set_read_timeout((!wish.follow).then_some(TIMEOUT)).map_err(talk)?;
     stream.write_all(format!("drops {}\n", wish.words()).as_bytes()).map_err(talk)?;
-    let mut lines = BufReader::new(stream).lines();
+    let lines = BufReader::new(stream).lines();
     let nobody = |_| DropsError::Ended("nobody reads what is printed".to_owned());
     if !json {
         out.write_all(text::heading().as_bytes()).and_then(|()| out.flush()).map_err(nobody)?;
     }
-    for line in &mut lines {
+    for line in lines {
         let line = line.map_err(talk)?;
         let value: Value = serde_json::from_str(&line)
             .map_err(|source| ClientError::Answer { path: path.to_owned(), source })?;

@@ -147,28 +147,25 @@ impl Desk {
 
     async fn show(&mut self, entries: Vec<Entry>) {
         let now = SystemTime::now();
-        let raw = |entry: &Entry| match entry {
-            Entry::Packet(packet) => Raw::new(packet, now),
-            Entry::Lost(_) => None,
+        let understood = |entry: &Entry| match entry {
+            Entry::Lost(lost) => Some(Err(u64::from(*lost))),
+            // Another's rule may log to the group.
+            Entry::Packet(packet) => Raw::new(packet, now).map(Ok),
         };
-        let read: Vec<(Entry, Option<Raw>)> =
-            entries.into_iter().map(|entry| (entry.clone(), raw(&entry))).collect();
-        let addresses =
-            read.iter().filter_map(|(_, raw)| Some(raw.as_ref()?.addresses())).flatten().collect();
+        let read: Vec<Result<Raw, u64>> = entries.iter().filter_map(understood).collect();
+        let addresses = read.iter().flatten().flat_map(Raw::addresses).collect();
         let names = names::ask(&self.cluster, addresses).await;
-        for (entry, raw) in read {
-            match (entry, raw) {
-                (Entry::Lost(lost), _) => {
-                    self.status.send_modify(|status| status.lost += u64::from(lost));
-                    self.tell(Line::lost_by_routerd(lost.into()));
-                }
-                (Entry::Packet(_), Some(raw)) => {
+        for one in read {
+            match one {
+                Ok(raw) => {
                     self.status.send_modify(|status| status.read += 1);
                     let refused = raw.named(|address| names.get(&address).cloned());
                     self.tell(Line::refused(&refused));
                 }
-                // Another's rule logs to the group.
-                (Entry::Packet(_), None) => {}
+                Err(lost) => {
+                    self.status.send_modify(|status| status.lost += lost);
+                    self.tell(Line::lost_by_routerd(lost));
+                }
             }
         }
     }

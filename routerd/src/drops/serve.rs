@@ -83,9 +83,10 @@ where
 }
 
 fn refusal(drops: &Drops) -> Line {
-    let error = match drops.is_there() {
-        true => "routerd is too busy to answer; try again",
-        false => "this routerd enforces no policies (--run-firewall=false), so it refuses nothing",
+    let error = if drops.is_there() {
+        "routerd is too busy to answer; try again"
+    } else {
+        "this routerd enforces no policies (--run-firewall=false), so it refuses nothing"
     };
     Line::error(error)
 }

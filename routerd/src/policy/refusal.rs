@@ -120,7 +120,8 @@ pub(super) fn add_to(mut ruleset: Ruleset) -> Ruleset {
 }
 
 fn log(rule: Rule, reason: Reason, direction: Direction) -> Rule {
-    let (rate, burst) = ALL;
+    // Nothing limits an address without a verdict for itself, and whoever scans the pod networks meets many.
+    let (rate, burst) = if reason == Reason::Orphan { EACH } else { ALL };
     let prefix = reason.log_prefix(direction);
     rule.limit(rate, TimeUnit::Second, burst).log_begin_of(LOG_GROUP, LOGGED_BYTES, prefix)
 }

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use crate::drops::{DropsStatus, Totals};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Pod {
+struct Series {
     namespace: String,
     pod: String,
     direction: &'static str,
@@ -21,9 +21,9 @@ struct Direction {
 
 /// Registers what was refused, and what of it was read.
 pub(super) fn register(registry: &mut Registry, status: &DropsStatus, totals: &Totals) {
-    let (packets, bytes) = (Family::<Pod, Counter>::default(), Family::<Pod, Counter>::default());
+    let (packets, bytes) = (Family::<Series, Counter>::default(), Family::<Series, Counter>::default());
     for ((pod, direction), count) in &totals.pods {
-        let labels = Pod { namespace: pod.namespace.clone(), pod: pod.name.clone(), direction };
+        let labels = Series { namespace: pod.namespace.clone(), pod: pod.name.clone(), direction };
         packets.get_or_create(&labels).inc_by(count.packets);
         bytes.get_or_create(&labels).inc_by(count.bytes);
     }
