@@ -164,6 +164,13 @@ impl Agent {
         }
     }
 
+    /// Ends it without a warning.
+    pub(super) fn end(&mut self) {
+        // Both fail only when it has ended already.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
     /// The end of its log.
     pub(super) fn log(&self) -> String {
         tail(&self.log, 15)
@@ -172,9 +179,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
+        self.end();
     }
 }
 

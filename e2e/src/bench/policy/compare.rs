@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::time::{ClockId, clock_gettime};
 
 use super::agent::{Agent, Program};
 use super::api::Api;
 use super::objects::{Cluster, FIRST_PORT, REFUSED_PORT, client};
 use super::probe::{self, Asker, answered};
+use super::table::{Row, ms, percentile};
 use super::world::World;
 use crate::progress::{Step, step};
 
@@ -21,7 +23,8 @@ pub(super) struct Running {
     pub(super) world: World,
     pub(super) api: Api,
     pub(super) agent: Agent,
-    pub(super) cold: Cold,
+    /// Of each start.
+    pub(super) cold: Vec<Cold>,
 }
 
 /// Figures of a start.
@@ -33,6 +36,8 @@ pub(super) struct Cold {
     pub(super) ready: Duration,
     /// Processor time until it has nothing to do any more.
     pub(super) cpu: Duration,
+    /// Processor time that the bench itself took on the same machine until then.
+    pub(super) bench: Duration,
     /// Resident set in MiB, then and at most.
     pub(super) memory: (f64, f64),
 }
@@ -51,22 +56,44 @@ pub(super) fn start(program: &Program, name: &str, cluster: Cluster, folder: &Pa
     let world = World::new(name)?;
     let api = world.inside(|| Api::start(cluster.objects()))?;
     probe::serve(&world)?;
-    let asker = Asker::start(&world, REFUSED_PORT);
+    let (agent, cold) = begin(program, &world, folder)?;
+    Ok(Running { world, api, agent, cold: vec![cold] })
+}
+
+/// Ends the program, empties the kernel and starts it once more.
+pub(super) fn start_again(running: &mut Running, program: &Program, folder: &Path) -> Result<()> {
+    running.agent.end();
+    running.world.forget_rules()?;
+    let (agent, cold) = begin(program, &running.world, folder)?;
+    running.agent = agent;
+    running.cold.push(cold);
+    Ok(())
+}
+
+fn begin(program: &Program, world: &World, folder: &Path) -> Result<(Agent, Cold)> {
+    let asker = Asker::start(world, REFUSED_PORT);
     asker.first(Duration::from_secs(10)).context("without policies the pods reach each other")?;
-    let mut agent = program.start(&world, folder)?;
-    let ready = wait_until_ready(&mut agent, &world)?;
+    let bench = own_cpu()?;
+    let mut agent = program.start(world, folder)?;
+    let ready = wait_until_ready(&mut agent, world)?;
+    let bench = own_cpu()?.saturating_sub(bench);
     let cpu = agent.settle()?;
     let last = asker.end()?;
     let in_force = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(agent.begin));
-    let (open, closed) = (answered(&world, FIRST_PORT)?, !answered(&world, REFUSED_PORT)?);
+    let (open, closed) = (answered(world, FIRST_PORT)?, !answered(world, REFUSED_PORT)?);
     ensure!(
         open && closed,
         "{} is ready, but its policies do not hold: admitted {open}, refused {closed}\n{}",
         program.label(),
         agent.log()
     );
-    let cold = Cold { in_force, ready, cpu, memory: agent.memory()? };
-    Ok(Running { world, api, agent, cold })
+    let memory = agent.memory()?;
+    Ok((agent, Cold { in_force, ready, cpu, bench, memory }))
+}
+
+/// Processor time of this process: the API server and the packets that ask whether policies hold.
+fn own_cpu() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
 
 fn wait_until_ready(agent: &mut Agent, world: &World) -> Result<Duration> {
@@ -102,8 +129,8 @@ pub(super) fn label_change(running: &mut Running) -> Result<Change> {
     Ok(Change { wall, cpu: agent.settle()?.saturating_sub(before) })
 }
 
-/// A start and changes after it.
-pub(super) type Figures = (Cold, Vec<Change>);
+/// Starts and changes after the last.
+pub(super) type Figures = (Vec<Cold>, Vec<Change>);
 
 /// One program's column of the table.
 #[derive(Debug)]
@@ -112,18 +139,21 @@ pub(super) struct Column {
     pub(super) figures: Result<Figures>,
 }
 
-/// Measures one program: several label changes for ours, which are over soon, one or two for the peer.
+/// Measures one program: so many starts and label changes.
 pub(super) fn column(
     program: &Program,
     name: &str,
     cluster: Cluster,
-    changes: usize,
+    (starts, changes): (usize, usize),
     folder: &Path,
 ) -> (Column, Option<Running>) {
     let label = program.label();
     let figures = step(label, |step| {
         let mut running = start(program, name, cluster, folder)?;
-        let cold = running.cold;
+        for _ in 1..starts {
+            start_again(&mut running, program, folder)?;
+        }
+        let cold = running.cold.clone();
         let changes =
             (0..changes).map(|done| one(&mut running, done, changes, step)).collect::<Result<Vec<_>>>()?;
         Ok(((cold, changes, running), "done".to_owned()))
@@ -137,4 +167,29 @@ pub(super) fn column(
 fn one(running: &mut Running, done: usize, all: usize, step: &mut Step) -> Result<Change> {
     step.update(u64::try_from(done)?, u64::try_from(all)?, "label changes");
     label_change(running)
+}
+
+/// The rows of starts: all of them but what others on the machine took shows in the best.
+pub(super) fn cold_rows(columns: &[Option<&[Cold]>]) -> Vec<Row> {
+    let row = |what: &str, unit, of: &dyn Fn(&[Cold]) -> Option<f64>| Row {
+        what: what.into(),
+        unit,
+        values: columns.iter().map(|column| column.and_then(of)).collect(),
+    };
+    let times =
+        |cold: &[Cold], of: fn(&Cold) -> Duration| cold.iter().map(|cold| ms(of(cold))).collect::<Vec<_>>();
+    vec![
+        row("starts", "", &|cold| u32::try_from(cold.len()).ok().map(f64::from)),
+        row("start to policies in force, best", "ms", &|cold| {
+            percentile(&times(cold, |cold| cold.in_force), 0)
+        }),
+        row("start to policies in force, worst", "ms", &|cold| {
+            percentile(&times(cold, |cold| cold.in_force), 100)
+        }),
+        row("start to ready by its word, best", "ms", &|cold| percentile(&times(cold, |cold| cold.ready), 0)),
+        row("CPU of a start, best", "ms", &|cold| percentile(&times(cold, |cold| cold.cpu), 0)),
+        row("CPU of the bench's API meanwhile", "ms", &|cold| percentile(&times(cold, |cold| cold.bench), 0)),
+        row("resident set after it", "MiB", &|cold| Some(cold.last()?.memory.0)),
+        row("resident set at most", "MiB", &|cold| Some(cold.last()?.memory.1)),
+    ]
 }

@@ -14,7 +14,6 @@ use nix::unistd::Pid;
 
 use super::objects::{CLIENT, FIRST_PORT, SERVER};
 use super::world::{World, on};
-use crate::process::{capture, command};
 use crate::progress::Step;
 
 /// Packets that one system call sends.
@@ -120,7 +119,7 @@ fn established(world: &World, packets: usize) -> Result<(Duration, Duration)> {
 
 /// Each packet begins a flow.
 fn new_flows(world: &World, packets: usize) -> Result<(Duration, Duration)> {
-    world.inside(|| capture(command("conntrack").arg("-F")).map(|_| ()))?;
+    world.forget_flows()?;
     let client = on(&world.client(), || UdpSocket::bind((CLIENT, 0)).context("the client's port"))?;
     ensure!(packets <= usize::from(u16::MAX - NEW_PORTS), "there are not so many ports");
     timed(world, &client, packets, |number| NEW_PORTS + number)

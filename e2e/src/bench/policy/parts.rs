@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::Task;
 use super::agent::Program;
-use super::compare::{self, Column, Figures};
+use super::compare::{self, Cold, Column, Figures};
 use super::objects::Cluster;
 use super::packets::{self, Clock};
 use super::scale;
@@ -12,9 +12,6 @@ use super::table::{Row, costs, mean, ms, percentile, table};
 use super::world::World;
 use crate::process::{capture, command};
 use crate::progress::step;
-
-/// Label changes of each program: ours is over soon, the peer takes seconds or a minute for each.
-const CHANGES: [usize; 3] = [10, 2, 1];
 
 /// A node whose program has ended and whose rules are still there.
 type Left = (String, World);
@@ -33,9 +30,10 @@ impl Task {
 pub(super) fn compared(task: &Task, kernel: &str) -> Vec<Left> {
     let cluster = task.options.compared();
     let (mut columns, mut left) = (Vec::new(), Vec::new());
-    for (number, (program, changes)) in task.programs().iter().zip(CHANGES).enumerate() {
+    let efforts = task.options.compared_effort();
+    for (number, (program, effort)) in task.programs().iter().zip(efforts).enumerate() {
         let (column, running) =
-            compare::column(program, &format!("same{number}"), cluster, changes, &task.folder);
+            compare::column(program, &format!("same{number}"), cluster, effort, &task.folder);
         columns.push(column);
         left.extend(running.map(|running| (described(program, cluster), running.world)));
     }
@@ -61,16 +59,14 @@ fn compared_table(title: &str, columns: &[Column]) -> String {
     };
     let walls = |(_, changes): &Figures| changes.iter().map(|change| ms(change.wall)).collect::<Vec<_>>();
     let cpus = |(_, changes): &Figures| changes.iter().map(|change| ms(change.cpu)).collect::<Vec<_>>();
-    let rows = [
-        row("from start to policies in force", "ms", &|(cold, _)| Some(ms(cold.in_force))),
-        row("from start to ready, by its own word", "ms", &|(cold, _)| Some(ms(cold.ready))),
-        row("CPU of the start", "ms", &|(cold, _)| Some(ms(cold.cpu))),
-        row("resident set after it", "MiB", &|(cold, _)| Some(cold.memory.0)),
-        row("resident set at most", "MiB", &|(cold, _)| Some(cold.memory.1)),
+    let cold: Vec<Option<&[Cold]>> =
+        columns.iter().map(|column| column.figures.as_ref().ok().map(|(cold, _)| cold.as_slice())).collect();
+    let mut rows = compare::cold_rows(&cold);
+    rows.extend([
         row("label change to the first packet, p50", "ms", &|figures| percentile(&walls(figures), 50)),
         row("label change to the first packet, max", "ms", &|figures| percentile(&walls(figures), 100)),
         row("CPU of one label change, mean", "ms", &|figures| mean(&cpus(figures))),
-    ];
+    ]);
     let mut text = table(title, &labels, &rows);
     for column in columns {
         if let Err(error) = &column.figures {

@@ -20,6 +20,17 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Between two changes, so that each is alone.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How often is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Effort {
+    /// Starts from an empty kernel.
+    pub(super) starts: usize,
+    /// Changes of each kind at most.
+    pub(super) changes: usize,
+    /// No change of a kind begins later than this after its first.
+    pub(super) time: Duration,
+}
+
 /// What changes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {
@@ -48,7 +59,7 @@ pub(super) struct Changes {
 /// Figures of one cluster.
 #[derive(Debug)]
 pub(super) struct Scale {
-    pub(super) cold: Cold,
+    pub(super) cold: Vec<Cold>,
     pub(super) changes: Vec<Changes>,
 }
 
@@ -57,11 +68,14 @@ pub(super) fn measure(
     program: &Program,
     name: &str,
     cluster: Cluster,
-    count: usize,
+    effort: Effort,
     folder: &Path,
 ) -> Result<Scale> {
     step(&format!("{} pods, {} policies", cluster.pods, cluster.policies), |step| {
         let mut running = compare::start(program, name, cluster, folder)?;
+        for _ in 1..effort.starts {
+            compare::start_again(&mut running, program, folder)?;
+        }
         let commits = commits::listen(&running.world)?;
         let mut kinds = vec![What::PodLabel, What::Policy];
         if cluster.namespaces > 1 {
@@ -69,7 +83,7 @@ pub(super) fn measure(
         }
         let mut changes = Vec::new();
         for what in kinds {
-            changes.push(several(&mut running, &commits, cluster, what, count, step)?);
+            changes.push(several(&mut running, &commits, cluster, what, effort, step)?);
         }
         Ok((Scale { cold: running.cold, changes }, "done".to_owned()))
     })
@@ -80,19 +94,20 @@ fn several(
     commits: &Receiver<Commit>,
     cluster: Cluster,
     what: What,
-    count: usize,
+    effort: Effort,
     step: &mut Step,
 ) -> Result<Changes> {
     let mut changes = Changes { what, walls: Vec::new(), objects: Vec::new(), cpu: 0.0, silent: 0 };
     let before = running.agent.settle()?;
     commits::drain(commits);
-    for round in 0..count {
-        let (kind, object) = what.object(cluster, round);
-        let begin = Instant::now();
+    let (begin, mut done) = (Instant::now(), 0);
+    while done < effort.changes && begin.elapsed() < effort.time {
+        let (kind, object) = what.object(cluster, done);
+        let told = Instant::now();
         running.api.put(kind, object)?;
         match commits::next(commits, LIMIT) {
             Some(commit) => {
-                changes.walls.push(ms(commit.moment.saturating_duration_since(begin)));
+                changes.walls.push(ms(commit.moment.saturating_duration_since(told)));
                 changes.objects.push(f64::from(commit.objects));
             }
             None => changes.silent += 1,
@@ -100,10 +115,11 @@ fn several(
         std::thread::sleep(PAUSE);
         commits::drain(commits);
         running.agent.still_running()?;
-        step.update(u64::try_from(round)?, u64::try_from(count)?, what.words());
+        done += 1;
+        step.update(u64::try_from(done)?, u64::try_from(effort.changes)?, what.words());
     }
     let took = running.agent.settle()?.saturating_sub(before);
-    changes.cpu = ms(took) / f64::from(u32::try_from(count.max(1))?);
+    changes.cpu = ms(took) / f64::from(u32::try_from(done.max(1))?);
     Ok(changes)
 }
 
@@ -130,14 +146,7 @@ impl What {
 /// The rows of a table.
 pub(super) fn rows(scale: &Scale) -> Vec<Row> {
     let row = |what: String, unit, value| Row { what, unit, values: vec![value] };
-    let cold = scale.cold;
-    let mut rows = vec![
-        row("from start to policies in force".into(), "ms", Some(ms(cold.in_force))),
-        row("from start to ready, by its own word".into(), "ms", Some(ms(cold.ready))),
-        row("CPU of the start".into(), "ms", Some(ms(cold.cpu))),
-        row("resident set after it".into(), "MiB", Some(cold.memory.0)),
-        row("resident set at most".into(), "MiB", Some(cold.memory.1)),
-    ];
+    let mut rows = compare::cold_rows(&[Some(&scale.cold)]);
     for changes in &scale.changes {
         let Changes { walls, objects, cpu, .. } = changes;
         let words = changes.what.words();

@@ -1,8 +1,11 @@
 //! How large the measured clusters are.
 
+use std::time::Duration;
+
 use super::Options;
 use super::objects::Cluster;
 use super::packets::{Clock, Effort};
+use super::scale;
 
 /// One namespace, and policies that select by one of several labels.
 const PLAIN: Cluster =
@@ -50,9 +53,17 @@ impl Options {
         sizes.iter().map(cluster).collect()
     }
 
-    /// How many changes of each kind ours gets in large clusters.
-    pub(super) fn many(&self) -> usize {
-        self.changes.unwrap_or(if self.quick { 40 } else { 300 })
+    /// How often ours is measured in large clusters.
+    pub(super) fn many(&self) -> scale::Effort {
+        let (starts, changes, seconds) = if self.quick { (2, 40, 8) } else { (3, 300, 40) };
+        let changes = self.changes.unwrap_or(changes);
+        scale::Effort { starts, changes, time: Duration::from_secs(seconds) }
+    }
+
+    /// Starts and label changes of ours, of the peer with iptables and with nftables: ours is over soon, the others take seconds
+    /// or minutes for each.
+    pub(super) const fn compared_effort(&self) -> [(usize, usize); 3] {
+        if self.quick { [(2, 5), (1, 1), (1, 1)] } else { [(3, 20), (1, 2), (1, 1)] }
     }
 
     /// By which clock the cost of a packet is told.

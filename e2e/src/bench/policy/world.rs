@@ -55,6 +55,17 @@ impl World {
         format!("{}-server", self.node)
     }
 
+    /// Empties the node's tables of nf_tables and forgets its flows.
+    pub(super) fn forget_rules(&self) -> Result<()> {
+        self.inside(|| nft("flush ruleset"))?;
+        self.forget_flows()
+    }
+
+    /// Forgets the node's flows.
+    pub(super) fn forget_flows(&self) -> Result<()> {
+        self.inside(|| capture(command("conntrack").arg("-F")).map(|_| ()))
+    }
+
     /// Does some work in the node's network.
     pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         on(&self.node, work)
