@@ -288,15 +288,13 @@ impl<A: Apply> Worker<A> {
     fn look(&mut self) {
         let (started, taken, patient) = (Instant::now(), self.taken, self.given_up >= MOST_GIVEN_UP);
         let hurried = || !patient && *self.sent.borrow() > taken;
-        match self.apply.look(&self.desired, &hurried) {
-            Some(report) => {
-                self.given_up = 0;
-                self.done(report, &Scope::Everything, Reason::Look, started);
-            }
-            None => {
-                self.given_up += 1;
-                self.next_poked = Some(Instant::now());
-            }
+        let report = self.apply.look(&self.desired, &hurried);
+        if let Some(report) = report {
+            self.given_up = 0;
+            self.done(report, &Scope::Everything, Reason::Look, started);
+        } else {
+            self.given_up += 1;
+            self.next_poked = Some(Instant::now());
         }
     }
 

@@ -108,7 +108,7 @@ impl PodLookup for Lookup {
                     match look_up(client.clone(), &name).await {
                         Ok(found) => return handle.looked(name.clone(), found).await,
                         Err(why) => {
-                            tracing::warn!(pod = %name, "the API server does not tell of a pod: {why}")
+                            tracing::warn!(pod = %name, "the API server does not tell of a pod: {why}");
                         }
                     }
                     tokio::time::sleep(LOOKUP_RETRY).await;
