@@ -53,6 +53,7 @@ impl Config {
             run_router: values.bool("run-router")?,
             run_firewall: values.bool("run-firewall")?,
             cut_established: values.bool("netpol-cut-established")?,
+            match_host_pods: values.bool("netpol-match-host-pods")?,
             run_service_proxy: values.bool("run-service-proxy")?,
             pods: PodNetworkConfig {
                 enable_cni: values.bool("enable-cni")?,

@@ -25,6 +25,8 @@ pub struct Config {
     pub run_firewall: bool,
     /// `--netpol-cut-established`: a policy change also ends flows that it does not admit.
     pub cut_established: bool,
+    /// `--netpol-match-host-pods`: pods in the host's network are peers of policies by their node's addresses.
+    pub match_host_pods: bool,
     /// `--run-service-proxy`.
     pub run_service_proxy: bool,
     /// The pod network.

@@ -148,6 +148,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         link
     });
     let task = task.with_planes(planes).waiting_for_the_view(WAITS_AT_MOST);
+    let task = task.matching_host_pods(config.match_host_pods);
     // What was attached before the start is in the index before anything else is.
     let cluster = Cluster { handle: handle.clone(), view: status, gate };
     sockets::plugin(&config.run_dir, cluster, board, &failed).await;

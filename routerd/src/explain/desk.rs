@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use kernel::rtnl::Rtnl;
 
 use super::answer::{Answer, Verdict};
+use super::crowd;
 use super::ends::{Resolver, Ways, Who};
 use super::judge::Values;
 use super::others::{Others, Snapshot};
@@ -103,6 +104,10 @@ impl Known {
                 continue;
             };
             keys.extend(led_to(value));
+            if let PolicyKey::Crowd(side) = &key {
+                let all = held.values.range(crowd::first_member(side)..).map(|(key, _)| key.clone());
+                keys.extend(all.take_while(|key| matches!(key, PolicyKey::Member(of, _) if of == side)));
+            }
             let item = (held.item)(&key);
             // A problem that is worth another try is one of the kernel.
             let refusal = held.problems.iter().find(|one| one.retry && Some(&one.item) == item.as_ref());
@@ -125,6 +130,7 @@ fn led_to(value: &PolicyValue) -> Vec<PolicyKey> {
                     keys.extend(policies.iter().cloned().map(PolicyKey::Policy));
                 }
             }
+            keys.extend(verdict.crowds.iter().cloned().map(PolicyKey::Crowd));
         }
         PolicyValue::Policy(rules) => {
             let admissions = Direction::BOTH.into_iter().filter_map(|direction| rules.of(direction));
@@ -137,6 +143,8 @@ fn led_to(value: &PolicyValue) -> Vec<PolicyKey> {
                 }
             }
         }
+        PolicyValue::Crowd(all) => keys.extend(crowd::led_to(all)),
+        PolicyValue::Member(ports) => keys.extend(crowd::names(ports).into_iter().map(PolicyKey::Ports)),
         _ => {}
     }
     keys

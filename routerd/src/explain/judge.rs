@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::answer::{Judgement, MOST_MISSES, Miss, Outcome, RuleName};
+use super::crowd;
 use crate::cluster::objects::{ObjectName, Protocol};
 use crate::policy::{
-    Admission, Direction, Isolation, Peers, PodVerdict, PolicyKey, PolicyValue, Ports, Rules,
+    Admission, Direction, Isolation, PeerGroup, Peers, PodVerdict, PolicyKey, PolicyValue, Ports, Rules,
 };
 
 /// Where values come from: what the plane of this node holds, or what another node's would.
@@ -70,7 +71,7 @@ pub(super) fn judge(packet: &Packet, values: &dyn Values) -> Judgement {
         Isolation::Open => {
             packet.judgement(Outcome::Admitted, "no policy isolates the pod in this direction")
         }
-        Isolation::By(policies) => isolated(packet, policies.iter(), values),
+        Isolation::By(policies) => isolated(packet, &verdict, policies.iter(), values),
     }
 }
 
@@ -88,6 +89,7 @@ fn closed(packet: &Packet, verdict: &PodVerdict) -> Option<String> {
 
 fn isolated<'a>(
     packet: &Packet,
+    verdict: &PodVerdict,
     policies: impl Iterator<Item = &'a ObjectName>,
     values: &dyn Values,
 ) -> Judgement {
@@ -95,6 +97,9 @@ fn isolated<'a>(
     for policy in policies {
         judgement.isolated_by.push(policy.to_string());
         ask_policy(packet, policy, values, &mut judgement);
+    }
+    for side in verdict.crowds_of(packet.direction) {
+        crowd::ask(packet, side, values, &mut judgement);
     }
     if judgement.admitted_by.is_empty() {
         judgement.why = match judgement.isolated_by.len() {
@@ -150,17 +155,21 @@ fn ask_policy(packet: &Packet, policy: &ObjectName, values: &dyn Values, judgeme
 
 fn takes_peer(packet: &Packet, peers: &Peers, values: &dyn Values) -> bool {
     let Peers::Any { groups, ranges } = peers else { return true };
-    let in_group = |key: PolicyKey| match values.value(&key) {
+    ranges.iter().any(|range| range.contains(packet.peer))
+        || groups.iter().any(|group| takes_group(packet, group, values))
+}
+
+pub(super) fn takes_group(packet: &Packet, group: &PeerGroup, values: &dyn Values) -> bool {
+    let key = PolicyKey::Group(group.clone());
+    match values.value(&key) {
         Some(PolicyValue::Group(addresses)) => {
             addresses.contains(&packet.peer) && values.refused(&key).is_none()
         }
         _ => false,
-    };
-    ranges.iter().any(|range| range.contains(packet.peer))
-        || groups.iter().any(|group| in_group(PolicyKey::Group(group.clone())))
+    }
 }
 
-fn takes_port(packet: &Packet, ports: &Ports, values: &dyn Values) -> bool {
+pub(super) fn takes_port(packet: &Packet, ports: &Ports, values: &dyn Values) -> bool {
     let Ports::Any { numbers, names } = ports else { return true };
     let has_number = |(protocol, first, last): &(Protocol, u16, u16)| {
         *protocol == packet.protocol && (*first..=*last).contains(&packet.port)

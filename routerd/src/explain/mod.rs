@@ -12,6 +12,7 @@
 
 mod answer;
 pub mod command;
+mod crowd;
 mod desk;
 mod ends;
 mod judge;

@@ -18,6 +18,7 @@ const OTHERS: &str = "all other nodes";
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     own: String,
+    host_pods_are_peers: bool,
     nodes: Vec<Arc<Node>>,
     namespaces: Vec<Arc<Namespace>>,
     pods: Vec<Arc<Pod>>,
@@ -28,6 +29,7 @@ impl Snapshot {
     pub(super) fn take(index: &Index) -> Self {
         Self {
             own: index.node_name().to_owned(),
+            host_pods_are_peers: index.are_host_pods_peers(),
             nodes: index.nodes().values().cloned().collect(),
             namespaces: index.namespaces().values().cloned().collect(),
             pods: index.pods().values().cloned().collect(),
@@ -37,7 +39,9 @@ impl Snapshot {
 
     /// The index that a node would have which had all pods of the other nodes.
     fn index(&self) -> Index {
-        let mut index = Index::new(OTHERS);
+        // Here nothing has to be fast, and policies one by one can be named.
+        let index = Index::new(OTHERS).with_crowds_above(usize::MAX);
+        let mut index = index.with_host_pods_as_peers(self.host_pods_are_peers);
         let mut put = |object| {
             index.apply(Event::Upsert(object));
         };

@@ -29,7 +29,9 @@ pub(super) fn segments(ranges: &[Range]) -> Option<Vec<(Range, BTreeSet<usize>)>
         let ends: Vec<u128> = ends.collect();
         let mut covering = BTreeSet::new();
         for ((first, (begin, end)), last) in cuts.into_iter().zip(ends) {
-            end.iter().for_each(|place| _ = covering.remove(place));
+            for place in end {
+                covering.remove(&place);
+            }
             covering.extend(begin);
             work += covering.len();
             if work > MOST {

@@ -10,7 +10,7 @@ pub(super) fn is_active(index: &Index, policy: &NetworkPolicy) -> bool {
     index.uses(&policy.name).is_some_and(|uses| index.is_subject_here(&uses.subject))
 }
 
-/// The sides that a pod of this node is on; of some no policy may speak.
+/// The sides of a pod of this node that policies speak of.
 pub(super) fn sides<'a>(
     index: &'a Index,
     pod: &'a Pod,
@@ -18,7 +18,8 @@ pub(super) fn sides<'a>(
 ) -> impl Iterator<Item = Side> + 'a {
     let local = index.is_local(pod).then_some(pod);
     let subjects = local.into_iter().flat_map(|pod| index.subjects_of(&pod.name.namespace, &pod.labels));
-    subjects.map(move |subject| Side { subject: subject.clone(), direction })
+    let sides = subjects.map(move |subject| Side { subject: subject.clone(), direction });
+    sides.filter(|side| index.speaks_of(side))
 }
 
 /// True if the rules of an active policy ask for the group as a whole. A crowd knows its peers one by one.

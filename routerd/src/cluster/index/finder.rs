@@ -87,7 +87,9 @@ impl Finder {
         match Anchor::of(group) {
             Anchor::Values(key, values) => {
                 let Some(by_value) = shelf.values.get_mut(key) else { return };
-                values.iter().for_each(|value| take_out(by_value, value, group));
+                for value in values {
+                    take_out(by_value, value, group);
+                }
                 if by_value.is_empty() {
                     shelf.values.remove(key);
                 }

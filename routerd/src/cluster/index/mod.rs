@@ -45,6 +45,7 @@ pub struct Index {
     attachments_of_pod: BTreeMap<ObjectName, BTreeSet<(String, String)>>,
     pods_by: PodsBy,
     selections: Selections,
+    host_pods_are_peers: bool,
 }
 
 fn replace<K: Ord + Clone, T: PartialEq>(
@@ -86,6 +87,18 @@ impl Index {
     pub fn with_crowds_above(mut self, weight: usize) -> Self {
         self.selections.most_alone = weight;
         self
+    }
+
+    /// The same, in which pods in the host's network are peers of policies by their node's addresses.
+    #[must_use]
+    pub fn with_host_pods_as_peers(mut self, yes: bool) -> Self {
+        self.host_pods_are_peers = yes;
+        self
+    }
+
+    /// True if pods in the host's network are peers of policies by their node's addresses.
+    pub fn are_host_pods_peers(&self) -> bool {
+        self.host_pods_are_peers
     }
 
     /// Takes in one event and says what it changed, if anything.

@@ -79,8 +79,13 @@ impl Index {
     }
 
     /// The addresses that are the pod's own: a recycled one belongs to the pod that the plugin gave it to, and one that
-    /// two pods hold by the plugin's word is nobody's until it is known which attachment is stale.
+    /// two pods hold by the plugin's word is nobody's until it is known which attachment is stale. Those of a pod in the
+    /// host's network are its node's, and count only where such pods are peers.
     pub fn own_addresses(&self, pod: &Pod) -> Vec<IpAddr> {
+        if pod.host_network {
+            let counts = self.are_host_pods_peers() && !pod.finished;
+            return if counts { pod.addresses.clone() } else { Vec::new() };
+        }
         let mut addresses = self.pod_addresses(pod);
         addresses.retain(|address| self.holders(*address).iter().all(|holder| *holder == pod.name));
         addresses
@@ -147,6 +152,11 @@ impl Index {
     /// The sides whose policies are too many to be asked one by one.
     pub fn crowds(&self) -> impl Iterator<Item = &Side> {
         self.selections.crowds()
+    }
+
+    /// True if any policy speaks of the side.
+    pub fn speaks_of(&self, side: &Side) -> bool {
+        self.selections.speaks_of(side)
     }
 
     /// True if the policies of the side are too many to be asked one by one.

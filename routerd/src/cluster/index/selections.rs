@@ -256,6 +256,12 @@ impl Selections {
         self.crowds.keys()
     }
 
+    /// True if any policy speaks of the side.
+    pub(super) fn speaks_of(&self, side: &Side) -> bool {
+        let judges = self.subjects.get(&side.subject);
+        judges.is_some_and(|judges| judges.weight.get(&side.direction).is_some_and(|weight| *weight > 0))
+    }
+
     pub(super) fn is_crowd(&self, side: &Side) -> bool {
         self.crowds.contains_key(side)
     }

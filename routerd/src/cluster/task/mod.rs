@@ -82,6 +82,13 @@ impl Task {
         self
     }
 
+    /// Pods in the host's network are peers of policies by their node's addresses.
+    #[must_use]
+    pub fn matching_host_pods(mut self, yes: bool) -> Self {
+        self.state.match_host_pods(yes);
+        self
+    }
+
     /// Sets how long an ADD waits for the first complete view. Without it as long as for a pod.
     #[must_use]
     pub fn waiting_for_the_view(mut self, patience: Duration) -> Self {

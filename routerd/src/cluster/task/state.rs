@@ -68,6 +68,10 @@ impl State {
         (state, receiver)
     }
 
+    pub(super) fn match_host_pods(&mut self, yes: bool) {
+        self.index = std::mem::take(&mut self.index).with_host_pods_as_peers(yes);
+    }
+
     /// When the first of those that wait loses its patience.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.waiting.values().flatten().map(|waiting| waiting.until).min()

@@ -22,6 +22,12 @@ const FLAGS: &[Flag] = &[
         "Refuse a pod's traffic until its policies are in the kernel.",
     ),
     own(
+        "netpol-match-host-pods",
+        Bool,
+        "false",
+        "Selectors of a policy's peers also choose pods in the host's network, by the addresses of their node: everything on that node is then admitted.",
+    ),
+    own(
         "netpol-cut-established",
         Bool,
         "false",

@@ -158,6 +158,27 @@ fn peers_are_chosen_by_pod_by_namespace_and_by_both() {
 }
 
 #[test]
+fn pods_in_the_hosts_network_are_peers_only_where_the_flag_says_so() {
+    for (flag, expected) in [(false, [].into()), (true, [ip("192.0.2.7")].into())] {
+        let mut world = World::new();
+        world.index = std::mem::take(&mut world.index).with_host_pods_as_peers(flag);
+        world.pod(pod("default/server", "app=server", "10.244.1.2"));
+        let mut on_host = elsewhere(pod("default/agent", "app=agent", "192.0.2.7"));
+        on_host.host_network = true;
+        world.policy(
+            "default/p",
+            "podSelector: {}\ningress: [{from: [{podSelector: {matchLabels: {app: agent}}}]}]",
+        );
+        let touched = world.pod(on_host.clone());
+        assert_eq!(admitted(&world), expected);
+        assert!(touched.iter().any(|key| matches!(key, PolicyKey::Group(_))));
+        on_host.finished = true;
+        world.pod(on_host);
+        assert_eq!(admitted(&world), BTreeSet::new(), "it has finished");
+    }
+}
+
+#[test]
 fn a_namespace_that_nobody_has_shown_matches_no_selector() {
     let mut world = World::new();
     world.pod(pod("default/server", "app=server", "10.244.1.2"));

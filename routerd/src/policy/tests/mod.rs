@@ -1,6 +1,7 @@
 //! Tests of the plane: pure ones, and ones with real packets in namespaces.
 
 mod adoption;
+mod crowd;
 mod desired;
 mod fixture;
 mod flows;

@@ -181,7 +181,7 @@ fn from_app(subject: &str, number: usize) -> String {
 fn figures() {
     let namespace = TestNs::new("scale");
     namespace.run_in(|| {
-        let own = |number: usize| from_app(&format!("{{matchLabels: {{app: app-{}}}}}", number), number + 1);
+        let own = |number: usize| from_app(&format!("{{matchLabels: {{app: app-{number}}}}}"), number + 1);
         let small = Case { pods: 1000, local: 100, namespaces: 1, policies: 200, spec: own };
         run("small", &small);
         let large = Case { pods: 10_000, local: 100, namespaces: 1, policies: 2000, spec: own };

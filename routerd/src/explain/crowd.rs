@@ -1,0 +1,84 @@
+//! What policies that the plane takes together say of one packet. Pure.
+//!
+//! The kernel does not tell them apart, and what it holds is what is explained: that one of them admits the packet.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::answer::{Judgement, Miss, RuleName};
+use super::judge::{Packet, Values, takes_group, takes_port};
+use crate::cluster::Side;
+use crate::policy::{NamedPort, PolicyKey, PolicyValue, Ports, Together};
+
+/// Notes whether the policies of the side admit the packet.
+pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: &mut Judgement) {
+    let name = format!("the many policies for {side}");
+    judgement.isolated_by.push(name.clone());
+    let rule = |admits: &str| RuleName { policy: name.clone(), rule: 0, admits: admits.to_owned() };
+    let key = PolicyKey::Crowd(side.clone());
+    let refused = values.refused(&key);
+    let Some(PolicyValue::Crowd(all)) = values.value(&key).filter(|_| refused.is_none()) else {
+        let lacks = refused.map_or_else(
+            || "the plane does not hold them yet".to_owned(),
+            |why| format!("the kernel refused them, so they are closed: {why}"),
+        );
+        judgement.closest.push(Miss { rule: rule("nobody"), peer: false, port: false, lacks });
+        return;
+    };
+    let member = match values.value(&PolicyKey::Member(side.clone(), packet.peer)) {
+        Some(PolicyValue::Member(ports)) => Some(ports),
+        _ => None,
+    };
+    let admitting = admitting(packet, &all, member.as_ref(), values);
+    if let Some((who, _)) = admitting.iter().find(|(_, ports)| takes_port(packet, ports, values)) {
+        judgement.admitted_by.push(rule(who));
+        return;
+    }
+    let peer = !admitting.is_empty();
+    let lacks = if peer {
+        format!("they admit {}, but not to {} {}", packet.peer, packet.protocol, packet.port)
+    } else {
+        format!("none of them names {}", packet.peer)
+    };
+    judgement.closest.push(Miss { rule: rule("its peers to their ports"), peer, port: false, lacks });
+}
+
+/// Under what the peer is admitted, and to which ports.
+fn admitting<'a>(
+    packet: &Packet,
+    all: &'a Together,
+    member: Option<&'a Ports>,
+    values: &dyn Values,
+) -> Vec<(&'static str, &'a Ports)> {
+    let groups = all.groups.iter().filter(|(group, _)| takes_group(packet, group, values));
+    let blocks = all.blocks.iter().filter(|(range, _)| range.contains(packet.peer));
+    let layers =
+        all.layers.iter().filter(|(ranges, _)| ranges.iter().any(|range| range.contains(packet.peer)));
+    let everybody = all.everybody.iter().map(|ports| ("everybody", ports));
+    everybody
+        .chain(member.map(|ports| ("the pod, by its labels", ports)))
+        .chain(groups.map(|(_, ports)| ("the pod, by its namespace", ports)))
+        .chain(blocks.map(|(_, ports)| ("the address, by a block", ports)))
+        .chain(layers.map(|(_, ports)| ("the address, by a block", ports)))
+        .collect()
+}
+
+/// The keys of what a crowd's rules lead to, but for its members.
+pub(super) fn led_to(all: &Together) -> Vec<PolicyKey> {
+    let groups = all.groups.keys().cloned().map(PolicyKey::Group);
+    let blocks = all.blocks.iter().map(|(_, ports)| ports).chain(all.layers.iter().map(|(_, ports)| ports));
+    let ports = all.everybody.iter().chain(all.groups.values()).chain(blocks);
+    groups.chain(ports.flat_map(names).map(PolicyKey::Ports)).collect()
+}
+
+/// The named ports among `ports`.
+pub(super) fn names(ports: &Ports) -> Vec<NamedPort> {
+    match ports {
+        Ports::All => Vec::new(),
+        Ports::Any { names, .. } => names.iter().cloned().collect(),
+    }
+}
+
+/// Before all members of the side, in the order of keys.
+pub(super) fn first_member(side: &Side) -> PolicyKey {
+    PolicyKey::Member(side.clone(), IpAddr::from(Ipv4Addr::UNSPECIFIED))
+}
