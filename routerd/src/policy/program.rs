@@ -39,6 +39,9 @@ const TCP: u8 = 6;
 const TCP_FLAGS_OFFSET: u32 = 13;
 const SYN: u8 = 0x02;
 const OTHERS: u8 = 0x15;
+/// In the header of IPv6 (RFC 8200 section 3): the hop limit, and the destination's first byte, 0xff of a group.
+const HOP_LIMIT_OFFSET: u32 = 7;
+const IP6_DESTINATION_OFFSET: u32 = 24;
 /// MLD queries, reports and ends; router solicitations; neighbour solicitations and advertisements; MLDv2 reports
 /// (RFC 4443, RFC 4861, RFC 3810). Connection tracking leaves them alone, and no policy can mean to forbid them.
 const NEIGHBOUR_TYPES: [u8; 7] = [130, 131, 132, 133, 135, 136, 143];
@@ -84,13 +87,25 @@ pub(super) fn program() -> Ruleset {
 
 /// A base chain: what needs no judgement, and then the judges.
 fn entry(more: &[Rule]) -> Vec<Rule> {
-    let mut rules = vec![
-        Rule::new().state(CtState::ESTABLISHED | CtState::RELATED).accept(),
-        Rule::new().in_set(&[Field::Icmp6Type], names::NEIGHBOUR_TYPES).accept(),
-    ];
+    let mut rules = vec![Rule::new().state(CtState::ESTABLISHED | CtState::RELATED).accept()];
+    rules.extend(neighbours());
     rules.extend_from_slice(more);
     rules.push(Rule::new().goto(names::dispatch(Direction::Egress)));
     rules
+}
+
+/// What neighbours on a link say to each other: no router has handed it on (RFC 4861 section 7.1), or it goes to a group,
+/// which this node hands on for nobody. Else an isolated pod could talk with anybody in packets of these types.
+fn neighbours() -> [Rule; 2] {
+    let in_header = |offset, value| {
+        let (base, to) = (PayloadBase::Network, Register::FIRST);
+        Rule::new()
+            .in_set(&[Field::Icmp6Type], names::NEIGHBOUR_TYPES)
+            .then(Expression::Payload { base, offset, length: 1, to })
+            .then(Expression::Compare { from: to, comparison: Comparison::Equal, data: vec![value] })
+            .accept()
+    };
+    [in_header(HOP_LIMIT_OFFSET, 255), in_header(IP6_DESTINATION_OFFSET, 0xff)]
 }
 
 /// Refuses TCP packets that belong to no tracked connection and begin none, wherever connections enter the judges.

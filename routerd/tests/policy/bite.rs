@@ -14,8 +14,10 @@ use crate::scene::{Scene, colours, matrix, others};
 
 /// What is made of a policy's spec.
 type Lie = fn(&mut Value);
-/// Random policies until a lie must have been seen; most are within ten.
-const TRIES: usize = 400;
+/// What happens to a cluster.
+type Happening = fn(&mut Cluster);
+/// Random policies until a lie must have been seen.
+const TRIES: usize = 2000;
 
 /// Does something to every rule of both directions: with the name of its list of peers.
 fn each_rule(spec: &mut Value, change: impl Fn(&mut Value, &str)) {
@@ -230,7 +232,7 @@ egress: [{ports: [{port: t}]}, {to: [{ipBlock: {cidr: 203.0.113.0/24}}]}]",
 fn packets_show_every_change_that_is_not_followed() {
     let mut scene = scene();
     let flows = all_flows();
-    let changes: [(&str, fn(&mut Cluster)); 6] = [
+    let changes: [(&str, Happening); 6] = [
         ("a pod's label", |cluster| relabel(cluster, "Pod", "blue/far", "red/far")),
         ("a namespace's label", |cluster| relabel(cluster, "Namespace", "red", "green")),
         ("a pod's end", |cluster| {

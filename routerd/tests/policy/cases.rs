@@ -126,7 +126,7 @@ egress:
 fn a_block_of_all_of_ipv6_has_nat64_and_the_rest_of_it() {
     let mut scene =
         scene("{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: '::/0'}}]}]}");
-    let out = |to: &str, open: bool| (flow(WEB[0 + usize::from(to.contains(':'))], to, Tcp, 80), open);
+    let out = |to: &str, open: bool| (flow(WEB[usize::from(to.contains(':'))], to, Tcp, 80), open);
     scene.expect(&[
         out(NAT64, true),
         out(INTERNET[1], true),
@@ -266,4 +266,29 @@ fn a_policy_that_the_api_would_refuse_admits_nobody_and_touches_no_other() {
         problems.len() == 1 && problems[0].contains("red/p") && problems[0].contains("endPort"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn with_the_flag_pods_of_the_hosts_network_are_peers_by_their_nodes_address() {
+    let mut cluster = colours();
+    cluster.host_pods_are_peers = true;
+    let mut scene = Scene::new(cluster);
+    scene.put(policy(
+        "red/p",
+        "podSelector: {}
+policyTypes: [Ingress, Egress]
+ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]
+egress: [{to: [{podSelector: {matchLabels: {app: web}}}]}]",
+    ));
+    let expected = [
+        both(HOST, DB, Tcp, 80, true),
+        both(DB, HOST, Tcp, 80, true),
+        both(DB, NODE, Tcp, 80, true),
+        both(DB, INTERNET, Tcp, 80, false),
+        both(BLUE, DB, Tcp, 80, false),
+    ];
+    scene.expect(&expected.concat());
+    // The pod in the host's network ends; nothing else of its node is a peer.
+    scene.delete("Pod", "red/host-node2");
+    scene.expect(&[both(HOST, DB, Tcp, 80, false), both(DB, NODE, Tcp, 80, true)].concat());
 }

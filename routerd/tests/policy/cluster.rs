@@ -9,7 +9,7 @@ use routerd::cluster::{Event, ObjectKey};
 use serde_json::{Value, json};
 
 use crate::net::{NODE, OWN, ip, place};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Viewpoint, Wired};
 use crate::plane::object;
 
 /// Kind, namespace, name.
@@ -19,8 +19,10 @@ pub(crate) type Key = (String, String, String);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cluster {
     documents: BTreeMap<Key, Value>,
-    /// Container, pod and addresses of those that the plugin has wired.
-    wired: BTreeMap<String, (String, Vec<IpAddr>)>,
+    /// By container, who was wired and with which addresses.
+    wired: BTreeMap<String, (Wired, Vec<IpAddr>)>,
+    /// `--netpol-match-host-pods`.
+    pub(crate) host_pods_are_peers: bool,
 }
 
 fn key_of(document: &Value) -> Key {
@@ -72,8 +74,14 @@ impl Cluster {
 
     /// The plugin wires a pod.
     pub(crate) fn attach(&mut self, container: &str, pod: &str, addresses: &[IpAddr]) -> Event {
-        self.wired.insert(container.to_owned(), (pod.to_owned(), addresses.to_vec()));
-        attached(container, pod, addresses)
+        self.attach_as(container, Wired { pod: pod.to_owned(), uid: None }, addresses)
+    }
+
+    /// The same with the pod's identity.
+    pub(crate) fn attach_as(&mut self, container: &str, wired: Wired, addresses: &[IpAddr]) -> Event {
+        let event = attached(container, &wired, addresses);
+        self.wired.insert(container.to_owned(), (wired, addresses.to_vec()));
+        event
     }
 
     pub(crate) fn detach(&mut self, container: &str) -> Event {
@@ -92,7 +100,7 @@ impl Cluster {
     }
 
     /// Who is wired: container, pod, addresses.
-    pub(crate) fn wired(&self) -> &BTreeMap<String, (String, Vec<IpAddr>)> {
+    pub(crate) fn wired(&self) -> &BTreeMap<String, (Wired, Vec<IpAddr>)> {
         &self.wired
     }
 
@@ -105,11 +113,14 @@ impl Cluster {
     }
 
     pub(crate) fn oracle(&self) -> Oracle {
-        let wired = self
-            .wired
-            .values()
-            .flat_map(|(pod, addresses)| addresses.iter().map(move |address| (*address, pod.clone())));
-        Oracle::read(self.documents.values(), &wired.collect(), NODE, &OWN.map(ip))
+        let wired = self.wired.values();
+        let wired = wired.flat_map(|(pod, addresses)| addresses.iter().map(move |one| (*one, pod.clone())));
+        let from = Viewpoint {
+            node: NODE.to_owned(),
+            own: OWN.map(ip).to_vec(),
+            host_pods_are_peers: self.host_pods_are_peers,
+        };
+        Oracle::read(self.documents.values(), &wired.collect(), &from)
     }
 }
 
@@ -121,19 +132,19 @@ impl fmt::Display for Cluster {
             writeln!(f, "  {kind} {namespace}/{name} {labels} {spec} {}", document["status"])?;
         }
         for (container, (pod, addresses)) in &self.wired {
-            writeln!(f, "  wired {container}: {pod} {addresses:?}")?;
+            writeln!(f, "  wired {container}: {pod:?} {addresses:?}")?;
         }
         Ok(())
     }
 }
 
-fn attached(container: &str, pod: &str, addresses: &[IpAddr]) -> Event {
-    let (namespace, name) = pod.split_once('/').unwrap();
+fn attached(container: &str, wired: &Wired, addresses: &[IpAddr]) -> Event {
+    let (namespace, name) = wired.pod.split_once('/').unwrap();
     Event::Attach(Attachment {
         container: container.to_owned(),
         interface: "eth0".to_owned(),
         pod: ObjectName::new(namespace, name),
-        uid: None,
+        uid: wired.uid.clone(),
         netns: String::new(),
         host_device: String::new(),
         addresses: addresses.to_vec(),

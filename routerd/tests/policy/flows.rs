@@ -7,7 +7,7 @@ use std::time::Duration;
 use kernel::testing::TestNs;
 
 use crate::cluster::policy;
-use crate::icmp::{Ear, Kind, error_about};
+use crate::icmp::{Ear, Kind, error_about, solicitation};
 use crate::net::ip;
 use crate::oracle::Flow;
 use crate::oracle::Transport::{Sctp, Tcp, Udp};
@@ -164,6 +164,26 @@ fn pings_are_judged_like_everything_that_has_no_ports() {
         scene.prober.send_in_order(&[echo(blue, INTERNET[family])]);
         assert_eq!(around.heard(Kind::Echo), [ip(blue)]);
     }
+}
+
+#[test]
+fn messages_between_neighbours_pass_on_the_link_and_never_beyond_it() {
+    let mut scene = scene();
+    scene.put(policy("red/none", "{podSelector: {}, policyTypes: [Ingress, Egress]}"));
+    scene.delete("NetworkPolicy", "red/answers");
+    scene.delete("NetworkPolicy", "red/asks");
+    let [web, db, outside] = [WEB[1], DB[1], INTERNET[1]].map(ip);
+    let [at_web, at_db] = [0, 1].map(|number| Ear::new(&scene.net.places[number], false));
+    let around = Ear::new(&scene.net.around, false);
+    scene.prober.send_in_order(&[
+        solicitation(web, db, 255),
+        solicitation(web, outside, 255),
+        solicitation(web, outside, 64),
+        solicitation(outside, web, 255),
+        solicitation(outside, web, 64),
+    ]);
+    let heard = [&at_web, &at_db, &around].map(|ear| ear.heard(Kind::Solicitation));
+    assert_eq!(heard, [vec![], vec![web], vec![]]);
 }
 
 fn echo(from: &str, to: &str) -> (IpAddr, IpAddr, Vec<u8>) {

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Unreachable,
     TimeExceeded,
     Echo,
+    /// A neighbour solicitation: only IPv6 has it.
+    Solicitation,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             (Kind::Unreachable, false) => [1, 0],
             (Kind::TimeExceeded, false) => [3, 0],
             (Kind::Echo, false) => [128, 0],
+            (Kind::Solicitation, _) => [135, 0],
         }
     }
 }
@@ -53,6 +56,15 @@ pub(crate) fn error_about(kind: Kind, router: IpAddr, about: &[u8]) -> Packet {
 /// A ping.
 pub(crate) fn echo(from: IpAddr, to: IpAddr) -> Packet {
     message(Kind::Echo, from, to, b"\x12\x34\x00\x01policy")
+}
+
+/// A neighbour solicitation for `to`, or something that looks like it: a real one has a hop limit of 255 (RFC 4861 §7.1.1).
+pub(crate) fn solicitation(from: IpAddr, to: IpAddr, hop_limit: u8) -> Packet {
+    let IpAddr::V6(target) = to else { panic!("{to} has no neighbours of this kind") };
+    let (from, to, mut packet) =
+        message(Kind::Solicitation, from, to, &[&[0; 4][..], &target.octets()].concat());
+    packet[7] = hop_limit;
+    (from, to, packet)
 }
 
 fn message(kind: Kind, from: IpAddr, to: IpAddr, rest: &[u8]) -> Packet {

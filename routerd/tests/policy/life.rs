@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::cluster::{given, pod, policy};
 use crate::net::NODE;
-use crate::oracle::Flow;
 use crate::oracle::Transport::Tcp;
+use crate::oracle::{Flow, Wired};
 use crate::scene::{Scene, colours, flow};
 
 const WEB: [&str; 2] = ["10.244.1.10", "fd00:244:1::a"];
@@ -124,4 +124,28 @@ fn pods_that_a_policy_begins_to_judge_all_at_once_are_judged_by_its_rules() {
     });
     scene.tell(events.into());
     scene.expect(&[both(BLUE_FAR, WEB, true), both(BLUE_FAR, DB, true)].concat());
+}
+
+#[test]
+fn a_pod_made_again_under_its_name_does_not_lend_its_rights_to_the_interface_of_the_old_one() {
+    let mut scene = scene();
+    let free = ["10.244.1.15", "fd00:244:1::f"];
+    let wired = |uid: &str| Wired { pod: "red/db-0".to_owned(), uid: Some(uid.to_owned()) };
+    let document = |uid: &str, of: &str| {
+        let mut document = pod("red/db-0", of, NODE, &[], "");
+        document["metadata"]["uid"] = uid.into();
+        document
+    };
+    scene.put(document("one", "app=other"));
+    let event = scene.cluster.attach_as("old", wired("one"), &given(5));
+    scene.tell(vec![event]);
+    scene.expect(&[both(free, DB, false), both(free, FAR, true)].concat());
+    // The new one would be admitted; it has no interface yet, and the old one is nobody's.
+    scene.put(document("two", "app=web"));
+    scene.expect(&[both(free, DB, false), both(free, FAR, false), both(WEB, free, false)].concat());
+    let event = scene.cluster.detach("old");
+    scene.tell(vec![event]);
+    let event = scene.cluster.attach_as("new", wired("two"), &given(5));
+    scene.tell(vec![event]);
+    scene.expect(&[both(free, DB, true), both(free, FAR, true), both(WEB, free, true)].concat());
 }

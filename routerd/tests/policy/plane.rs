@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::cluster::Cluster;
 use crate::net::NODE;
 
 /// Running planes, policy first. They end when this is dropped and leave the kernel as it is.
@@ -40,15 +41,15 @@ pub(crate) fn object(document: &Value) -> Object {
 }
 
 impl Daemon {
-    /// Starts in the namespace with what `events` tell for the first complete view. Services only if they are asked for:
+    /// Starts in the namespace with the cluster as the first complete view. Services only if they are asked for:
     /// they need a kernel with IPVS.
     pub(crate) fn start(
         node: &TestNs,
-        events: Vec<Event>,
+        cluster: &Cluster,
         services: Option<routerd::services::Settings>,
     ) -> Self {
-        let mut index = Index::new(NODE);
-        for event in events {
+        let mut index = Index::new(NODE).with_host_pods_as_peers(cluster.host_pods_are_peers);
+        for event in cluster.events() {
             index.apply(event);
         }
         let settings = Settings { verify_every: Duration::from_hours(1), ..Settings::default() };

@@ -43,7 +43,7 @@ impl Scene {
     /// With Services, if their settings are given.
     pub(crate) fn with(net: Net, cluster: Cluster, services: Option<Settings>) -> Self {
         let prober = Prober::new(&net);
-        let daemon = Some(Daemon::start(&net.node, cluster.events(), services.clone()));
+        let daemon = Some(Daemon::start(&net.node, &cluster, services.clone()));
         Self { daemon, prober, cluster, services, kept: 0, net }
     }
 
@@ -66,7 +66,7 @@ impl Scene {
     /// A new daemon with nothing but the kernel and the cluster, as after SIGKILL.
     pub(crate) fn restart(&mut self) {
         self.daemon = None;
-        self.daemon = Some(Daemon::start(&self.net.node, self.cluster.events(), self.services.clone()));
+        self.daemon = Some(Daemon::start(&self.net.node, &self.cluster, self.services.clone()));
     }
 
     /// Another cluster altogether, with a new daemon that finds the rules of the old one.

@@ -60,7 +60,7 @@ impl Oracle {
             let closed = ours && !self.node.contains(&own);
             return if closed { Err(Refusal::Nobody(own)) } else { Ok(()) };
         }
-        let Some(pod) = self.owner(own) else { return Err(Refusal::Nobody(own)) };
+        let Some(pod) = self.owners(own).next() else { return Err(Refusal::Nobody(own)) };
         let mut isolated = false;
         for policy in &self.policies {
             let Some(rules) = rules_for(policy, direction, pod) else { continue };
@@ -78,8 +78,8 @@ impl Oracle {
         }
     }
 
-    fn owner(&self, address: IpAddr) -> Option<&Pod> {
-        self.owners.get(&address).map(|place| &self.pods[*place])
+    fn owners(&self, address: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.owners.get(&address).into_iter().flatten().map(|place| &self.pods[*place])
     }
 
     fn admits(&self, policy: &Policy, rule: &Rule, flow: &Flow, other: IpAddr) -> bool {
@@ -95,16 +95,18 @@ impl Oracle {
             }
             Peer::Pods { namespaces, pods } => (namespaces, pods),
         };
-        let Some(pod) = self.owner(address) else { return false };
-        let namespace = match namespaces {
-            // "If namespaceSelector is not set, podSelector selects the Pods matching it in the policy's own namespace."
-            None => pod.namespace == policy.namespace,
-            Some(selector) => {
-                self.namespaces.get(&pod.namespace).is_some_and(|labels| selector.matches(labels))
-            }
-        };
-        // "If only namespaceSelector is set, it selects all pods in the namespaces selected by it."
-        namespace && pods.as_ref().is_none_or(|selector| selector.matches(&pod.labels))
+        self.owners(address).any(|pod| {
+            let namespace = match namespaces {
+                // "If namespaceSelector is not set, podSelector selects the Pods matching it in the policy's own
+                // namespace."
+                None => pod.namespace == policy.namespace,
+                Some(selector) => {
+                    self.namespaces.get(&pod.namespace).is_some_and(|labels| selector.matches(labels))
+                }
+            };
+            // "If only namespaceSelector is set, it selects all pods in the namespaces selected by it."
+            namespace && pods.as_ref().is_none_or(|selector| selector.matches(&pod.labels))
+        })
     }
 
     fn is_port(&self, entry: &PortEntry, flow: &Flow) -> bool {
@@ -113,7 +115,7 @@ impl Oracle {
                 Port::Any => true,
                 Port::Numbers(first, last) => (*first..=*last).contains(&flow.port),
                 // The destination says what it means by the name.
-                Port::Named(name) => self.owner(flow.to).is_some_and(|pod| {
+                Port::Named(name) => self.owners(flow.to).any(|pod| {
                     let wanted = (name, flow.transport, flow.port);
                     pod.ports.iter().any(|(name, transport, port)| (name, *transport, *port) == wanted)
                 }),

@@ -61,14 +61,42 @@ struct Pod {
     ports: Vec<(String, Transport, u16)>,
 }
 
+/// A pod of a document with what is not asked of it later.
+struct Stated {
+    place: usize,
+    uid: String,
+    node: String,
+    addresses: Vec<IpAddr>,
+    of_host: bool,
+}
+
+/// Whom the plugin gave an address to.
+#[derive(Debug, Clone)]
+pub(crate) struct Wired {
+    /// The pod as `namespace/name`.
+    pub(crate) pod: String,
+    /// Its identity, if the runtime has told it: a pod made again under its name is another one.
+    pub(crate) uid: Option<String>,
+}
+
+/// The node that is looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Viewpoint {
+    pub(crate) node: String,
+    /// Its addresses.
+    pub(crate) own: Vec<IpAddr>,
+    /// `--netpol-match-host-pods`: pods in the host's network are peers by their status.
+    pub(crate) host_pods_are_peers: bool,
+}
+
 /// The cluster as its documents say, seen from one node.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     namespaces: BTreeMap<String, Labels>,
     pods: Vec<Pod>,
     policies: Vec<Policy>,
-    /// Whose an address is: a place in `pods`.
-    owners: BTreeMap<IpAddr, usize>,
+    /// Whose an address is: places in `pods`. Only pods in the host's network share one.
+    owners: BTreeMap<IpAddr, Vec<usize>>,
     /// Addresses of pods that run here.
     here: BTreeSet<IpAddr>,
     /// The pod networks of this node.
@@ -78,16 +106,13 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// Reads documents as the API has them. `wired` are the addresses that the plugin gave to pods of this node, with
-    /// the pod as `namespace/name`; they count more than what a status says. `node` is this node's name, `own` its
-    /// addresses.
+    /// Reads documents as the API has them. What the plugin gave to pods of this node counts more than what a status says.
     pub(crate) fn read<'a>(
         documents: impl IntoIterator<Item = &'a Value>,
-        wired: &BTreeMap<IpAddr, String>,
-        node: &str,
-        own: &[IpAddr],
+        wired: &BTreeMap<IpAddr, Wired>,
+        from: &Viewpoint,
     ) -> Self {
-        let mut oracle = Self { node: own.iter().copied().collect(), ..Self::default() };
+        let mut oracle = Self { node: from.own.iter().copied().collect(), ..Self::default() };
         let mut stated = Vec::new();
         for document in documents {
             match text(document, "/kind") {
@@ -96,23 +121,25 @@ impl Oracle {
                     oracle.namespaces.insert(name, labels(document.pointer("/metadata/labels")));
                 }
                 "NetworkPolicy" => oracle.policies.push(Policy::read(document)),
-                "Node" if text(document, "/metadata/name") == node => {
+                "Node" if text(document, "/metadata/name") == from.node => {
                     let cidrs = list(document.pointer("/spec/podCIDRs")).iter();
                     oracle.networks = cidrs.filter_map(|cidr| Block::parse(cidr.as_str()?)).collect();
                 }
-                "Pod" => stated.extend(oracle.pod(document)),
+                "Pod" => stated.extend(oracle.pod(document, from.host_pods_are_peers)),
                 _ => {}
             }
         }
-        oracle.own(stated, wired, node);
+        for pod in stated {
+            oracle.place(&pod, wired, &from.node);
+        }
         oracle
     }
 
-    /// Takes in a pod that lives and has a network of its own: its place, node and the addresses of its status.
-    fn pod(&mut self, document: &Value) -> Option<(usize, String, Vec<IpAddr>)> {
+    /// Takes in a pod that lives and whose addresses mean it.
+    fn pod(&mut self, document: &Value, host_pods_are_peers: bool) -> Option<Stated> {
         let over = matches!(text(document, "/status/phase"), "Succeeded" | "Failed");
         let of_host = document.pointer("/spec/hostNetwork").and_then(Value::as_bool) == Some(true);
-        if over || of_host {
+        if over || (of_host && !host_pods_are_peers) {
             return None;
         }
         self.pods.push(Pod {
@@ -122,30 +149,34 @@ impl Oracle {
             ports: ports(document),
         });
         let addresses = list(document.pointer("/status/podIPs")).iter();
-        let addresses = addresses.filter_map(|entry| entry.get("ip")?.as_str()?.parse().ok()).collect();
-        Some((self.pods.len() - 1, text(document, "/spec/nodeName").to_owned(), addresses))
+        Some(Stated {
+            place: self.pods.len() - 1,
+            uid: text(document, "/metadata/uid").to_owned(),
+            node: text(document, "/spec/nodeName").to_owned(),
+            addresses: addresses.filter_map(|entry| entry.get("ip")?.as_str()?.parse().ok()).collect(),
+            of_host,
+        })
     }
 
-    fn own(
-        &mut self,
-        stated: Vec<(usize, String, Vec<IpAddr>)>,
-        wired: &BTreeMap<IpAddr, String>,
-        node: &str,
-    ) {
-        for (place, on, addresses) in stated {
-            let pod = &self.pods[place];
-            let name = format!("{}/{}", pod.namespace, pod.name);
-            let given: Vec<IpAddr> =
-                wired.iter().filter(|(_, of)| **of == name).map(|(address, _)| *address).collect();
-            let has = if given.is_empty() { addresses } else { given.clone() };
-            for address in has {
-                if wired.get(&address).is_some_and(|holder| *holder != name) {
-                    continue;
-                }
-                self.owners.insert(address, place);
-                if on == node || !given.is_empty() {
-                    self.here.insert(address);
-                }
+    /// Says whose the addresses are, and which of them are judged here.
+    fn place(&mut self, stated: &Stated, wired: &BTreeMap<IpAddr, Wired>, node: &str) {
+        let pod = &self.pods[stated.place];
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        let is_its = |wired: &Wired| {
+            let same = wired.uid.as_ref().is_none_or(|uid| stated.uid.is_empty() || *uid == stated.uid);
+            wired.pod == name && same
+        };
+        let given = wired.iter().filter(|(_, wired)| is_its(wired)).map(|(address, _)| *address);
+        let given: Vec<IpAddr> = given.filter(|_| !stated.of_host).collect();
+        let here = !stated.of_host && (stated.node == node || !given.is_empty());
+        let has = if given.is_empty() { stated.addresses.clone() } else { given };
+        for address in has {
+            if wired.get(&address).is_some_and(|holder| !is_its(holder)) {
+                continue;
+            }
+            self.owners.entry(address).or_default().push(stated.place);
+            if here {
+                self.here.insert(address);
             }
         }
     }

@@ -7,7 +7,8 @@ use super::dice::Dice;
 use super::policies::policy;
 use super::{KEYS, NAMES, NAMESPACE_KEYS, NAMESPACES, NUMBERS, REMOTES, VALUES};
 use crate::cluster::{Cluster, Key, given, pod};
-use crate::net::{NODE, PLACES, place, remote};
+use crate::net::{NODE, PLACES, ip, place, remote};
+use crate::oracle::Wired;
 
 /// How many names pods share: a name comes again, with other labels and elsewhere.
 const POD_NAMES: usize = 9;
@@ -16,6 +17,7 @@ const POLICY_NAMES: usize = 4;
 /// A cluster with pods at most places, and policies.
 pub(super) fn cluster(dice: &mut Dice) -> Cluster {
     let mut cluster = Cluster::new();
+    cluster.host_pods_are_peers = dice.chance(30);
     for name in NAMESPACES {
         cluster.put(namespace(dice, name));
     }
@@ -24,6 +26,13 @@ pub(super) fn cluster(dice: &mut Dice) -> Cluster {
     }
     for number in 0..REMOTES - 1 {
         remote_pod(dice, &mut cluster, number);
+    }
+    for (node, pair) in [(NODE, ["192.0.2.1", "2001:db8::1"]), ("node2", ["192.0.2.2", "2001:db8::2"])] {
+        let mut document = pod(&format!("a/host-{node}"), "", node, &pair.map(ip), "");
+        document["metadata"]["labels"] = some_labels(dice, &KEYS);
+        document["spec"]["hostNetwork"] = true.into();
+        containers(dice, &mut document);
+        cluster.put(document);
     }
     for _ in 0..dice.below(6) {
         put_policy(dice, &mut cluster);
@@ -71,7 +80,7 @@ fn containers(dice: &mut Dice, document: &mut Value) {
 fn free_name(dice: &mut Dice, cluster: &Cluster) -> Option<String> {
     let name = format!("{}/p{}", dice.of(&NAMESPACES), dice.below(POD_NAMES));
     let taken = |(key, _): (&Key, &Value)| format!("{}/{}", key.1, key.2) == name;
-    let wired = cluster.wired().values().any(|(pod, _)| *pod == name);
+    let wired = cluster.wired().values().any(|(wired, _)| wired.pod == name);
     (!wired && !cluster.of_kind("Pod").any(taken)).then_some(name)
 }
 
@@ -82,17 +91,20 @@ fn local_pod(dice: &mut Dice, cluster: &mut Cluster, number: usize) -> Vec<Event
     let mut document = pod(&name, "", NODE, &addresses, "");
     document["metadata"]["labels"] = some_labels(dice, &KEYS);
     containers(dice, &mut document);
+    let uid = format!("uid-{}", dice.below(1_000_000));
+    document["metadata"]["uid"] = uid.as_str().into();
+    let wired = Wired { pod: name.clone(), uid: dice.chance(70).then_some(uid) };
     let container = format!("{name}-{number}");
     match dice.below(4) {
         0 => vec![cluster.put(document)],
         1 => {
             // Before the kubelet has written the status.
             document["status"] = json!({"phase": "Pending"});
-            let attached = cluster.attach(&container, &name, &addresses);
+            let attached = cluster.attach_as(&container, wired, &addresses);
             vec![attached, cluster.put(document)]
         }
-        2 => vec![cluster.attach(&container, &name, &addresses)],
-        _ => vec![cluster.put(document), cluster.attach(&container, &name, &addresses)],
+        2 => vec![cluster.attach_as(&container, wired, &addresses)],
+        _ => vec![cluster.put(document), cluster.attach_as(&container, wired, &addresses)],
     }
 }
 
@@ -132,7 +144,8 @@ pub(super) fn edit(dice: &mut Dice, cluster: &mut Cluster) -> (&'static str, Vec
     match dice.below(20) {
         0..=5 => ("a policy is written", put_policy(dice, cluster)),
         6..=7 => ("a policy is deleted", delete(dice, cluster, "NetworkPolicy")),
-        8..=11 => ("a pod has other labels", relabel(dice, cluster)),
+        8..=10 => ("a pod has other labels", relabel(dice, cluster)),
+        11 => ("a pod is made again under its name", again(dice, cluster)),
         12 => {
             let document = namespace(dice, NAMESPACES[dice.clone().below(NAMESPACES.len())]);
             ("a namespace has other labels", vec![cluster.put(document)])
@@ -165,6 +178,19 @@ fn relabel(dice: &mut Dice, cluster: &mut Cluster) -> Vec<Event> {
     vec![cluster.put(document)]
 }
 
+/// A pod of a StatefulSet: the name stays, everything else is another, and the old interface may still be there.
+fn again(dice: &mut Dice, cluster: &mut Cluster) -> Vec<Event> {
+    let Some((_, mut document)) = any_of(dice, cluster, "Pod") else { return Vec::new() };
+    let of_host = document.pointer("/spec/hostNetwork").is_some();
+    if of_host || document["spec"]["nodeName"] != NODE {
+        return Vec::new();
+    }
+    document["metadata"]["labels"] = some_labels(dice, &KEYS);
+    document["metadata"]["uid"] = format!("uid-{}", dice.below(1_000_000)).into();
+    document["status"] = json!({"phase": "Pending"});
+    vec![cluster.put(document)]
+}
+
 fn finish(dice: &mut Dice, cluster: &mut Cluster) -> Vec<Event> {
     let Some((_, mut document)) = any_of(dice, cluster, "Pod") else { return Vec::new() };
     document["status"]["phase"] = dice.of(&["Succeeded", "Failed"]).into();
@@ -177,15 +203,18 @@ fn unwire(dice: &mut Dice, cluster: &mut Cluster) -> Vec<Event> {
         return Vec::new();
     }
     let container = dice.of(&containers);
-    let (pod, _) = cluster.wired()[&container].clone();
+    let (wired, _) = cluster.wired()[&container].clone();
     let mut events = vec![cluster.detach(&container)];
     // The status of a pod without an interface still names the address, which may be another's soon: the kubelet
-    // writes the end of the pod, or the pod goes.
-    let (namespace, name) = pod.split_once('/').unwrap();
+    // writes the end of the pod, or the pod goes. One that was made again has nothing to do with it.
+    let (namespace, name) = wired.pod.split_once('/').unwrap();
     let key = ("Pod".to_owned(), namespace.to_owned(), name.to_owned());
-    let document =
-        cluster.of_kind("Pod").find(|(other, _)| **other == key).map(|(_, document)| document.clone());
-    if let Some(mut document) = document {
+    let found = cluster.of_kind("Pod").find(|(other, _)| **other == key);
+    let document = found.map(|(_, document)| document.clone());
+    let is_its = |document: &Value| {
+        wired.uid.is_none() || document["metadata"]["uid"].as_str() == wired.uid.as_deref()
+    };
+    if let Some(mut document) = document.filter(is_its) {
         document["status"]["phase"] = "Failed".into();
         events.push(if dice.chance(50) { cluster.put(document) } else { cluster.delete(&key) });
     }

@@ -86,7 +86,9 @@ fn case(scene: &mut Scene, seed: u64, edits: usize) -> Tally {
                 told.extend(events);
             }
             if dice.chance(30) {
-                told.into_iter().for_each(|event| scene.tell(vec![event]));
+                for event in told {
+                    scene.tell(vec![event]);
+                }
             } else {
                 scene.tell(told);
             }
