@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::super::control_plane::ControlPlane;
 use super::super::http::Api;
 use super::super::node::PAUSE;
-use crate::process::wait_for;
+use super::patience::until_all;
 
 /// The node on which the pods are.
 pub(super) const NODE: u8 = 1;
@@ -81,12 +81,11 @@ impl Batch {
         plane.ask(&["delete", "pods", "--selector", &label, "--wait=false"]).map(drop)
     }
 
-    /// Waits until the API has none of them left.
-    pub(super) fn gone(self, plane: &ControlPlane, limit: Duration) -> Result<()> {
-        wait_for(&format!("the end of the pods {}", self.name), limit, || {
-            let left = self.seen(&plane.api)?.len();
-            ensure!(left == 0, "{left} are left");
-            Ok(Some(()))
+    /// Waits until the API has none of them left, as long as some go within `quiet`.
+    pub(super) fn gone(self, plane: &ControlPlane, quiet: Duration) -> Result<()> {
+        let all = usize::from(self.count);
+        until_all(&format!("the end of the pods {}", self.name), all, quiet, || {
+            Ok(all.saturating_sub(self.seen(&plane.api)?.len()))
         })
     }
 
@@ -95,10 +94,11 @@ impl Batch {
         labelled(api, self.name)
     }
 
-    /// Waits until every one is ready with an address of both families.
-    pub(super) fn all_ready(self, api: &Api, begin: Instant, limit: Duration) -> Result<Times> {
+    /// Waits until every one is ready with an address of both families, as long as some get so within `quiet`.
+    pub(super) fn all_ready(self, api: &Api, begin: Instant, quiet: Duration) -> Result<Times> {
         let mut moments: BTreeMap<String, Duration> = BTreeMap::new();
-        wait_for(&format!("{} pods {} to be ready", self.count, self.name), limit, || {
+        let all = usize::from(self.count);
+        until_all(&format!("pods {} that are ready", self.name), all, quiet, || {
             let now = begin.elapsed();
             let pods = self.seen(api)?;
             let ready: BTreeSet<&str> =
@@ -107,8 +107,7 @@ impl Batch {
             for name in &ready {
                 moments.entry((*name).to_owned()).or_insert(now);
             }
-            ensure!(ready.len() == usize::from(self.count), "{} are ready", ready.len());
-            Ok(Some(()))
+            Ok(ready.len())
         })?;
         let mut sorted: Vec<Duration> = moments.into_values().collect();
         sorted.sort_unstable();

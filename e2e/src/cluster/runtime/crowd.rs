@@ -16,7 +16,7 @@ use crate::process::wait_for;
 /// The pods' name.
 pub(super) const NAME: &str = "crowd";
 
-/// How long many pods may take, on a machine that has other things to do.
+/// How long it may take until one more of many pods comes or goes, on a machine that has other things to do.
 pub(super) const LIMIT: Duration = Duration::from_mins(10);
 
 /// How long a node may take to be tidy when pods have come or gone.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::super::host_ports::address;
 use super::super::pods::fetch;
 use crate::guest::client::{Cmd, Node};
 use crate::process::wait_for;
@@ -54,10 +53,12 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Which address a server sees when it is asked from here.
-    pub(super) fn seen_as(&self, protocol: &str, to: SocketAddr) -> Result<IpAddr> {
+    /// Which addresses a server sees when it is asked from here: one, or all that an SCTP client has named as its own.
+    pub(super) fn seen_as(&self, protocol: &str, to: SocketAddr) -> Result<Vec<IpAddr>> {
         let text = self.ask(protocol, to, "clientip")?;
-        address(&text).with_context(|| format!("{} asked {to} and was told {text:?}", self.name))
+        let seen = addresses(&text);
+        ensure!(!seen.is_empty(), "{} asked {to} and was told {text:?}", self.name);
+        Ok(seen)
     }
 
     /// Which server answers, as [`Self::ask`]; an error when it is another one.
@@ -65,5 +66,30 @@ impl<'a> Asker<'a> {
         let answer = self.ask(protocol, to, "hostname")?;
         ensure!(answer == name, "{} asked {protocol} {to} and {answer:?} answered, not {name}", self.name);
         Ok(())
+    }
+}
+
+/// The addresses in `ADDRESS:PORT` or `ADDRESS/ADDRESS:PORT`, without the device that one may be on.
+fn addresses(text: &str) -> Vec<IpAddr> {
+    let hosts = text.trim().rsplit_once(':').map_or("", |(hosts, _)| hosts);
+    let parse = |host: &str| {
+        let host = host.trim_matches(['[', ']']);
+        host.split('%').next().unwrap_or(host).parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    };
+    hosts.split('/').filter_map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_a_client_are_read_in_every_form_the_test_server_prints() {
+        let read = |text: &str| addresses(text).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        assert_eq!(read("192.0.2.12:4242"), "192.0.2.12");
+        assert_eq!(read("[::ffff:192.0.2.12]:4242"), "192.0.2.12");
+        let sctp = "[2001:db8:0:c0de::12%eth0]/192.0.2.12/[fd00:10:244::1]:49748";
+        assert_eq!(read(sctp), "2001:db8:0:c0de::12 192.0.2.12 fd00:10:244::1");
+        assert_eq!(read("hello"), "");
     }
 }

@@ -73,7 +73,7 @@ fn each_to_each(world: &World, pods: &[Both], family: fn(&IpAddr) -> bool) -> Re
             let to = SocketAddr::new(address(server)?, HTTP_PORT);
             asker.reaches("http", to, &server.pod.name)?;
             let seen = asker.seen_as("http", to)?;
-            ensure!(seen == address(client)?, "{} is seen as {seen} by {}", asker.name, server.pod.name);
+            ensure!(seen == [address(client)?], "{} is seen as {seen:?} by {}", asker.name, server.pod.name);
             if client.pod.node == server.pod.node { same += 1 } else { across += 1 }
         }
     }

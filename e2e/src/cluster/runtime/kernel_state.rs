@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::super::http::Api;
 use super::batch::on_node;
+use super::patience::until_all;
 use crate::guest::client::{Cmd, Node};
 use crate::process::wait_for;
 
@@ -132,12 +133,9 @@ fn namespaces_in_use(node: &Node) -> Result<Vec<String>> {
 }
 
 /// Waits until a node has wired so many pods. After a boot the API still says what was true before.
-pub(super) fn wired(node: &Node, pods: u16, limit: Duration) -> Result<()> {
-    wait_for(&format!("{} to have wired {pods} pods", node.name), limit, || {
-        let veths = devices(node, "veth")?.len();
-        ensure!(veths >= usize::from(pods), "there are {veths} veth devices");
-        Ok(Some(()))
-    })
+pub(super) fn wired(node: &Node, pods: u16, quiet: Duration) -> Result<()> {
+    let what = format!("pods that {} has wired", node.name);
+    until_all(&what, pods.into(), quiet, || Ok(devices(node, "veth")?.len()))
 }
 
 /// Waits until what a node holds is exact. Returns how many addresses its pods have, and how long it took.

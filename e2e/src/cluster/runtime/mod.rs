@@ -22,6 +22,7 @@ mod forgotten;
 mod host_port;
 mod kernel_state;
 mod leftovers;
+mod patience;
 mod power;
 mod ready;
 mod restarts;
