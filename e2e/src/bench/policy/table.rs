@@ -22,6 +22,8 @@ pub(super) fn table(title: &str, labels: &[&str], rows: &[Row]) -> String {
         let first = row.values.first().copied().flatten();
         let cell = |(column, value): (usize, &Option<f64>)| match (value, first) {
             (None, _) => "-".to_owned(),
+            // A count says all by itself.
+            (Some(value), _) if row.unit.is_empty() => format!("{value:.0}"),
             (Some(value), Some(first)) if column > 0 && first > 0.0 => {
                 format!("{} {} ({:.1}x)", number(*value), row.unit, value / first)
             }
@@ -97,6 +99,8 @@ mod tests {
         let text = table("title", &["a", "b", "c"], &[row]);
         let words: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
         assert_eq!(words, ["cold", "200", "ms", "6000", "ms", "(30.0x)", "-"]);
+        let row = Row { what: "starts".into(), unit: "", values: vec![Some(3.0), Some(1.0)] };
+        assert!(table("title", &["a", "b"], &[row]).ends_with(" 1\n"));
     }
 
     #[test]
