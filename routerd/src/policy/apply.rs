@@ -78,15 +78,13 @@ impl PolicyApplier {
         scope: &Scope<PolicyKey>,
         done: Result<u64, KernelError>,
     ) -> Report {
-        let judged = |key: &PolicyKey| match scope {
-            Scope::Everything => true,
-            Scope::Keys(keys) => keys.contains(key),
+        let problem = |(key, value)| status::problem_of(key, value);
+        let mut problems: Vec<Problem> = match scope {
+            Scope::Everything => desired.iter().filter_map(problem).collect(),
+            Scope::Keys(keys) => {
+                keys.iter().filter_map(|key| desired.get_key_value(key)).filter_map(problem).collect()
+            }
         };
-        let mut problems: Vec<Problem> = desired
-            .iter()
-            .filter(|(key, _)| judged(key))
-            .filter_map(|(key, value)| status::problem_of(key, value))
-            .collect();
         problems.extend(self.refused.iter().map(|(key, why)| status::refusal(key, why)));
         problems.extend((self.mute && *scope == Scope::Everything).then(refusal::cannot_log));
         let writes = done.unwrap_or_else(|error| {
@@ -139,6 +137,12 @@ impl PolicyApplier {
                 continue;
             }
             self.flows.changed(old.as_ref(), new);
+            let both = old.as_ref().zip(new).filter(|_| !self.refused.contains_key(key));
+            let trimmed = both.and_then(|(old, new)| render::trimmed(old, new));
+            let (old, new) = match &trimmed {
+                Some((gone, come)) => (Some(gone.clone()), Some(come)),
+                None => (old, new),
+            };
             let before = old.map_or_else(Fragment::default, |old| self.fragment(key, &old));
             self.refused.remove(key);
             let after = new.map_or_else(Fragment::default, |new| self.fragment(key, new));

@@ -4,6 +4,7 @@
 //!  Pod, Attachment, NetworkPolicy, Namespace, own Node
 //!      ──► touched.rs   which pieces a change touches                        (pure)
 //!      ──► desired.rs   values: verdicts of pods, rules, groups, named ports (pure)
+//!          crowd.rs     … of many policies of the same pods, taken together  (pure)
 //!      ──► render.rs    what each value puts into the kernel                 (pure)
 //!      ──► model.rs     all of them together, shared objects counted         (pure)
 //!  kernel ──► observed ──► plan.rs   Plan::between(observed, desired)        (pure)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use kernel::nft::{Chain, DataType, Element, Field, Rule, Set, Verdict};
 use prefix::Family;
@@ -146,6 +147,23 @@ fn policy(name: &ObjectName, rules: &Rules) -> Fragment {
         fragment.objects.chains.insert(chain_name, FilledChain { chain, rules: admit.rules });
     }
     fragment
+}
+
+/// Old and new without what both have, where a value may be large: a peer more or less in a group of thousands is then
+/// rendered alone. The sets themselves are in both.
+pub(super) fn trimmed(old: &PolicyValue, new: &PolicyValue) -> Option<(PolicyValue, PolicyValue)> {
+    fn less<T: Ord + Clone>(one: &BTreeSet<T>, other: &BTreeSet<T>) -> Arc<BTreeSet<T>> {
+        Arc::new(one.difference(other).cloned().collect())
+    }
+    Some(match (old, new) {
+        (PolicyValue::Group(old), PolicyValue::Group(new)) => {
+            (PolicyValue::Group(less(old, new)), PolicyValue::Group(less(new, old)))
+        }
+        (PolicyValue::Ports(old), PolicyValue::Ports(new)) => {
+            (PolicyValue::Ports(less(old, new)), PolicyValue::Ports(less(new, old)))
+        }
+        _ => return None,
+    })
 }
 
 /// What is left of a value that the kernel refuses: nobody is admitted by it.

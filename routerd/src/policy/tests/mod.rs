@@ -6,6 +6,7 @@ mod desired;
 mod fixture;
 mod flows;
 mod foreign;
+mod index;
 mod lab;
 mod plan;
 mod scale;

@@ -186,6 +186,11 @@ fn figures() {
         run("small", &small);
         let large = Case { pods: 10_000, local: 100, namespaces: 1, policies: 2000, spec: own };
         run("large", &large);
+        let whole = |number: usize| {
+            let rule = "ingress: [{from: [{podSelector: {}}], ports: [{port: http}]}]";
+            format!("podSelector: {{matchLabels: {{app: app-{number}}}}}\n{rule}")
+        };
+        run("whole", &Case { pods: 10_000, local: 100, namespaces: 1, policies: 2000, spec: whole });
         let all = |number: usize| from_app("{}", number);
         run("all", &Case { pods: 10_000, local: 100, namespaces: 1, policies: 10_000, spec: all });
     });
