@@ -79,7 +79,7 @@ fn connects(from: &TestNs, to: &TestNs, address: &str) -> bool {
     let address: IpAddr = address.parse().unwrap();
     let listener = to.run_in(|| TcpListener::bind((address, 0)).unwrap());
     let target = listener.local_addr().unwrap();
-    from.run_in(|| TcpStream::connect_timeout(&target, Duration::from_secs(5)).is_ok())
+    from.run_in(|| TcpStream::connect_timeout(&target, Duration::from_secs(20)).is_ok())
 }
 
 fn attach_of(stream: &mut UnixStream) -> Attach {
@@ -131,7 +131,7 @@ fn a_daemon_that_is_away_or_hangs_ends_in_try_again_in_bounded_time_and_nothing_
         let _listener = hangs.then(|| UnixListener::bind(lab.socket()).unwrap());
         let started = Instant::now();
         let answer = lab.run("ADD", &lab.conf(300));
-        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(started.elapsed() < Duration::from_mins(1));
         assert_eq!(answer.code(), 11);
         assert!(answer.msg().contains("cni.sock"), "{answer:?}");
         lab.assert_clean();

@@ -133,7 +133,7 @@ fn settings(node: &Node) -> String {
     for key in ["ipv6/conf/cni0/accept_ra", "ipv6/conf/cni0/accept_dad"] {
         let path = format!("/proc/sys/net/{key}");
         if node.ns.succeeds("test", &["-e", &path]) {
-            seen += &format!("{key} {}", node.ns.run("cat", &[&path]));
+            seen += &node.ns.run("grep", &["-H", "", &path]);
         }
     }
     let links: Value = serde_json::from_str(&node.ns.run("ip", &["-j", "-d", "link"])).unwrap();

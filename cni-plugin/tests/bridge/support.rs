@@ -160,10 +160,10 @@ pub(crate) fn reaches(from: &TestNs, to: &TestNs, address: &str) -> bool {
     // A socket stays in the namespace where it was made.
     let server = to.run_in(|| UdpSocket::bind((address, 0)).unwrap());
     let port = server.local_addr().unwrap().port();
-    server.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let client = from.run_in(|| UdpSocket::bind((any, 0)).unwrap());
-    client.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut buffer = [0; 8];
     if client.send_to(b"ping", (address, port)).is_err() {
         return false;

@@ -53,7 +53,7 @@ fn a_pod_leaves_its_subnet_with_the_nodes_address_and_the_rules_go_with_it() {
     let (pod, conf) = (Pod::new(), conf(&node));
     let result = node.add(Who::Ours, &pod, std::slice::from_ref(&conf));
     let server = outside.run_in(|| UdpSocket::bind("192.0.2.2:0").unwrap());
-    server.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let client = pod.ns.run_in(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     client.send_to(b"ping", server.local_addr().unwrap()).unwrap();
     let (_, from) = server.recv_from(&mut [0; 8]).unwrap();

@@ -283,7 +283,7 @@ fn loopback_addresses_of_the_node_are_not_open_to_the_wire() {
         .run("ip", &["route", "add", "127.0.0.0/8", "via", "10.9.0.1", "src", "10.9.0.2", "table", "local"]);
     let secret = crate::traffic::Server::new(&world.node, 5353, false);
     let client = crate::traffic::Client::new(&pod.ns, "127.0.0.2:5353");
-    assert!(!client.is_heard(&secret), "{}", world.rules());
+    assert!(client.is_unheard(&secret), "{}", world.rules());
     world.node.run("nft", &["flush chain inet routerd-cni guard"]);
     assert!(client.is_heard(&secret), "without the rule it would be");
     assert!(OUTSIDE4.starts_with("192"));

@@ -75,7 +75,7 @@ fn a_pod_that_takes_another_link_address_is_not_heard() {
     let client = Client::new(&pod.ns, "10.9.0.1:7000");
     assert!(client.is_heard(&server));
     disguise(&pod.ns, "02:00:00:00:00:08");
-    assert!(!client.is_heard(&server));
+    assert!(client.is_unheard(&server));
     disguise(&unchecked.ns, "02:00:00:00:00:09");
     assert!(Client::new(&unchecked.ns, "10.9.0.1:7000").is_heard(&server), "nobody asked for a check");
     disguise(&pod.ns, "02:00:00:00:00:07");

@@ -2,12 +2,20 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kernel::testing::TestNs;
 
-/// How long something that must come may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long something that must come may take on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+static QUESTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// What no other question asks: a late datagram of an earlier one must not pass for this one's.
+fn question() -> [u8; 8] {
+    QUESTIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes()
+}
 
 fn any(v6: bool) -> IpAddr {
     if v6 { [0; 16].into() } else { [0; 4].into() }
@@ -56,12 +64,16 @@ impl Server {
         Self(socket)
     }
 
-    /// The sender of a waiting datagram, which is answered.
-    fn answer(&self) -> Option<SocketAddr> {
+    /// The sender of a waiting datagram with this question, which is answered.
+    fn answer(&self, question: &[u8]) -> Option<SocketAddr> {
         let mut buffer = [0; 16];
-        let (length, sender) = self.0.recv_from(&mut buffer).ok()?;
-        self.0.send_to(&buffer[..length], sender).unwrap();
-        Some(sender)
+        loop {
+            let (length, sender) = self.0.recv_from(&mut buffer).ok()?;
+            if buffer[..length] == *question {
+                self.0.send_to(question, sender).unwrap();
+                return Some(sender);
+            }
+        }
     }
 }
 
@@ -80,9 +92,9 @@ impl Client {
     /// Sends until one of the servers answers and the answer is back: the place of the server, and whom it saw. `None`
     /// if the datagram is refused.
     pub(crate) fn ask(&self, servers: &[&Server]) -> Option<(usize, IpAddr)> {
-        let start = Instant::now();
+        let (start, question, mut buffer) = (Instant::now(), question(), [0; 16]);
         while start.elapsed() < PATIENCE {
-            if let Err(error) = self.0.send(b"ping") {
+            if let Err(error) = self.0.send(&question) {
                 assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
                 return None;
             }
@@ -90,10 +102,12 @@ impl Client {
             let mut heard = None;
             while round.elapsed() < Duration::from_millis(500) {
                 for (place, server) in servers.iter().enumerate() {
-                    heard = server.answer().map(|sender| (place, sender.ip())).or(heard);
+                    heard = server.answer(&question).map(|sender| (place, sender.ip())).or(heard);
                 }
-                match self.0.recv(&mut [0; 16]) {
-                    Ok(_) => return heard,
+                match self.0.recv(&mut buffer) {
+                    // An answer to an earlier round is one of these servers', too.
+                    Ok(length) if buffer[..length] == question && heard.is_some() => return heard,
+                    Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::ConnectionRefused => return None,
                     Err(_) => std::thread::sleep(Duration::from_millis(1)),
                 }
@@ -104,12 +118,21 @@ impl Client {
 }
 
 impl Client {
-    /// True if one of some datagrams arrives.
+    /// True if one of many datagrams arrives.
     pub(crate) fn is_heard(&self, server: &Server) -> bool {
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(300) {
-            drop(self.0.send(b"ping"));
-            if server.answer().is_some() {
+        self.arrives(server, PATIENCE)
+    }
+
+    /// True if none of some datagrams arrives.
+    pub(crate) fn is_unheard(&self, server: &Server) -> bool {
+        !self.arrives(server, Duration::from_millis(300))
+    }
+
+    fn arrives(&self, server: &Server, patience: Duration) -> bool {
+        let (start, question) = (Instant::now(), question());
+        while start.elapsed() < patience {
+            drop(self.0.send(&question));
+            if server.answer(&question).is_some() {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));
