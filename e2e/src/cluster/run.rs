@@ -37,7 +37,7 @@ impl Cluster {
 
     /// The whole course; ends at the first thing that is not as it should be.
     pub(super) fn run(&mut self, parts: &Parts) -> Result<()> {
-        self.bring_up(parts, AGNHOST)?;
+        self.bring_up(parts, agnhost(parts)?)?;
         self.timed("a DaemonSet of servers and one of clients ready", |cluster| cluster.workload())?;
         self.check()?;
         self.timed("pods deleted, nothing of theirs left on a node", |cluster| {
@@ -46,8 +46,8 @@ impl Cluster {
         self.timed("routerd deleted", |cluster| teardown::routerd(cluster.plane()?))
     }
 
-    /// Everything up to nodes that are Ready, with the test server's image under this name.
-    pub(crate) fn bring_up(&mut self, parts: &Parts, agnhost: &str) -> Result<()> {
+    /// Everything up to nodes that are Ready, with this image of the test server.
+    pub(crate) fn bring_up(&mut self, parts: &Parts, agnhost: Image) -> Result<()> {
         let images = self.timed("images of routerd, the test server and pause", |cluster| {
             images_with(parts, &cluster.folder, agnhost)
         })?;
@@ -221,12 +221,14 @@ fn check(lines: &mut Vec<Line>, what: &str, work: impl FnOnce() -> Result<String
 }
 
 pub(super) fn images(parts: &Parts, folder: &Path) -> Result<Vec<PathBuf>> {
-    images_with(parts, folder, AGNHOST)
+    images_with(parts, folder, agnhost(parts)?)
 }
 
-fn images_with(parts: &Parts, folder: &Path, agnhost: &str) -> Result<Vec<PathBuf>> {
-    let agnhost =
-        Image::new(agnhost, &["/agnhost"], &["pause"]).program("agnhost", &parts.programs.path("agnhost"))?;
+fn agnhost(parts: &Parts) -> Result<Image> {
+    image::agnhost(AGNHOST, &parts.programs.path("agnhost"))
+}
+
+fn images_with(parts: &Parts, folder: &Path, agnhost: Image) -> Result<Vec<PathBuf>> {
     let pause = Image::new(PAUSE, &["/pause"], &[]).program("pause", &parts.programs.path("pause"))?;
     let mut files = Vec::new();
     for (name, image) in

@@ -1,6 +1,7 @@
 //! The course of a run inside its name spaces: the cluster, the tests, what came of them, and nothing left.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +12,7 @@ use super::progress::{Event, Progress};
 use super::report::{self, Report};
 use super::summary::{self, Summary};
 use crate::cluster::{Cluster, boot};
+use crate::image;
 use crate::process::tail;
 use crate::sandbox::Inside;
 
@@ -30,7 +32,7 @@ pub(super) fn run(inside: &Inside, order: &Order) -> Result<u8> {
     match tests(&mut cluster, order) {
         Ok(summary) => {
             if !summary.is_good() {
-                println!("{}", cluster.evidence(&order.results.join(AT_THE_END)));
+                println!("  {}", keep(&cluster, &order.results.join(AT_THE_END)));
             }
             cluster.end()?;
             println!("\n{}", summary.text(order, begin.elapsed()));
@@ -41,7 +43,8 @@ pub(super) fn run(inside: &Inside, order: &Order) -> Result<u8> {
 }
 
 fn tests(cluster: &mut Cluster, order: &Order) -> Result<Summary> {
-    cluster.bring_up(&order.parts, &order.image)?;
+    let agnhost = image::agnhost(&order.image, &order.parts.programs.path("agnhost"))?;
+    cluster.bring_up(&order.parts, agnhost.with_tools()?)?;
     println!("  routerd before: {}", state(cluster)?);
     let (names, kubeconfig) = (order.names(), cluster.kubeconfig()?.to_owned());
     let orders = Orders {
@@ -81,6 +84,11 @@ fn state(cluster: &Cluster) -> Result<String> {
     Ok(format!("{}; {}", cluster.health()?, cluster.memory()?))
 }
 
+/// Keeps the state of all nodes and says where. What it says of every pod is in the folder, too, and too much here.
+fn keep(cluster: &Cluster, to: &Path) -> String {
+    cluster.evidence(to).lines().last().unwrap_or_default().to_owned()
+}
+
 /// Says what ended, as it ends.
 struct Watch {
     done: usize,
@@ -98,9 +106,7 @@ impl Watch {
                 }
                 Event::Failing(name) => {
                     let to = order.results.join(summary::FAILED).join(summary::folder_name(&name));
-                    let kept = cluster.evidence(&to);
-                    // Its other lines say how every pod is: too much here, and it is in the folder.
-                    println!("  failing: {}", kept.lines().last().unwrap_or_default());
+                    println!("  failing: {}", keep(cluster, &to));
                 }
             }
         }

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::cli::Nodes;
 use crate::cluster::{Parts, prepare};
 use crate::guest::NodeKind;
+use crate::image;
 use crate::progress::step;
 use crate::sandbox::{self, Inside, Outcome};
-use crate::setup::go;
+use crate::setup::{go, packages};
 
 mod course;
 mod group;
@@ -84,6 +85,7 @@ pub fn command(options: &Options, arguments: &[String]) -> Result<u8> {
         print(&cases);
         return Ok(0);
     }
+    packages::ensure(&[image::tools::PACKAGES], &crate::paths::cache()?)?;
     let nodes = Nodes { kernel: NodeKind::Uml, binaries: options.binaries.clone() };
     let Some(parts) = prepare(&nodes)? else { bail!("{}", go::missing()) };
     let order = Order {

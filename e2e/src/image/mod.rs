@@ -14,8 +14,9 @@ use crate::paths::hex;
 mod contents;
 mod elf;
 mod tar;
+pub mod tools;
 
-pub use contents::{ROUTERD_NAME, routerd};
+pub use contents::{ROUTERD_NAME, agnhost, routerd};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -43,6 +44,10 @@ pub struct Image {
     pub arguments: Vec<String>,
     /// Executable files, by path without a leading slash.
     files: BTreeMap<String, Vec<u8>>,
+    /// Symbolic links, by path without a leading slash, with their targets.
+    links: BTreeMap<String, String>,
+    /// Where a shell looks for programs.
+    search_path: String,
 }
 
 impl Image {
@@ -54,6 +59,8 @@ impl Image {
             entrypoint: owned(entrypoint),
             arguments: owned(arguments),
             files: BTreeMap::new(),
+            links: BTreeMap::new(),
+            search_path: "/".to_owned(),
         }
     }
 
@@ -122,19 +129,23 @@ impl Image {
         for (path, content) in &self.files {
             archive.file(path, 0o755, content)?;
         }
+        for (path, target) in &self.links {
+            archive.link(path, target)?;
+        }
         archive.finish()
     }
 
     /// Every folder a file lies in, parents before children.
     fn folders(&self) -> BTreeSet<&str> {
-        self.files.keys().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect()
+        let all = self.files.keys().chain(self.links.keys());
+        all.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect()
     }
 
     fn config(&self, layer: &Blob) -> Value {
         json!({
             "architecture": architecture(),
             "os": "linux",
-            "config": { "Entrypoint": self.entrypoint, "Cmd": self.arguments, "Env": ["PATH=/"] },
+            "config": { "Entrypoint": self.entrypoint, "Cmd": self.arguments, "Env": [format!("PATH={}", self.search_path)] },
             "rootfs": { "type": "layers", "diff_ids": [layer.digest()] },
         })
     }

@@ -15,6 +15,7 @@ const LONGEST_NAME: usize = 100;
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     File = b'0' as isize,
+    Link = b'2' as isize,
     Folder = b'5' as isize,
 }
 
@@ -31,16 +32,22 @@ impl<W: Write> Archive<W> {
 
     /// Adds a folder.
     pub(super) fn folder(&mut self, name: &str, mode: u32) -> Result<()> {
-        self.to.write_all(&header(&format!("{name}/"), mode, 0, Kind::Folder)?)?;
+        self.to.write_all(&header(&format!("{name}/"), mode, 0, (Kind::Folder, ""))?)?;
         Ok(())
     }
 
     /// Adds a file.
     pub(super) fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-        self.to.write_all(&header(name, mode, content.len(), Kind::File)?)?;
+        self.to.write_all(&header(name, mode, content.len(), (Kind::File, ""))?)?;
         self.to.write_all(content)?;
         let rest = content.len().next_multiple_of(BLOCK) - content.len();
         self.to.write_all(&[0; BLOCK][..rest])?;
+        Ok(())
+    }
+
+    /// Adds a symbolic link.
+    pub(super) fn link(&mut self, name: &str, target: &str) -> Result<()> {
+        self.to.write_all(&header(name, 0o777, 0, (Kind::Link, target))?)?;
         Ok(())
     }
 
@@ -53,9 +60,9 @@ impl<W: Write> Archive<W> {
 }
 
 /// One header block: name, mode, owner, group, size, time, checksum, type, magic (POSIX.1-1988, "ustar interchange format").
-fn header(name: &str, mode: u32, size: usize, kind: Kind) -> Result<[u8; BLOCK]> {
-    if name.len() > LONGEST_NAME {
-        bail!("the name {name} is too long for a tar header: at most {LONGEST_NAME} bytes");
+fn header(name: &str, mode: u32, size: usize, (kind, target): (Kind, &str)) -> Result<[u8; BLOCK]> {
+    if let Some(long) = [name, target].into_iter().find(|text| text.len() > LONGEST_NAME) {
+        bail!("the name {long} is too long for a tar header: at most {LONGEST_NAME} bytes");
     }
     let mut block = [0_u8; BLOCK];
     block[..name.len()].copy_from_slice(name.as_bytes());
@@ -65,6 +72,7 @@ fn header(name: &str, mode: u32, size: usize, kind: Kind) -> Result<[u8; BLOCK]>
     octal(&mut block[124..136], size as u64)?;
     octal(&mut block[136..148], 0)?;
     block[156] = kind as u8;
+    block[157..157 + target.len()].copy_from_slice(target.as_bytes());
     block[257..265].copy_from_slice(b"ustar\x0000");
     // The checksum is taken with its own field full of blanks.
     block[148..156].fill(b' ');
@@ -99,6 +107,7 @@ mod tests {
         archive.folder("opt", 0o755).unwrap();
         archive.file("opt/program", 0o755, &[7; 513]).unwrap();
         archive.file("empty", 0o600, &[]).unwrap();
+        archive.link("again", "opt/program").unwrap();
         archive.finish().unwrap();
         let list = capture(command("tar").arg("-tvf").arg(&path).env("TZ", "UTC").args(["--numeric-owner"]))
             .unwrap();
@@ -106,12 +115,13 @@ mod tests {
         assert_eq!(lines[0], ["drwxr-xr-x", "0/0", "0", "1970-01-01", "00:00", "opt/"]);
         assert_eq!(lines[1], ["-rwxr-xr-x", "0/0", "513", "1970-01-01", "00:00", "opt/program"]);
         assert_eq!(lines[2], ["-rw-------", "0/0", "0", "1970-01-01", "00:00", "empty"]);
+        assert_eq!(lines[3][5..], ["again", "->", "opt/program"]);
         capture(command("tar").arg("-xf").arg(&path).arg("-C").arg(folder.path())).unwrap();
-        assert_eq!(std::fs::read(folder.path().join("opt/program")).unwrap(), [7; 513]);
+        assert_eq!(std::fs::read(folder.path().join("again")).unwrap(), [7; 513]);
     }
 
     #[test]
     fn a_name_that_does_not_fit_is_refused() {
-        assert!(header(&"x".repeat(101), 0o644, 0, Kind::File).is_err());
+        assert!(header(&"x".repeat(101), 0o644, 0, (Kind::File, "")).is_err());
     }
 }

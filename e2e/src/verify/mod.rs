@@ -62,7 +62,8 @@ pub fn run(options: &Verify) -> Result<u8> {
     let wanted = choose(&options.only, &options.skip)?;
     let logs = cache()?.join("verify");
     fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
-    packages::ensure(&[packages::RUN, packages::BUILD, packages::TESTS], &logs)?;
+    let groups = [packages::RUN, packages::BUILD, packages::TESTS, crate::image::tools::PACKAGES];
+    packages::ensure(&groups, &logs)?;
     let scene = Scene { logs, binaries: options.binaries.clone() };
     let rows: Vec<Row> = wanted.iter().map(|step| one(step, &scene)).collect();
     println!("\n{}", table::table(&rows));
