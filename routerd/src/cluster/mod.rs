@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod direction;
+pub mod events;
 pub mod group;
 pub mod index;
 #[cfg(test)]

@@ -27,6 +27,7 @@ use self::sockets::Failed;
 use crate::admin::Published;
 use crate::advertise::Link;
 use crate::cluster::api::{self, ApiServer};
+use crate::cluster::events::Reporter;
 use crate::cluster::manifests;
 use crate::cluster::task::{Ends, Settings, Task, WAITS_AT_MOST};
 use crate::config::{ClusterSource, Config, Effect, Flag};
@@ -147,6 +148,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         });
         link
     });
+    let reporter = Reporter { node: config.node_name.clone(), planes: published.planes.clone() };
     let task = task.with_planes(planes).waiting_for_the_view(WAITS_AT_MOST);
     let task = task.matching_host_pods(config.match_host_pods);
     // What was attached before the start is in the index before anything else is.
@@ -160,7 +162,7 @@ async fn start(config: &Config, started: Instant) -> Started {
             tokio::spawn(task.run())
         }
         ClusterSource::Api { .. } => {
-            let lookup = api::spawn(server, sender, handle.clone());
+            let lookup = api::spawn(server, sender, handle.clone(), Some(reporter));
             tokio::spawn(task.with_lookup(lookup).run())
         }
     };

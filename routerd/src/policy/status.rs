@@ -16,6 +16,7 @@ pub(super) fn counts(desired: &BTreeMap<PolicyKey, PolicyValue>) -> BTreeMap<&'s
         "isolated_egress",
         "closed_addresses",
         "policies",
+        "invalid_policies",
         "groups",
         "named_ports",
         "crowds",
@@ -35,7 +36,10 @@ pub(super) fn counts(desired: &BTreeMap<PolicyKey, PolicyValue>) -> BTreeMap<&'s
                 count("isolated_egress", usize::from(pod.egress != Isolation::Open));
                 count("closed_addresses", pod.closed.len());
             }
-            PolicyValue::Policy(_) => count("policies", 1),
+            PolicyValue::Policy(rules) => {
+                count("policies", 1);
+                count("invalid_policies", usize::from(rules.invalid.is_some()));
+            }
             PolicyValue::Group(_) => count("groups", 1),
             PolicyValue::Ports(_) => count("named_ports", 1),
             PolicyValue::Crowd(_) => count("crowds", 1),

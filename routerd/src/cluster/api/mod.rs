@@ -13,8 +13,10 @@ use kube::{Api, Client};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch as published;
 
-use self::watch::{watch, with_causes};
+use self::watch::watch;
+pub(in crate::cluster) use self::watch::with_causes;
 use super::Object;
+use super::events::Reporter;
 use super::objects::{ObjectName, Pod};
 use super::source::SourceMessage;
 use super::task::{Handle, PodLookup, WAITS_AT_MOST};
@@ -47,10 +49,19 @@ impl ApiServer {
     }
 }
 
-/// Starts to watch. Must be called inside a runtime. The lookup is for the task that owns the index.
-pub fn spawn(server: ApiServer, sender: Sender<SourceMessage>, handle: Handle) -> Box<dyn PodLookup> {
+/// Starts to watch, and to report what is wrong. Must be called inside a runtime. The lookup is for the task that owns the
+/// index.
+pub fn spawn(
+    server: ApiServer,
+    sender: Sender<SourceMessage>,
+    handle: Handle,
+    reporter: Option<Reporter>,
+) -> Box<dyn PodLookup> {
     let (publish, client) = published::channel(None);
     let runtime = tokio::runtime::Handle::current();
+    if let Some(reporter) = reporter {
+        tokio::spawn(reporter.run(client.clone(), sender.clone()));
+    }
     tokio::spawn(run(server, sender, publish));
     Box::new(Lookup { client, handle, runtime })
 }

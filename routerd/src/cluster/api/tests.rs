@@ -121,7 +121,7 @@ fn world(address: SocketAddr) -> World {
     let (sender, messages) = mpsc::channel(64);
     let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
     let (_, ends) = Task::new(settings());
-    drop(spawn(server, sender, ends.handle));
+    drop(spawn(server, sender, ends.handle, None));
     World { content, messages, address }
 }
 
@@ -239,7 +239,7 @@ async fn an_add_asks_for_a_pod_that_the_watch_has_not_shown() {
     let (task, Ends { handle, source, mut status }) = Task::new(settings());
     let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
     tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
-    let lookup = spawn(server, source, handle.clone());
+    let lookup = spawn(server, source, handle.clone(), None);
     tokio::spawn(task.with_lookup(lookup).run());
     status.wait_for(|status| status.complete).await.unwrap();
     content.send_modify(|content| {
@@ -276,7 +276,7 @@ async fn an_add_while_the_server_fails_is_served_from_what_is_known_and_else_whe
     };
     answer(PODS, 200, list(&[pod("known", 1, "")]));
     tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
-    let lookup = spawn(server, source, handle.clone());
+    let lookup = spawn(server, source, handle.clone(), None);
     tokio::spawn(task.with_lookup(lookup).run());
     status.wait_for(|status| status.complete).await.unwrap();
     let path = "/api/v1/namespaces/default/pods/late";
@@ -301,7 +301,7 @@ async fn an_add_for_a_pod_that_nobody_can_tell_of_is_refused_when_its_time_is_ov
     let (task, Ends { handle, source, mut status }) = Task::new(settings);
     let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
     tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
-    let lookup = spawn(server, source, handle.clone());
+    let lookup = spawn(server, source, handle.clone(), None);
     tokio::spawn(task.with_lookup(lookup).run());
     status.wait_for(|status| status.complete).await.unwrap();
     content.send_modify(|content| {
@@ -317,7 +317,7 @@ async fn credentials_that_cannot_be_read_are_named_by_file() {
     let (sender, mut messages) = mpsc::channel(64);
     let (_, ends) = Task::new(settings());
     let server = ApiServer { kubeconfig: Some("/nonexistent/kubeconfig".into()), master: None };
-    drop(spawn(server, sender, ends.handle));
+    drop(spawn(server, sender, ends.handle, None));
     let message = messages.recv().await.unwrap();
     assert!(says(&message, "API server", "/nonexistent/kubeconfig"), "{message:?}");
 }

@@ -160,7 +160,7 @@ fn explain(kind: Kind, error: &watcher::Error) -> String {
 }
 
 /// An error with its causes: the cause is what names the address and the errno.
-pub(super) fn with_causes(error: &dyn Error) -> String {
+pub(in crate::cluster) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

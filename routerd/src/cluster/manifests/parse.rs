@@ -1,10 +1,9 @@
 //! From the text of a file to objects: documents, lists, kinds, fields.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::super::objects::{Labels, NetworkPolicy, ObjectName};
-use super::super::selector::Selector;
+use super::super::objects::{NetworkPolicy, ObjectName, PolicyRule};
 use super::super::wire::{
     Converted, FieldProblem, Wire, WireNamespace, WireNode, WirePod, WirePolicy, WireService, WireSlice,
 };
@@ -195,18 +194,13 @@ fn key_of(kind: Kind, value: &Value) -> Option<ObjectKey> {
     })
 }
 
-/// The policy that isolates, in both directions, the pods a policy selects by `matchLabels`. Whatever else it says is
-/// not looked at, so that it selects rather more pods than fewer.
+/// The policy that isolates what a policy selects, in the directions it speaks of, whose metadata cannot be read. Its
+/// spec is read for itself.
 fn isolating(value: &Value) -> Option<NetworkPolicy> {
     let (namespace, name) = name_of(value)?;
-    let labels = value.pointer("/spec/podSelector/matchLabels");
-    let labels: Labels =
-        labels.and_then(|labels| serde_json::from_value(labels.clone()).ok()).unwrap_or_default();
-    Some(NetworkPolicy {
-        name: ObjectName::new(namespace.unwrap_or("default"), name),
-        pods: Selector::of_labels(&labels),
-        ingress: Some(Vec::new()),
-        egress: Some(Vec::new()),
-        invalid: None,
-    })
+    let spec = value.get("spec").unwrap_or(&Value::Null);
+    let alone = json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec});
+    let Object::NetworkPolicy(policy) = read::<WirePolicy>(alone).ok()?.object? else { return None };
+    let closed = |rules: Option<Vec<PolicyRule>>| rules.map(|_| Vec::new());
+    Some(NetworkPolicy { ingress: closed(policy.ingress), egress: closed(policy.egress), ..policy })
 }

@@ -109,22 +109,28 @@ fn a_broken_document_hides_neither_its_neighbours_nor_what_was_known_of_it() {
 
 #[test]
 fn an_object_with_a_field_of_the_wrong_type_stays_as_it_was() {
-    let mut folder = loaded(&[("x.yaml", POLICY)]);
-    folder.load("x.yaml", Ok(POLICY.replace("ingress: [{}]", "ingress: 5")));
+    let mut folder = loaded(&[("x.yaml", POD)]);
+    folder.load("x.yaml", Ok(format!("{POD}status: 5\n")));
     assert_eq!(folder.changes(), []);
-    assert!(problem(&folder).contains("spec.ingress: invalid type"), "{}", problem(&folder));
+    assert!(problem(&folder).contains("stays as it was before"), "{}", problem(&folder));
 }
 
 #[test]
-fn a_policy_that_was_never_readable_isolates_its_pods() {
-    let folder = loaded(&[("x.yaml", &POLICY.replace("ingress: [{}]", "ingress: 5"))]);
-    match folder.objects(Kind::NetworkPolicy).as_slice() {
-        [Object::NetworkPolicy(policy)] => {
-            assert_eq!((policy.ingress.as_deref(), policy.egress.as_deref()), (Some(&[][..]), Some(&[][..])));
-            assert_eq!(policy.pods.requirements.len(), 1);
-            assert!(policy.invalid.is_some());
+fn a_policy_that_is_not_readable_isolates_its_pods_in_the_directions_it_speaks_of_whatever_it_was_before() {
+    let broken = POLICY.replace("ingress: [{}]", "ingress: 5");
+    let mut edited = loaded(&[("x.yaml", POLICY)]);
+    edited.load("x.yaml", Ok(broken.clone()));
+    edited.changes();
+    for folder in [edited, loaded(&[("x.yaml", &broken)])] {
+        assert!(problem(&folder).contains("spec.ingress: invalid type"), "{}", problem(&folder));
+        match folder.objects(Kind::NetworkPolicy).as_slice() {
+            [Object::NetworkPolicy(policy)] => {
+                assert_eq!((policy.ingress.as_deref(), policy.egress.as_deref()), (Some(&[][..]), None));
+                assert_eq!(policy.pods.requirements.len(), 1);
+                assert!(policy.invalid.is_some());
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
     }
 }
 

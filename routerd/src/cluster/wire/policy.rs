@@ -5,10 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use prefix::Prefix;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::selector::WireSelector;
 use super::{Converted, Kind, Object, Problems, Wire, nullable, object_name, tcp};
-use crate::cluster::objects::{NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule, PortMatch};
+use crate::cluster::objects::{
+    Labels, NetworkPolicy, ObjectName, PolicyPeer, PolicyPort, PolicyRule, PortMatch,
+};
 use crate::cluster::selector::Selector;
 
 /// A NetworkPolicy.
@@ -16,8 +19,9 @@ use crate::cluster::selector::Selector;
 #[resource(inherit = ApiPolicy)]
 pub struct WirePolicy {
     metadata: ObjectMeta,
-    #[serde(default, deserialize_with = "nullable")]
-    spec: Spec,
+    // Read in `convert`: one policy with a field of a wrong type must not hold up the list that it is in.
+    #[serde(default)]
+    spec: Value,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -79,15 +83,19 @@ impl Wire for WirePolicy {
 
     fn convert(self) -> Converted {
         let mut problems = Problems::default();
-        let spec = self.spec;
+        let spec: Spec = match serde_path_to_error::deserialize::<_, Option<Spec>>(&self.spec) {
+            Ok(spec) => spec.unwrap_or_default(),
+            Err(error) => {
+                problems.add(format!("spec.{}", error.path()), error.inner().to_string());
+                return unreadable(object_name(&self.metadata), &self.spec, problems);
+            }
+        };
         let pods = spec.pod_selector.convert("spec.podSelector", &mut problems);
-        let (has_ingress, has_egress) = directions(&spec, &mut problems);
+        let types = spec.policy_types.as_deref();
+        let (has_ingress, has_egress) = directions(types, !spec.egress.is_empty(), &mut problems);
         let ingress = rules(&spec.ingress, "ingress", &mut problems);
         let egress = rules(&spec.egress, "egress", &mut problems);
-        let invalid = (!problems.0.is_empty()).then(|| {
-            let texts: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
-            texts.join("; ")
-        });
+        let invalid = (!problems.0.is_empty()).then(|| joined(&problems));
         let closed = invalid.is_some();
         let direction = |on: bool, rules| on.then_some(if closed { Vec::new() } else { rules });
         let policy = NetworkPolicy {
@@ -101,9 +109,39 @@ impl Wire for WirePolicy {
     }
 }
 
+fn joined(problems: &Problems) -> String {
+    let texts: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// The closed stand-in of a policy that cannot be read as a whole: the pods and directions that can be, and rather more
+/// than fewer.
+fn unreadable(name: ObjectName, spec: &Value, mut problems: Problems) -> Converted {
+    let part = |key: &str| spec.get(key).unwrap_or(&Value::Null);
+    let invalid = Some(joined(&problems));
+    let pods = if let Ok(selector) = Option::<WireSelector>::deserialize(part("podSelector")) {
+        selector.unwrap_or_default().convert("spec.podSelector", &mut problems)
+    } else {
+        let labels = part("podSelector").get("matchLabels").unwrap_or(&Value::Null);
+        Selector::of_labels(&Labels::deserialize(labels).unwrap_or_default())
+    };
+    let has_egress_rules = match part("egress") {
+        Value::Null => false,
+        Value::Array(rules) => !rules.is_empty(),
+        _ => true,
+    };
+    let (ingress, egress) = match Option::<Vec<String>>::deserialize(part("policyTypes")) {
+        Ok(types) if spec.is_object() => directions(types.as_deref(), has_egress_rules, &mut problems),
+        _ => (true, true),
+    };
+    let closed = |on: bool| on.then(Vec::new);
+    let policy = NetworkPolicy { name, pods, ingress: closed(ingress), egress: closed(egress), invalid };
+    problems.with(Object::NetworkPolicy(policy))
+}
+
 /// Which directions the policy isolates; without `policyTypes` as the API server would fill it in.
-fn directions(spec: &Spec, problems: &mut Problems) -> (bool, bool) {
-    let Some(types) = &spec.policy_types else { return (true, !spec.egress.is_empty()) };
+fn directions(types: Option<&[String]>, has_egress_rules: bool, problems: &mut Problems) -> (bool, bool) {
+    let Some(types) = types else { return (true, has_egress_rules) };
     let mut both = false;
     for (index, word) in types.iter().enumerate() {
         if word != "Ingress" && word != "Egress" {
@@ -114,7 +152,7 @@ fn directions(spec: &Spec, problems: &mut Problems) -> (bool, bool) {
     }
     let has = |word: &str| both || types.iter().any(|one| one == word);
     if types.is_empty() {
-        return (true, !spec.egress.is_empty());
+        return (true, has_egress_rules);
     }
     (has("Ingress"), has("Egress"))
 }

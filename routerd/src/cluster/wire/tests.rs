@@ -244,3 +244,52 @@ fn a_policy_that_is_wrong_anywhere_admits_nobody_and_says_which_field() {
         assert_eq!(policy.ingress, Some(Vec::new()), "closed: {spec}");
     }
 }
+
+#[test]
+fn a_policy_that_cannot_be_read_at_all_is_closed_for_what_can_be_read_of_it() {
+    let labels = json!({"matchLabels": {"app": "web"}});
+    for (spec, field, requirements, ingress, egress) in [
+        (json!({"podSelector": labels, "ingress": 5}), "spec.ingress", 1, true, false),
+        (
+            json!({"podSelector": labels, "ingress": [{"ports": [{"port": 70000}]}]}),
+            "spec.ingress[0].ports[0].port",
+            1,
+            true,
+            false,
+        ),
+        (
+            json!({"podSelector": labels, "ingress": [{"ports": [{"port": 1, "endPort": "x"}]}]}),
+            "spec.ingress[0].ports[0].endPort",
+            1,
+            true,
+            false,
+        ),
+        (
+            json!({"podSelector": labels, "egress": 5, "policyTypes": ["Egress"]}),
+            "spec.egress",
+            1,
+            false,
+            true,
+        ),
+        (json!({"podSelector": labels, "egress": 5}), "spec.egress", 1, true, true),
+        (json!({"podSelector": labels, "policyTypes": "Egress"}), "spec.policyTypes", 1, true, true),
+        (
+            json!({"podSelector": {"matchLabels": {"app": "web"}, "matchExpressions": 5}}),
+            "spec.podSelector.matchExpressions",
+            1,
+            true,
+            false,
+        ),
+        (json!({"podSelector": 5, "policyTypes": ["Ingress"]}), "spec.podSelector", 0, true, false),
+        (json!(5), "spec", 0, true, true),
+    ] {
+        let (policy, problems) = policy(&spec);
+        assert!(problems[0].field.starts_with(field), "{spec}: {problems:?}");
+        assert!(
+            policy.invalid.is_some() && policy.pods.requirements.len() == requirements,
+            "{spec}: {policy:?}"
+        );
+        let closed = |on: bool| on.then(Vec::new);
+        assert_eq!((policy.ingress, policy.egress), (closed(ingress), closed(egress)), "{spec}");
+    }
+}

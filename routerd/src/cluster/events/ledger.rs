@@ -1,0 +1,141 @@
+//! What was told already, what is due, and how much of it. Pure: the time is given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::trouble::Trouble;
+
+/// What lasts is told again after this time: the API server forgets Events after an hour.
+const AGAIN: Duration = Duration::from_mins(30);
+/// What comes, goes and comes again is not told more often than this.
+const FLAPPING: Duration = Duration::from_mins(5);
+/// So many Events at once, as client-go has it.
+const BURST: u32 = 25;
+/// From then on one in this time.
+const PACE: Duration = Duration::from_secs(10);
+/// The wait after one could not be written.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// The memory of what was told.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    told: BTreeMap<Trouble, Told>,
+    /// When the bucket was last filled, and what it holds.
+    bucket: Option<(Instant, u32)>,
+    not_before: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Told {
+    at: Instant,
+    /// It was there at the last look.
+    lasts: bool,
+}
+
+impl Ledger {
+    /// What is to be told now of what is wrong now.
+    pub(super) fn due(&mut self, troubles: &BTreeSet<Trouble>, now: Instant) -> Vec<Trouble> {
+        self.told.retain(|trouble, told| {
+            told.lasts &= troubles.contains(trouble);
+            told.lasts || now.saturating_duration_since(told.at) < FLAPPING
+        });
+        if self.not_before.is_some_and(|at| now < at) {
+            return Vec::new();
+        }
+        let room = usize::try_from(self.room(now)).unwrap_or(usize::MAX);
+        let is_due = |trouble: &&Trouble| match self.told.get(*trouble) {
+            None => true,
+            Some(told) => {
+                let wait = if told.lasts { AGAIN } else { FLAPPING };
+                now.saturating_duration_since(told.at) >= wait
+            }
+        };
+        troubles.iter().filter(is_due).take(room).cloned().collect()
+    }
+
+    /// One was written.
+    pub(super) fn told(&mut self, trouble: Trouble, now: Instant) {
+        let left = self.room(now).saturating_sub(1);
+        let filled = self.bucket.map_or(now, |(filled, _)| filled);
+        self.bucket = Some((if left + 1 >= BURST { now } else { filled }, left));
+        self.told.insert(trouble, Told { at: now, lasts: true });
+    }
+
+    /// One could not be written.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.not_before = Some(now + PAUSE);
+    }
+
+    /// How many may be told now.
+    fn room(&mut self, now: Instant) -> u32 {
+        let (mut filled, mut holds) = self.bucket.unwrap_or((now, BURST));
+        while holds < BURST && filled + PACE <= now {
+            filled += PACE;
+            holds += 1;
+        }
+        self.bucket = Some((filled, holds));
+        holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Kind;
+    use super::*;
+    use crate::cluster::objects::ObjectName;
+
+    fn troubles(numbers: std::ops::Range<u32>) -> BTreeSet<Trouble> {
+        let trouble = |number: u32| Trouble {
+            kind: Kind::NetworkPolicy,
+            object: ObjectName::new("default", format!("p{number:03}")),
+            note: "wrong".into(),
+        };
+        numbers.map(trouble).collect()
+    }
+
+    /// What is told at a look that writes all that is due.
+    fn tell(ledger: &mut Ledger, troubles: &BTreeSet<Trouble>, now: Instant) -> usize {
+        let due = ledger.due(troubles, now);
+        let count = due.len();
+        for trouble in due {
+            ledger.told(trouble, now);
+        }
+        count
+    }
+
+    #[test]
+    fn what_lasts_is_told_once_and_again_before_it_is_forgotten() {
+        let (mut ledger, start, one) = (Ledger::default(), Instant::now(), troubles(0..1));
+        assert_eq!(tell(&mut ledger, &one, start), 1);
+        assert_eq!(tell(&mut ledger, &one, start + Duration::from_mins(29)), 0);
+        assert_eq!(tell(&mut ledger, &one, start + Duration::from_mins(30)), 1);
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_not_told_each_time() {
+        let (mut ledger, start, one) = (Ledger::default(), Instant::now(), troubles(0..1));
+        assert_eq!(tell(&mut ledger, &one, start), 1);
+        assert_eq!(tell(&mut ledger, &BTreeSet::new(), start + Duration::from_mins(1)), 0);
+        assert_eq!(tell(&mut ledger, &one, start + Duration::from_secs(61)), 0);
+        assert_eq!(tell(&mut ledger, &BTreeSet::new(), start + Duration::from_mins(6)), 0);
+        assert_eq!(tell(&mut ledger, &one, start + Duration::from_mins(7)), 1);
+    }
+
+    #[test]
+    fn many_at_once_are_spread_over_time_and_none_is_lost() {
+        let (mut ledger, start, many) = (Ledger::default(), Instant::now(), troubles(0..40));
+        assert_eq!(tell(&mut ledger, &many, start), 25);
+        assert_eq!(tell(&mut ledger, &many, start + Duration::from_secs(9)), 0);
+        assert_eq!(tell(&mut ledger, &many, start + Duration::from_secs(35)), 3);
+        assert_eq!(tell(&mut ledger, &many, start + Duration::from_mins(20)), 12);
+    }
+
+    #[test]
+    fn after_a_failure_there_is_a_pause_and_then_it_is_told() {
+        let (mut ledger, start, one) = (Ledger::default(), Instant::now(), troubles(0..1));
+        assert_eq!(ledger.due(&one, start).len(), 1);
+        ledger.failed(start);
+        assert_eq!(ledger.due(&one, start + Duration::from_secs(59)).len(), 0);
+        assert_eq!(ledger.due(&one, start + Duration::from_mins(1)).len(), 1);
+    }
+}

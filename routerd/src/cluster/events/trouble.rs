@@ -1,0 +1,106 @@
+//! From a plane's problem to what is said of an object. Pure.
+
+use super::super::Kind;
+use super::super::objects::ObjectName;
+use crate::runner::Problem;
+
+/// How much of a message an Event holds (`NoteLengthLimit` of the API server), with room for the mark of what is left out.
+const LONGEST: usize = 1000;
+/// What a plane calls the object of its own node.
+const OWN_NODE: &str = "Node of this host";
+
+/// What is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Trouble {
+    /// The object's kind.
+    pub(super) kind: Kind,
+    /// Its name; one that lives in no namespace has an empty one.
+    pub(super) object: ObjectName,
+    /// What is wrong.
+    pub(super) note: String,
+}
+
+impl Trouble {
+    /// The trouble that a problem is, if it is one of an object of Kubernetes.
+    pub(super) fn of(problem: &Problem, node: &str) -> Option<Self> {
+        let (kind, object) = match problem.item.as_str() {
+            OWN_NODE => (Kind::Node, ObjectName::new("", node)),
+            item => {
+                let (kind, name) = item.split_once(' ')?;
+                (Kind::of_name(kind)?, name_of(Kind::of_name(kind)?, name)?)
+            }
+        };
+        Some(Self { kind, object, note: shortened(&problem.message) })
+    }
+
+    /// The reason, in one word as Events have it.
+    pub(super) fn reason(&self) -> &'static str {
+        match self.kind {
+            Kind::NetworkPolicy => "PolicyNotEnforced",
+            Kind::Service | Kind::EndpointSlice => "ServiceNotProgrammed",
+            Kind::Pod => "PodNotProgrammed",
+            Kind::Node | Kind::Namespace => "NodeNotProgrammed",
+        }
+    }
+
+    /// The namespace that the Event is in.
+    pub(super) fn event_namespace(&self) -> &str {
+        if self.object.namespace.is_empty() { "default" } else { &self.object.namespace }
+    }
+}
+
+fn name_of(kind: Kind, text: &str) -> Option<ObjectName> {
+    // Names have no spaces; what has some is about more than one object.
+    let text = Some(text).filter(|text| !text.is_empty() && !text.contains(' '))?;
+    match (kind.is_namespaced(), text.split_once('/')) {
+        (true, Some((namespace, name))) if !namespace.is_empty() && !name.is_empty() => {
+            Some(ObjectName::new(namespace, name))
+        }
+        (false, None) => Some(ObjectName::new("", text)),
+        _ => None,
+    }
+}
+
+fn shortened(text: &str) -> String {
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    format!("{} ...", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(item: &str, message: &str) -> Option<Trouble> {
+        Trouble::of(&Problem { item: item.into(), message: message.into(), retry: false }, "node1")
+    }
+
+    #[test]
+    fn only_what_names_one_object_becomes_an_event() {
+        let policy = of("NetworkPolicy default/web", "why").unwrap();
+        assert_eq!((policy.reason(), policy.event_namespace()), ("PolicyNotEnforced", "default"));
+        let node = of("Node of this host", "why").unwrap();
+        assert_eq!(
+            (node.kind, node.object.name.as_str(), node.event_namespace()),
+            (Kind::Node, "node1", "default")
+        );
+        for item in [
+            "policy",
+            "policy peers pods [] of namespace a",
+            "Service web",
+            "Pod a/b and c",
+            "Node ",
+            "route 10.0.0.0/8",
+        ] {
+            assert_eq!(of(item, "why"), None, "{item}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_never_longer_than_the_api_server_takes() {
+        let note = of("Pod a/b", &"ä".repeat(2000)).unwrap().note;
+        assert!(note.len() <= 1024 && note.ends_with(" ..."), "{}", note.len());
+    }
+}
