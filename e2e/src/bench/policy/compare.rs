@@ -80,7 +80,7 @@ fn begin(program: &Program, world: &World, folder: &Path) -> Result<(Agent, Cold
     let cpu = agent.settle()?;
     let last = asker.end()?;
     let in_force = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(agent.begin));
-    let (open, closed) = (opens(world)?, !answered(world, REFUSED_PORT)?);
+    let (open, closed) = (opens(world, 100)?, !answered(world, REFUSED_PORT)?);
     ensure!(
         open && closed,
         "{} is ready, but its policies do not hold: admitted {open}, refused {closed}\n{}",
@@ -91,9 +91,9 @@ fn begin(program: &Program, world: &World, folder: &Path) -> Result<(Agent, Cold
     Ok((agent, Cold { in_force, ready, cpu, bench, memory }))
 }
 
-/// Is what policies admit answered? On a busy machine the first answers may be late.
-fn opens(world: &World) -> Result<bool> {
-    for _ in 0..100 {
+/// Is one of so many tries of what policies admit answered? On a busy machine an answer may be late.
+fn opens(world: &World, tries: usize) -> Result<bool> {
+    for _ in 0..tries {
         if answered(world, FIRST_PORT)? {
             return Ok(true);
         }
@@ -125,7 +125,7 @@ pub(super) fn label_change(running: &mut Running) -> Result<Change> {
         api.put(kind, object)
     };
     tell(false)?;
-    while answered(world, FIRST_PORT)? {
+    while opens(world, 10)? {
         ensure!(Instant::now() < end, "a label that was taken away still opens the way:\n{}", agent.log());
         std::thread::sleep(Duration::from_millis(20));
     }
