@@ -10,7 +10,7 @@ use super::flows::Flows;
 use super::key::PolicyKey;
 use super::model::{Model, Parts};
 use super::names::{self, PREFIX};
-use super::plan::Plan;
+use super::plan::{self, Plan};
 use super::render::{self, Fragment};
 use super::value::PolicyValue;
 use super::{program, refusal, settings, status};
@@ -191,7 +191,9 @@ impl PolicyApplier {
         if as_applied && self.verified == Some(generation) {
             return Ok(Some(0));
         }
-        let Some(observed) = Ruleset::observe_unless(self.nft()?, PREFIX, hurried)? else { return Ok(None) };
+        let Some(mut observed) = Ruleset::observe_unless(self.nft()?, PREFIX, hurried)? else {
+            return Ok(None);
+        };
         if self.applied.is_empty() {
             self.networks = networks_of(&observed);
             self.flows.adopted(&observed, desired);
@@ -212,6 +214,8 @@ impl PolicyApplier {
                 Ok(()) => return Ok(Some(plan.writes())),
                 Err(error) => self.close(desired, &plan.transaction, error)?,
             }
+            // The first step may have been done.
+            observed = Ruleset::observe(self.nft()?, PREFIX)?;
         }
     }
 
@@ -235,15 +239,17 @@ impl PolicyApplier {
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
-        if transaction.is_empty() {
-            return Ok(());
+        for (part, places) in plan::in_steps(transaction) {
+            let verified = self.verified.take();
+            let nft = self.nft()?;
+            nft.commit(&part).map_err(|refused| {
+                let operation = refused.operation.and_then(|at| places.get(at).copied());
+                CommitError { operation, ..refused }
+            })?;
+            // Our own commit is the next generation, unless somebody else's came in between.
+            let now = nft.generation()?;
+            self.verified = verified.filter(|before| before.wrapping_add(1) == now).map(|_| now);
         }
-        let verified = self.verified.take();
-        let nft = self.nft()?;
-        nft.commit(transaction)?;
-        // Our own commit is the next generation, unless somebody else's came in between.
-        let now = nft.generation()?;
-        self.verified = verified.filter(|before| before.wrapping_add(1) == now).map(|_| now);
         Ok(())
     }
 

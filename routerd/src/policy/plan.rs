@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kernel::nft::{Element, Table, Transaction};
+use kernel::nft::{Element, Operation, Table, Transaction};
 
 use crate::ruleset::{FilledChain, FilledSet, Ruleset, table};
 
@@ -136,6 +136,53 @@ impl Plan {
     }
 }
 
+/// A part of a transaction, and the place of each of its operations in the whole.
+pub(super) type Step = (Transaction, Vec<usize>);
+
+/// The transaction in one or two steps: what is new and nothing leads to yet, then the rest.
+///
+/// A packet that the kernel is judging while a commit becomes valid goes on with the rules of before, but finds the
+/// elements of after. An element that leads to a chain of the same commit would lead it to a chain that is still empty,
+/// and behind that to the hook's own verdict: accepted. A chain of an earlier commit has its rules for both.
+pub(super) fn in_steps(all: &Transaction) -> Vec<Step> {
+    let mut new = BTreeSet::new();
+    let mut gone = BTreeSet::new();
+    for operation in all.operations() {
+        match operation {
+            Operation::AddSet(set) => new.insert((true, &*set.name.name)),
+            Operation::AddChain(chain) => new.insert((false, &*chain.name.name)),
+            Operation::FlushSet(name) | Operation::RemoveSet(name, _) => gone.insert((true, &*name.name)),
+            Operation::FlushChain(name) | Operation::RemoveChain(name, _) => {
+                gone.insert((false, &*name.name))
+            }
+            _ => false,
+        };
+    }
+    let is_first = |operation: &Operation| match operation {
+        Operation::AddSet(_) | Operation::AddChain(_) => true,
+        Operation::AddElements(set, ..) => new.contains(&(true, &*set.name)),
+        Operation::AddRule(chain, ..) => new.contains(&(false, &*chain.name)),
+        _ => false,
+    };
+    let mut steps = [Step::default(), Step::default()];
+    // What takes the name of something else cannot come before that has gone.
+    let together = !new.is_disjoint(&gone);
+    for (place, operation) in all.operations().iter().enumerate() {
+        let wanted = match operation {
+            Operation::AddTable(_) => [true, !together],
+            other => [together || is_first(other), !together && !is_first(other)],
+        };
+        for ((part, places), _) in steps.iter_mut().zip(wanted).filter(|(_, wanted)| *wanted) {
+            part.push(operation.clone());
+            places.push(place);
+        }
+    }
+    let does_something = |part: &Transaction| {
+        part.operations().iter().any(|operation| !matches!(operation, Operation::AddTable(_)))
+    };
+    steps.into_iter().filter(|(part, _)| does_something(part)).collect()
+}
+
 /// True if the sets differ in nothing that matters; a comment does not.
 fn is_same_set(a: &FilledSet, b: &FilledSet) -> bool {
     let bare = |filled: &FilledSet| {
@@ -143,4 +190,66 @@ fn is_same_set(a: &FilledSet, b: &FilledSet) -> bool {
         (set.key.clone(), set.data.clone(), set.interval, set.timeouts, set.size, set.each.clone())
     };
     bare(a) == bare(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::nft::{Chain, DataType, Rule, Set, Verdict};
+
+    use super::*;
+
+    fn map() -> Set {
+        Set::new(table().set("policy-map"), [DataType::Ip4]).verdicts()
+    }
+
+    fn filled(set: Set, leads_to: &[&str]) -> FilledSet {
+        let element = |chain: &&str| {
+            let address = std::net::Ipv4Addr::new(10, 0, 0, u8::try_from(chain.len()).unwrap());
+            Element::new(address).verdict(Verdict::Goto((*chain).to_owned()))
+        };
+        FilledSet { set, elements: leads_to.iter().map(element).collect() }
+    }
+
+    fn state(chains: &[&str]) -> Ruleset {
+        let mut ruleset = Ruleset::default();
+        for name in chains {
+            ruleset = ruleset.chain(Chain::new(table().chain(*name)), vec![Rule::new().drop()]);
+        }
+        ruleset.sets.insert("policy-map".to_owned(), filled(map(), chains));
+        ruleset
+    }
+
+    fn names(step: &Step) -> Vec<String> {
+        step.0.operations().iter().map(|operation| operation.to_string()).collect()
+    }
+
+    #[test]
+    fn a_chain_has_its_rules_before_an_element_leads_to_it() {
+        let plan = Plan::between(&state(&["policy-a"]), &state(&["policy-long"]));
+        let steps = in_steps(&plan.transaction);
+        assert_eq!(steps.len(), 2);
+        let (first, second) = (names(&steps[0]).join("; "), names(&steps[1]).join("; "));
+        assert!(
+            first.contains("add chain") && first.contains("add rule") && !first.contains("element"),
+            "{first}"
+        );
+        assert!(second.contains("1 element(s) to inet routerd policy-map"), "{second}");
+        assert!(second.contains("policy-a") && !second.contains("add chain"), "{second}");
+        for (part, places) in &steps {
+            let same = |(operation, place): (&Operation, &usize)| {
+                plan.transaction.operations()[*place] == *operation
+            };
+            assert!(part.operations().iter().zip(places).all(same));
+        }
+    }
+
+    #[test]
+    fn what_leads_to_nothing_new_and_what_is_all_new_is_one_step() {
+        let all_new = Plan::between(&Ruleset::default(), &state(&["policy-a"]));
+        assert_eq!(in_steps(&all_new.transaction).len(), 1);
+        let (mut less, more) = (state(&["policy-a"]), state(&["policy-a"]));
+        less.sets.insert("policy-map".to_owned(), filled(map(), &[]));
+        assert_eq!(in_steps(&Plan::between(&less, &more).transaction).len(), 1);
+        assert!(in_steps(&Transaction::new()).is_empty());
+    }
 }

@@ -91,6 +91,36 @@ fn an_address_that_is_used_again_inherits_no_flow() {
     assert_eq!(counters[0].arrived(), 0, "packets of another pod's flow got in");
 }
 
+#[test]
+fn a_pod_that_takes_over_an_address_while_the_daemon_is_away_gets_nothing_of_the_flows_once_it_is_added() {
+    let mut wired = Wired::running("takenover");
+    wired.world.write("policy.yaml", ONE_PORT);
+    let names = [("open".to_owned(), "open"), ("victim".to_owned(), "victim")];
+    wired.world.write("pods.yaml", &pods(names.into_iter()));
+    wired.world.until("both pods", |status| status["cluster"]["objects"]["Pod"] == 2);
+    let first = wired.pod("open", 7);
+    let _flood = flood(&wired.outside, vec![first.at(CLOSED)]);
+    let counter = Counter::new(&first.space, CLOSED, true);
+    wait("datagrams at the first pod", || (counter.arrived() > 20).then_some(()));
+    drop(counter);
+    wired.world.end(nix::sys::signal::Signal::SIGKILL);
+    // The pod's device goes, as with a DEL that nobody hears of; its record is then nothing to a new daemon.
+    wired.unplug(first);
+    std::fs::remove_dir_all(wired.world.path("run").join("attachments")).unwrap();
+    let second = wired.wire(7);
+    let counter = Counter::new(&second.space, CLOSED, false);
+    wired.plug(&second);
+    let place = wired.world.place();
+    let add = std::thread::spawn(move || place.try_attach("victim", "10.244.1.7"));
+    wired.world.start_with(&super::wired::FLAGS);
+    assert_eq!(add.join().unwrap().unwrap(), Reply::Committed);
+    // What arrived at this moment is not counted yet.
+    std::thread::sleep(Duration::from_millis(200));
+    let before = counter.arrived();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(counter.arrived(), before, "packets of another pod's flow get in");
+}
+
 /// Sends one datagram from the outside with each call.
 fn flood_once(wired: &Wired, to: std::net::SocketAddr) -> impl Fn() {
     let socket = wired.outside.run_in(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap());

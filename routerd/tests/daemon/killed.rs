@@ -1,6 +1,7 @@
 //! The daemon is killed at any moment, again and again, while policies and pods change: nothing that policy refuses gets
 //! in, and no admitted flow breaks.
 
+use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -53,10 +54,10 @@ fn pods(round: u64) -> String {
     };
     let mut text = local("web", "app: web") + &local("friend", "app: friend") + &local("guest", "app: guest");
     for other in 0..round % 20 {
-        text += &format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: far-{other}, labels: {{app: friend}}}}\nspec: {{nodeName: node2}}\nstatus: {{podIP: 10.244.2.{}, podIPs: [{{ip: 10.244.2.{}}}]}}\n",
-            other + 2,
-            other + 2
+        let address = format!("10.244.2.{}", other + 2);
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: far-{other}, labels: {{app: friend}}}}\nspec: {{nodeName: node2}}\nstatus: {{podIP: {address}, podIPs: [{{ip: {address}}}]}}\n"
         );
     }
     text

@@ -40,7 +40,9 @@ impl Wired {
             &format!("link add wire type veth peer name eth0 netns {}", outside.name()),
             "link set wire master up0 up",
         ];
-        links.iter().for_each(|line| ip(node, line));
+        for line in links {
+            ip(node, line);
+        }
         for line in
             ["addr add 192.0.2.9/24 dev eth0", "link set eth0 up", "route add 10.244.0.0/16 via 192.0.2.1"]
         {
@@ -97,7 +99,14 @@ impl Wired {
         let client = Client::new(self.world.path("run").join("cni.sock"));
         let reply = client.ask(&Request::Detach(detach), PATIENCE, PATIENCE).unwrap();
         assert_eq!(reply, Reply::Detached);
-        ip(&self.world.namespace, &format!("link delete {}", pod.device));
+        self.unplug(pod);
+    }
+
+    /// Takes a pod's device away and says nothing.
+    pub(crate) fn unplug(&self, pod: Pod) {
+        let Pod { space, device, .. } = pod;
+        ip(&self.world.namespace, &format!("link delete {device}"));
+        drop(space);
     }
 }
 

@@ -180,7 +180,7 @@ impl State {
 
     /// Tells the planes what changed, answers those who wait too long, and publishes the status.
     pub(super) fn settle(&mut self, now: Instant) {
-        if self.missing.is_empty() {
+        if self.started {
             self.admit();
         }
         self.expire(now);
@@ -204,13 +204,15 @@ impl State {
         } else {
             tracing::info!(source = self.source, "the first complete view of the cluster is there");
             self.started = true;
-            if let Some(lookup) = &self.lookup {
-                self.waiting.keys().for_each(|pod| lookup.ask(pod));
-            }
             for plane in self.planes.gate.iter_mut().chain(&mut self.planes.others) {
                 guarded(plane, |plane| plane.start(index));
             }
-            self.ready = attaches;
+            // Who waits for an ADD comes after that, as a change: an address that an earlier run knew as another pod's is
+            // nobody's first, and what it leaves behind in the kernel goes.
+            self.admit();
+            if let Some(lookup) = &self.lookup {
+                self.waiting.keys().for_each(|pod| lookup.ask(pod));
+            }
             if !self.ready.is_empty() {
                 return self.settle(now);
             }
