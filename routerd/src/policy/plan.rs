@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn names(step: &Step) -> Vec<String> {
-        step.0.operations().iter().map(|operation| operation.to_string()).collect()
+        step.0.operations().iter().map(ToString::to_string).collect()
     }
 
     #[test]
