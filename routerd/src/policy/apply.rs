@@ -151,8 +151,9 @@ impl PolicyApplier {
         }
         let before = self.model.view(&parts);
         for (key, old, new) in &changed {
-            self.model.remove(old);
+            // The new first: a set that both have, and of which they show only what differs, must not go in between.
             self.model.add(new);
+            self.model.remove(old);
             match desired.get(*key) {
                 Some(value) => self.applied.insert((*key).clone(), value.clone()),
                 None => self.applied.remove(*key),
