@@ -80,7 +80,7 @@ fn addresses_without_a_verdict_and_pods_that_the_cluster_does_not_show_say_why_t
     lab.send("outside", OUTSIDE, "10.244.1.77:1000", 3);
     let orphan = json!({"direction": "ingress", "pod": {"address": "10.244.1.77"}, "reason": "no-verdict"});
     assert!(lab.until_kept(&orphan)["pod"]["name"].is_null());
-    let series = "routerd_policy_dropped_without_verdict_packets_total{direction=\"ingress\"}";
+    let series = "kube_router_policy_dropped_without_verdict_packets_total{direction=\"ingress\"}";
     wait("the count", || (lab.metric(series)? >= 3).then_some(()));
     lab.show(&[("web", 7)]);
     lab.world
@@ -103,7 +103,7 @@ fn a_flood_shows_a_bounded_number_of_lines_and_an_exact_count_that_outlives_the_
     lab.send("outside", OUTSIDE, "10.244.1.7:9", flood);
     let series = |what: &str, pod: &str, direction: &str| {
         format!(
-            "routerd_policy_dropped_{what}_total{{namespace=\"default\",pod=\"{pod}\",direction=\"{direction}\"}}"
+            "kube_router_policy_dropped_{what}_total{{namespace=\"default\",pod=\"{pod}\",direction=\"{direction}\"}}"
         )
     };
     let packets = series("packets", "web", "ingress");

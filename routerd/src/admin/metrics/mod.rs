@@ -130,14 +130,11 @@ pub(in crate::admin) fn encode(snapshot: &Snapshot, refused: Option<&Totals>) ->
     peers(&mut registry, &snapshot.bgp);
     pods::register(&mut registry, &snapshot.pods);
     janitor::register(&mut registry, &snapshot.janitor);
+    if let Some(totals) = refused {
+        drops::register(&mut registry, &snapshot.drops, totals);
+    }
     let mut text = String::new();
     encode_registry(&mut text, &registry)?;
-    // What kube-router has nothing like is not under its name.
-    let mut own = Registry::with_prefix("routerd");
-    if let Some(totals) = refused {
-        drops::register(&mut own, &snapshot.drops, totals);
-    }
-    encode_registry(&mut text, &own)?;
     encode_eof(&mut text)?;
     Ok(text)
 }
