@@ -20,12 +20,13 @@
 //! to this node itself is seen with its real destination.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 
 use kernel::nft::{
     Chain, ChainType, Comparison, CtState, DataType, Element, Expression, Field, Hook, PayloadBase, Register,
     Rule, Set, address_type, priority,
 };
-use prefix::Family;
+use prefix::{Family, Prefix};
 
 use super::names;
 use super::refusal::{self, Reason};
@@ -42,6 +43,11 @@ const OTHERS: u8 = 0x15;
 /// In the header of IPv6 (RFC 8200 section 3): the hop limit, and the destination's first byte, 0xff of a group.
 const HOP_LIMIT_OFFSET: u32 = 7;
 const IP6_DESTINATION_OFFSET: u32 = 24;
+/// The bridge of the pods, by its name in kube-router and in our network configuration.
+const POD_BRIDGE: &str = "kube-bridge";
+/// Link-local unicast addresses (RFC 4291 section 2.5.6).
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+const LINK_LOCAL_LENGTH: u8 = 10;
 /// MLD queries, reports and ends; router solicitations; neighbour solicitations and advertisements; MLDv2 reports
 /// (RFC 4443, RFC 4861, RFC 3810). Connection tracking leaves them alone, and no policy can mean to forbid them.
 const NEIGHBOUR_TYPES: [u8; 7] = [130, 131, 132, 133, 135, 136, 143];
@@ -78,8 +84,8 @@ pub(super) fn program() -> Ruleset {
     let base = |name, hook, priority| Chain::base(table().chain(name), ChainType::Filter, hook, priority);
     let dispatch = |direction| Chain::new(table().chain(names::dispatch(direction)));
     refusal::add_to(ruleset)
-        .chain(base(names::FORWARD, Hook::Forward, priority::FILTER), entry(&[]))
-        .chain(base(names::INPUT, Hook::Input, INPUT_PRIORITY), entry(&[]))
+        .chain(base(names::FORWARD, Hook::Forward, priority::FILTER), entry(&link_local(&Direction::BOTH)))
+        .chain(base(names::INPUT, Hook::Input, INPUT_PRIORITY), entry(&link_local(&[Direction::Egress])))
         .chain(base(names::OUTPUT, Hook::Output, priority::FILTER), entry(&own_traffic()))
         .chain(dispatch(Direction::Egress), dispatch_rules(Direction::Egress))
         .chain(dispatch(Direction::Ingress), dispatch_rules(Direction::Ingress))
@@ -106,6 +112,23 @@ fn neighbours() -> [Rule; 2] {
             .accept()
     };
     [in_header(HOP_LIMIT_OFFSET, 255), in_header(IP6_DESTINATION_OFFSET, 0xff)]
+}
+
+/// Link-local addresses of pods are nobody's: the cluster does not show which pod has which, so no policy could name
+/// them. By its own an isolated pod would be reached by the others on the bridge, and with its own it would reach them and
+/// the node. Other links of the node live by such addresses, so only the bridge of the pods is meant.
+fn link_local(directions: &[Direction]) -> Vec<Rule> {
+    let Ok(prefix) = Prefix::new(LINK_LOCAL.into(), LINK_LOCAL_LENGTH) else { return Vec::new() };
+    let from_pods = Rule::new().equals(Field::InputName, POD_BRIDGE);
+    let rule = |direction: &Direction| {
+        match direction {
+            Direction::Egress => from_pods.clone().source(&prefix),
+            Direction::Ingress => from_pods.clone().destination(&prefix),
+        }
+        .verdict(refusal::verdict(Reason::Orphan, *direction))
+        .comment("a pod's link-local address")
+    };
+    directions.iter().map(rule).collect()
 }
 
 /// Refuses TCP packets that belong to no tracked connection and begin none, wherever connections enter the judges.
