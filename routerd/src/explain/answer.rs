@@ -71,7 +71,7 @@ pub struct Judgement {
     pub isolated_by: Vec<String>,
     /// The rules that admit it.
     pub admitted_by: Vec<RuleName>,
-    /// The rules that do not, the closest first; at most [`MOST_MISSES`].
+    /// The rules that do not, the closest first; at most ten.
     pub closest: Vec<Miss>,
     /// Rules that are left out of `closest`.
     pub more: usize,
