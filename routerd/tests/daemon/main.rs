@@ -19,6 +19,7 @@ mod firewall;
 mod first_packet;
 #[cfg(test)]
 mod killed;
+#[cfg(test)]
 mod link_local;
 #[cfg(test)]
 mod pods;
