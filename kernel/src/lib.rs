@@ -6,6 +6,7 @@
 pub mod aside;
 pub mod conntrack;
 pub mod error;
+mod forwarding;
 pub mod genl;
 pub mod ipvs;
 pub mod monitor;
@@ -23,6 +24,7 @@ pub mod testing;
 
 pub use aside::aside;
 pub use error::{KernelError, Result};
+pub use forwarding::forward;
 pub use netns::NetNs;
 pub use presence::Presence;
 pub use rtnl::{MacAddress, Rtnl};

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use kernel::rtnl::{Address, Link, NewAddress, Rtnl};
-use kernel::sysctl;
 use prefix::Family;
 
 use super::shared::Shared;
@@ -162,11 +161,8 @@ fn forward(host: &mut Rtnl, family: Family) -> Result<(), CniError> {
     if host.forwards(family).unwrap_or(false) {
         return Ok(());
     }
-    let key = match family {
-        Family::V4 => "net.ipv4.ip_forward",
-        Family::V6 => "net.ipv6.conf.all.forwarding",
-    };
-    sysctl::set(key, "1").map(drop).map_err(|error| {
-        CniError::from(error).with_details(format!("the node cannot be a gateway without {key}=1"))
+    kernel::forward(family).map(drop).map_err(|error| {
+        CniError::from(error)
+            .with_details(format!("the node cannot be a gateway of {family} pods until it forwards"))
     })
 }

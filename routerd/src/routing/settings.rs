@@ -1,37 +1,39 @@
 //! Kernel settings without which a node does not route.
 
-use kernel::sysctl;
+use kernel::{KernelError, sysctl};
 use prefix::Family;
 
 use crate::runner::{Problem, Report};
 
-const FORWARD4: &str = "net.ipv4.ip_forward";
-const FORWARD6: &str = "net.ipv6.conf.all.forwarding";
 const BRIDGE4: &str = "net.bridge.bridge-nf-call-iptables";
 const BRIDGE6: &str = "net.bridge.bridge-nf-call-ip6tables";
 
-fn ensure(report: &mut Report, key: &'static str, advice: &str) {
-    match sysctl::set(key, "1") {
+fn note(report: &mut Report, item: String, outcome: Result<bool, KernelError>, advice: &str) {
+    match outcome {
         Ok(written) => report.writes += u64::from(written),
-        Err(error) => report.problems.push(Problem {
-            item: format!("sysctl {key}"),
-            message: format!("{error}; {advice}"),
-            retry: true,
-        }),
+        Err(error) => {
+            report.problems.push(Problem { item, message: format!("{error}; {advice}"), retry: true });
+        }
     }
 }
 
 /// Turns forwarding on, and lets the firewall see packets between pods of one bridge.
 pub(super) fn apply(report: &mut Report, families: &[Family]) {
     for family in families {
-        let (forward, bridge) = match family {
-            Family::V4 => (FORWARD4, BRIDGE4),
-            Family::V6 => (FORWARD6, BRIDGE6),
+        let bridge = match family {
+            Family::V4 => BRIDGE4,
+            Family::V6 => BRIDGE6,
         };
-        ensure(report, forward, "packets of pods are not forwarded until it is 1; set it on the node");
-        ensure(
+        note(
             report,
-            bridge,
+            format!("forwarding of {family}"),
+            kernel::forward(*family),
+            "packets of pods are not forwarded until it is on; set it on the node",
+        );
+        note(
+            report,
+            format!("sysctl {bridge}"),
+            sysctl::set(bridge, "1"),
             "policy and Services between pods of this node need it; load the module br_netfilter",
         );
     }

@@ -2,6 +2,7 @@
 
 use kernel::ipvs::{Command, Ipvs, Timeouts};
 use kernel::{KernelError, sysctl};
+use prefix::Family;
 
 use super::Result;
 use crate::services::apply::Hindrance;
@@ -13,7 +14,7 @@ const VS: &str = "use a kernel with CONFIG_IP_VS_NFCT";
 const BRIDGE: &str = "load it with `modprobe br_netfilter`; without it a pod cannot reach a Service whose backend is on \
                       the same node";
 
-const SETTINGS: [Setting; 8] = [
+const SETTINGS: [Setting; 7] = [
     // Conntrack sees balanced flows as they are, so that `established` and masquerading work for them.
     ("net.ipv4.vs.conntrack", "1", VS),
     // A client of a backend that is gone gets another at its next packet and not silence. Nothing is gone by a restart
@@ -24,7 +25,6 @@ const SETTINGS: [Setting; 8] = [
     // Virtual addresses are this node's for its own packets only: no other device answers ARP for them or names them.
     ("net.ipv4.conf.all.arp_ignore", "1", ""),
     ("net.ipv4.conf.all.arp_announce", "2", ""),
-    ("net.ipv4.ip_forward", "1", ""),
     // Replies between pods of one bridge pass FORWARD, where IPVS rewrites them.
     ("net.bridge.bridge-nf-call-iptables", "1", BRIDGE),
     ("net.bridge.bridge-nf-call-ip6tables", "1", BRIDGE),
@@ -34,12 +34,14 @@ const SETTINGS: [Setting; 8] = [
 pub(super) fn apply() -> (u64, Vec<Hindrance>) {
     let (mut writes, mut hindrances) = (0, Vec::new());
     let reuse = ("net.ipv4.vs.conn_reuse_mode", reuse_mode(), "");
+    let mut note = |outcome: Result<bool>, remedy| match outcome {
+        Ok(written) => writes += u64::from(written),
+        Err(error) => hindrances.push(hindrance(error, remedy)),
+    };
     for (key, value, remedy) in SETTINGS.into_iter().chain([reuse]) {
-        match sysctl::set(key, value) {
-            Ok(written) => writes += u64::from(written),
-            Err(error) => hindrances.push(hindrance(error, remedy)),
-        }
+        note(sysctl::set(key, value), remedy);
     }
+    note(kernel::forward(Family::V4), "");
     (writes, hindrances)
 }
 
