@@ -165,9 +165,10 @@ impl PolicyApplier {
             Err(error) => {
                 tracing::debug!(%error, "a change did not fit the kernel; reading it back");
                 self.verified = None;
+                // Likewise: what goes in between is not what the kernel still has, and would be taken for damage.
                 for (_, old, new) in &changed {
-                    self.model.remove(new);
                     self.model.add(old);
+                    self.model.remove(new);
                 }
                 Ok(self.read_back(desired, &|| false, false)?.unwrap_or(0))
             }
