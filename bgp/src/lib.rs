@@ -19,10 +19,13 @@
 //! | [`packet`] | the wire: framing, messages, RFC 7606 error handling. Only here the codec crate is known |
 //! | [`fsm`] | the state machine of a peer: event in, actions out; pure |
 //! | [`net`], [`clock`] | the seams to the world |
+//! | [`bfd`] | paths that carry no packets are noticed before the hold time |
 //! | [`session`] | the task that runs a state machine over connections and timers |
 //! | [`rib`] | paths, their choice, what is announced to whom; pure |
 //! | [`speaker`] | the task that owns all of it, and its handle |
 
+pub mod bfd;
+mod chance;
 pub mod clock;
 pub mod config;
 pub mod fsm;

@@ -1,23 +1,17 @@
-//! Chance, so that many speakers do not act in step.
+//! Timers that do not run in step with those of other speakers.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// A source of factors between 0.75 and 1 (RFC 4271 §10). `RandomState` is seeded by the system and saves a crate.
+use crate::chance::Chance;
+
+/// A source of factors between 0.75 and 1 (RFC 4271 §10).
 #[derive(Debug, Default)]
-pub(super) struct Jitter {
-    state: RandomState,
-    count: u64,
-}
+pub(super) struct Jitter(Chance);
 
 impl Jitter {
     /// A duration between three quarters of `time` and `time`.
     pub(super) fn shorten(&mut self, time: Duration) -> Duration {
-        self.count += 1;
-        // Sixteen bits are more than a timer needs.
-        let [high, low, ..] = self.state.hash_one(self.count).to_be_bytes();
-        let part = u32::from(u16::from_be_bytes([high, low]));
-        time.saturating_sub(time / 4 * part / 65536)
+        time.saturating_sub((time / 4).mul_f64(self.0.part()))
     }
 }
 
