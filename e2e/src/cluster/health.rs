@@ -14,7 +14,7 @@ const ROUTERD: &str = "/usr/bin/routerd";
 pub(super) fn all_is_well(plane: &ControlPlane) -> Result<String> {
     let mut planes = String::new();
     let mut sessions = 0;
-    for pod in plane.api.items(&format!("/api/v1/namespaces/{}/pods", manifest::NAMESPACE))? {
+    for pod in plane.api.items(&manifest::pods())? {
         let name = pod["metadata"]["name"].as_str().context("a pod without a name")?;
         let words = ["exec", "--namespace", manifest::NAMESPACE, name, "--", ROUTERD, "status", "--json"];
         let status: Value = serde_json::from_str(&plane.ask(&words)?).context("the status is not JSON")?;

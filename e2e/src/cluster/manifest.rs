@@ -11,6 +11,11 @@ pub(super) const NAMESPACE: &str = "kube-system";
 /// Its DaemonSet.
 pub(super) const DAEMON_SET: &str = "routerd";
 
+/// The path of a list of routerd's pods.
+pub(super) fn pods() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=k8s-app%3D{DAEMON_SET}")
+}
+
 /// Servers, clients and a Service.
 pub(super) const WORKLOAD: &str = include_str!("workload.yaml");
 

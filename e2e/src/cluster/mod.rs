@@ -15,6 +15,7 @@ use crate::setup::go::Programs;
 mod checks;
 mod control_plane;
 mod diagnose;
+mod dns;
 mod door;
 mod health;
 mod host_ports;
@@ -29,6 +30,7 @@ mod teardown;
 
 pub use door::{PACKAGES, command, prepare};
 
+pub(crate) use dns::image as dns_image;
 pub(crate) use run::Cluster;
 
 /// Memory of a node in MiB: images and pods' files lie in memory there.

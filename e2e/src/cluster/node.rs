@@ -51,7 +51,8 @@ impl Member<'_> {
         Ok(pid)
     }
 
-    /// Starts the kubelet, which makes the Node object with these addresses: one a family, joined by a comma.
+    /// Starts the kubelet, which makes the Node object with these addresses: one a family, joined by a comma. Each node is
+    /// a zone of its own.
     pub(super) fn kubelet(&self, kubeconfig: &Path, addresses: &str) -> Result<()> {
         self.node.write(KUBELET_CONFIG, include_str!("kubelet.yaml"))?;
         let (path, first) = self.programs.kubernetes("kubelet");
@@ -61,8 +62,9 @@ impl Member<'_> {
         }
         let kubelet = kubelet
             .words(&format!(
-                "--config {KUBELET_CONFIG} --hostname-override {} --node-ip {addresses}",
-                self.node.name
+                "--config {KUBELET_CONFIG} --hostname-override {name} --node-ip {addresses} \
+                 --node-labels topology.kubernetes.io/zone=zone-of-{name}",
+                name = self.node.name
             ))
             .arg("--kubeconfig")
             .arg(kubeconfig.to_string_lossy());

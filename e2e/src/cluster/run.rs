@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::checks::Scene;
 use super::control_plane::{ControlPlane, IPV4};
 use super::node::{self, Member, PAUSE};
-use super::{Line, Parts, diagnose, health, host_ports, manifest, pods, policy, teardown};
+use super::{Line, Parts, diagnose, dns, health, host_ports, manifest, pods, policy, teardown};
 use crate::image::{self, Image};
 use crate::lab::Lab;
 use crate::process::wait_for;
@@ -37,7 +37,7 @@ impl Cluster {
 
     /// The whole course; ends at the first thing that is not as it should be.
     pub(super) fn run(&mut self, parts: &Parts) -> Result<()> {
-        self.bring_up(parts, agnhost(parts)?)?;
+        self.bring_up(parts, vec![agnhost(parts)?])?;
         self.timed("a DaemonSet of servers and one of clients ready", |cluster| cluster.workload())?;
         self.check()?;
         self.timed("pods deleted, nothing of theirs left on a node", |cluster| {
@@ -46,10 +46,10 @@ impl Cluster {
         self.timed("routerd deleted", |cluster| teardown::routerd(cluster.plane()?))
     }
 
-    /// Everything up to nodes that are Ready, with this image of the test server.
-    pub(crate) fn bring_up(&mut self, parts: &Parts, agnhost: Image) -> Result<()> {
-        let images = self.timed("images of routerd, the test server and pause", |cluster| {
-            images_with(parts, &cluster.folder, agnhost)
+    /// Everything up to nodes that are Ready, with these images beside those of routerd and pause.
+    pub(crate) fn bring_up(&mut self, parts: &Parts, more: Vec<Image>) -> Result<()> {
+        let images = self.timed("images of routerd, pause and the tests", |cluster| {
+            images_with(parts, &cluster.folder, more)
         })?;
         let plane = self.timed("control plane and runtimes up", |cluster| cluster.start(parts, &images))?;
         self.plane = Some(plane);
@@ -90,6 +90,11 @@ impl Cluster {
             self.lab.nodes.len(),
             Duration::from_secs(90),
         )
+    }
+
+    /// The cluster's DNS, whose image the nodes must have.
+    pub(crate) fn name_service(&mut self) -> Result<()> {
+        self.timed("DNS of the cluster answers", |cluster| dns::deploy(cluster.plane()?))
     }
 
     fn nodes_ready(&self) -> Result<()> {
@@ -221,20 +226,18 @@ fn check(lines: &mut Vec<Line>, what: &str, work: impl FnOnce() -> Result<String
 }
 
 pub(super) fn images(parts: &Parts, folder: &Path) -> Result<Vec<PathBuf>> {
-    images_with(parts, folder, agnhost(parts)?)
+    images_with(parts, folder, vec![agnhost(parts)?])
 }
 
 fn agnhost(parts: &Parts) -> Result<Image> {
     image::agnhost(AGNHOST, &parts.programs.path("agnhost"))
 }
 
-fn images_with(parts: &Parts, folder: &Path, agnhost: Image) -> Result<Vec<PathBuf>> {
+fn images_with(parts: &Parts, folder: &Path, more: Vec<Image>) -> Result<Vec<PathBuf>> {
     let pause = Image::new(PAUSE, &["/pause"], &[]).program("pause", &parts.programs.path("pause"))?;
     let mut files = Vec::new();
-    for (name, image) in
-        [("pause", pause), ("routerd", image::routerd(&parts.binaries)?), ("agnhost", agnhost)]
-    {
-        let file = folder.join(format!("{name}.tar"));
+    for (number, image) in [pause, image::routerd(&parts.binaries)?].into_iter().chain(more).enumerate() {
+        let file = folder.join(format!("image{number}.tar"));
         image.write(&file)?;
         files.push(file);
     }

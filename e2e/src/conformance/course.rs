@@ -1,18 +1,18 @@
 //! The course of a run inside its name spaces: the cluster, the tests, what came of them, and nothing left.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Order;
 use super::program::{LOG, NODES, Orders, REPORT, Run};
 use super::progress::{Event, Progress};
 use super::report::{self, Report};
 use super::summary::{self, Summary};
+use super::{Order, images};
 use crate::cluster::{Cluster, boot};
-use crate::image;
 use crate::process::tail;
 use crate::sandbox::Inside;
 
@@ -43,14 +43,18 @@ pub(super) fn run(inside: &Inside, order: &Order) -> Result<u8> {
 }
 
 fn tests(cluster: &mut Cluster, order: &Order) -> Result<Summary> {
-    let agnhost = image::agnhost(&order.image, &order.parts.programs.path("agnhost"))?;
-    cluster.bring_up(&order.parts, agnhost.with_tools()?)?;
+    cluster.bring_up(&order.parts, images::of(order)?)?;
+    if order.services.is_some() {
+        cluster.name_service()?;
+    }
     println!("  routerd before: {}", state(cluster)?);
     let (names, kubeconfig) = (order.names(), cluster.kubeconfig()?.to_owned());
+    let kubectl = kubectl(order, &kubeconfig.with_file_name("kubectl"))?;
     let orders = Orders {
         program: &order.program,
         folder: &order.results,
         kubeconfig: &kubeconfig,
+        kubectl: &kubectl,
         suite: &order.suite,
         names: &names,
     };
@@ -70,6 +74,15 @@ fn tests(cluster: &mut Cluster, order: &Order) -> Result<Summary> {
     let report = read(order, &status.to_string())?;
     let after = state(cluster);
     Ok(Summary::new(&order.cases, report, after, &order.results))
+}
+
+/// kubectl as a file of its own, which is a word of a larger program here.
+fn kubectl(order: &Order, to: &Path) -> Result<PathBuf> {
+    let (program, word) = order.parts.programs.kubernetes("kubectl");
+    let text = format!("#!/bin/sh\nexec {} {} \"$@\"\n", program.display(), word.unwrap_or_default());
+    fs::write(to, text)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+    Ok(to.to_owned())
 }
 
 /// The program's own report. Without one it did not come to its end, and its log says why.

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Group {
     /// NetworkPolicy: `Netpol` of the network tests.
     Netpol,
+    /// Services: all conformance tests of the network, and those of Services that need no cloud.
+    Services,
 }
 
 /// What is known of a group.
@@ -20,9 +22,28 @@ struct Traits {
     focus: &'static str,
     /// Tests that a cluster of the lab cannot run whatever its network is: what their names have in common, and why.
     cannot: &'static [(&'static str, &'static str)],
+    /// Whether pods must resolve names of the cluster.
+    names: bool,
 }
 
-const NETPOL: Traits = Traits { name: "netpol", focus: r"^\[sig-network\] Netpol ", cannot: &[] };
+const NETPOL: Traits =
+    Traits { name: "netpol", focus: r"^\[sig-network\] Netpol ", cannot: &[], names: false };
+
+const SERVICES: Traits = Traits {
+    name: "services",
+    focus: concat!(
+        r"^\[sig-network\] (?:.*\[Conformance\]|Services |Service CIDRs |Networking Granular Checks: Services |",
+        r"Traffic Distribution |Topology Hints |Conntrack |Connectivity Pod Lifecycle |LoadBalancers |KubeProxy |",
+        r"NoSNAT |\[Feature:IPv6DualStack\] )"
+    ),
+    cannot: &[
+        (r"^\[sig-network\] LoadBalancers ", "needs a cloud that makes load balancers"),
+        (r"\[Disruptive\]", "restarts kube-proxy or the API server on nodes by SSH"),
+        (r"^\[sig-network\] KubeProxy ", "looks into kube-proxy itself"),
+        (r"\[Feature:IPv6DualStack\]", "this cluster has one family"),
+    ],
+    names: true,
+};
 
 /// A test of the group, and what is done with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +60,15 @@ impl Group {
         self.traits().name
     }
 
+    /// Does a run need the cluster's DNS and other programs of the tests of Services?
+    pub(super) const fn needs_names(self) -> bool {
+        self.traits().names
+    }
+
     const fn traits(self) -> &'static Traits {
         match self {
             Self::Netpol => &NETPOL,
+            Self::Services => &SERVICES,
         }
     }
 
@@ -85,7 +112,8 @@ pub(super) fn exactly(suite: &str, names: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    const GROUP: Traits = Traits { name: "g", focus: r"^\[sig-a\] ", cannot: &[("cloud", "no cloud")] };
+    const GROUP: Traits =
+        Traits { name: "g", focus: r"^\[sig-a\] ", cannot: &[("cloud", "no cloud")], names: false };
 
     fn names(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()

@@ -18,6 +18,7 @@ use crate::setup::{go, packages};
 
 mod course;
 mod group;
+mod images;
 mod program;
 mod progress;
 mod report;
@@ -53,8 +54,10 @@ struct Order {
     parts: Parts,
     /// The tests' program.
     program: PathBuf,
-    /// The image that the tests ask for.
-    image: String,
+    /// The images that the tests ask for.
+    images: Vec<String>,
+    /// The folder of what the tests of Services need beside them.
+    services: Option<PathBuf>,
     /// What the tests' suite calls itself.
     suite: String,
     /// The group's tests.
@@ -85,13 +88,15 @@ pub fn command(options: &Options, arguments: &[String]) -> Result<u8> {
         print(&cases);
         return Ok(0);
     }
+    let services = if options.group.needs_names() { go::services()? } else { None };
     packages::ensure(&[image::tools::PACKAGES], &crate::paths::cache()?)?;
     let nodes = Nodes { kernel: NodeKind::Uml, binaries: options.binaries.clone() };
     let Some(parts) = prepare(&nodes)? else { bail!("{}", go::missing()) };
     let order = Order {
         group: options.group.name().to_owned(),
         parts,
-        image: program::image(&program)?,
+        images: program::images(&program)?,
+        services,
         program,
         suite,
         cases,

@@ -43,20 +43,11 @@ pub(super) fn contents(program: &Path, folder: &Path) -> Result<Report> {
     report::read(&folder.join(REPORT))
 }
 
-/// The name under which the tests ask for the image of their servers and clients.
-pub(super) fn image(program: &Path) -> Result<String> {
+/// The names of all images of the public registry that the tests ask for.
+pub(super) fn images(program: &Path) -> Result<Vec<String>> {
     let told = capture(command(program).arg("--list-images")).context("asking for the tests' images")?;
-    newest(&told).context("the tests name no agnhost image")
-}
-
-/// Older ones are named as well, for tests of upgrades.
-fn newest(images: &str) -> Option<String> {
-    let version = |line: &str| -> Option<Vec<u32>> {
-        let (_, tag) = line.strip_prefix("registry.k8s.io/")?.split_once("/agnhost:")?;
-        tag.split('.').map(|number| number.parse().ok()).collect()
-    };
-    let known = images.lines().filter_map(|line| Some((version(line)?, line)));
-    known.max().map(|(_, line)| line.to_owned())
+    let public = told.lines().filter(|line| line.starts_with("registry.k8s.io/"));
+    Ok(public.map(str::to_owned).collect())
 }
 
 /// A run of the tests against a cluster, ended when this value is dropped.
@@ -73,6 +64,8 @@ pub(super) struct Orders<'a> {
     pub(super) folder: &'a Path,
     /// How it reaches the API.
     pub(super) kubeconfig: &'a Path,
+    /// What tests that run kubectl run.
+    pub(super) kubectl: &'a Path,
     /// What the suite calls itself.
     pub(super) suite: &'a str,
     /// The tests to run.
@@ -85,6 +78,7 @@ impl Run {
         let limit = AROUND + A_TEST * u32::try_from(orders.names.len()).context("too many tests")?;
         let mut run = prepared(orders.program, orders.folder);
         run.arg(format!("--kubeconfig={}", orders.kubeconfig.display()));
+        run.arg(format!("--kubectl-path={}", orders.kubectl.display()));
         run.arg(format!("--num-nodes={NODES}"))
             .args(["--allowed-not-ready-nodes=0", "--dns-domain=cluster.local"]);
         run.arg(format!("--report-dir={}", orders.folder.display()));
@@ -123,17 +117,4 @@ pub(super) fn fresh_folder(group: &str) -> Result<PathBuf> {
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     Ok(folder)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_test_image_is_taken_by_number_and_from_the_public_registry() {
-        let told = "registry.k8s.io/e2e-test-images/agnhost:2.9.1\nregistry.k8s.io/pause:3.10.2\n\
-            gcr.io/k8s-authenticated-test/agnhost:9.0\nregistry.k8s.io/e2e-test-images/agnhost:2.63.0\nPASS\n";
-        assert_eq!(newest(told).as_deref(), Some("registry.k8s.io/e2e-test-images/agnhost:2.63.0"));
-        assert_eq!(newest("registry.k8s.io/pause:3.10.2\n"), None);
-    }
 }

@@ -38,6 +38,8 @@ pub fn command(output: &Path, binaries: Option<&Path>) -> Result<()> {
 pub struct Image {
     /// The full name with its tag, as a pod names it.
     pub name: String,
+    /// Other names that pods know it by.
+    also: Vec<String>,
     /// The program to start, and its arguments that always apply.
     pub entrypoint: Vec<String>,
     /// The arguments that apply when a pod gives none.
@@ -56,12 +58,20 @@ impl Image {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
             name: name.to_owned(),
+            also: Vec::new(),
             entrypoint: owned(entrypoint),
             arguments: owned(arguments),
             files: BTreeMap::new(),
             links: BTreeMap::new(),
             search_path: "/".to_owned(),
         }
+    }
+
+    /// Gives it one more full name.
+    #[must_use]
+    pub fn also(mut self, name: &str) -> Self {
+        self.also.push(name.to_owned());
+        self
     }
 
     /// Adds a program of this machine under a path in the image.
@@ -105,12 +115,14 @@ impl Image {
             "layers": [layer.descriptor()],
         });
         let manifest = Blob::new(MANIFEST, manifest.to_string().into_bytes());
-        let mut entry = manifest.descriptor();
-        entry["annotations"] = json!({
-            "io.containerd.image.name": self.name,
-            "org.opencontainers.image.ref.name": self.name,
-        });
-        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] });
+        let entry = |name: &String| {
+            let mut entry = manifest.descriptor();
+            entry["annotations"] =
+                json!({ "io.containerd.image.name": name, "org.opencontainers.image.ref.name": name });
+            entry
+        };
+        let entries: Vec<Value> = std::iter::once(&self.name).chain(&self.also).map(entry).collect();
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
         let mut archive = tar::Archive::new(to);
         archive.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         archive.file("index.json", 0o644, index.to_string().as_bytes())?;

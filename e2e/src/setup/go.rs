@@ -49,6 +49,9 @@ const CNI: Source = source!("cni", "go.mod", "go.sum", "tools.go");
 /// cnitool and a program of ours around libcni, both of the current release of CNI.
 const LIBCNI: Source = source!("libcni", "go.mod", "go.sum", "main.go", "tools.go");
 
+/// The cluster's DNS.
+const DNS: Source = source!("dns", "go.mod", "go.sum", "tools.go");
+
 /// What is built: the program's file name, its module and the package in it.
 type Program = (&'static str, &'static Source, &'static str);
 
@@ -82,6 +85,26 @@ const DRIVERS: [Program; 2] =
 
 /// The tests that every Kubernetes cluster must pass, of the release that the lab's control plane is.
 const CONFORMANCE: [Program; 1] = [("e2e.test", &KUBE, "k8s.io/kubernetes/test/e2e")];
+
+/// What the tests of Services need beside them: names in the cluster, and a server that answers with segments out of the
+/// window.
+const SERVICES: [Program; 2] = [
+    ("coredns", &DNS, "github.com/coredns/coredns"),
+    ("regression-issue-74839", &KUBE, "k8s.io/kubernetes/test/images/regression-issue-74839"),
+];
+
+/// The proxy that comes with Kubernetes, which the benches compare with.
+const PROXY: [Program; 1] = [("kube-proxy", &KUBE, "k8s.io/kubernetes/cmd/kube-proxy")];
+
+/// A folder with `coredns` and `regression-issue-74839`; `None` on a machine without Go.
+pub fn services() -> Result<Option<PathBuf>> {
+    built("services", &SERVICES)
+}
+
+/// `kube-proxy`; `None` on a machine without Go.
+pub fn proxy() -> Result<Option<PathBuf>> {
+    Ok(built("proxy", &PROXY)?.map(|folder| folder.join(PROXY[0].0)))
+}
 
 /// Kubernetes' own end-to-end tests as one program, built when the cache has none; `None` on a machine without Go.
 pub fn conformance() -> Result<Option<PathBuf>> {
