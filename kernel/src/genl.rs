@@ -3,7 +3,7 @@
 //! Source: `include/uapi/linux/genetlink.h`.
 
 use crate::error::{KernelError, Result};
-use crate::netlink::{AttributeReader, Attributes, Message, Protocol, Socket};
+use crate::netlink::{AttributeReader, Attributes, Message, Order, Outcome, Protocol, Socket};
 
 /// `GENL_ID_CTRL`: the family that knows the others.
 const CONTROLLER: u16 = 16;
@@ -74,18 +74,15 @@ impl Family {
         self.socket.dump(operation, self.number, &payload)
     }
 
-    /// Appends one command that asks for an acknowledgement to a batch; its sequence number is returned.
-    pub fn append(&mut self, out: &mut Vec<u8>, command: u8, attributes: &Attributes) -> u32 {
-        use crate::netlink::flags::{ACK, REQUEST};
-        let sequence = self.socket.next_sequence();
-        let payload = message(command, self.version, attributes);
-        Socket::append(out, self.number, REQUEST | ACK, sequence, &payload);
-        sequence
-    }
-
-    /// The socket, for sending a batch and reading its answers.
-    pub fn socket(&mut self) -> &mut Socket {
-        &mut self.socket
+    /// Gives many commands with their attributes; see [`Socket::submit`].
+    pub fn submit(&mut self, commands: impl IntoIterator<Item = (u8, Attributes)>) -> Vec<Outcome> {
+        let (kind, version) = (self.number, self.version);
+        let orders = commands.into_iter().map(|(command, attributes)| Order {
+            kind,
+            flags: 0,
+            payload: message(command, version, &attributes),
+        });
+        self.socket.submit(orders)
     }
 }
 

@@ -17,16 +17,10 @@ pub use model::{
     ServiceKey, Stats, Timeouts, Tunnel,
 };
 
-use nix::errno::Errno;
-
 use crate::error::{KernelError, Result};
 use crate::genl::Family;
-use crate::netlink::{Attributes, Socket};
+use crate::netlink::Attributes;
 use crate::netns::NetNs;
-
-/// Commands in one datagram. Each is acknowledged by some 40 bytes that take up about 1 KiB of the socket's receive
-/// buffer of 208 KiB; this keeps well below it.
-const BATCH: usize = 64;
 
 /// What to do about a kernel without IPVS.
 const REMEDY: &str = "this kernel has no IPVS: load it with `modprobe ip_vs` and a scheduler with \
@@ -107,56 +101,12 @@ impl Ipvs {
         self.change_all(std::slice::from_ref(command)).into_iter().next().unwrap_or(Ok(()))
     }
 
-    /// Makes changes in their order, many in one datagram; the outcome of each. One that is refused does not keep
-    /// the later ones back.
+    /// Makes changes in their order with few system calls; the outcome of each. One that is refused does not keep the
+    /// later ones back.
     pub fn change_all(&mut self, commands: &[Command]) -> Vec<Result<()>> {
-        commands.chunks(BATCH).flat_map(|chunk| self.change_chunk(chunk)).collect()
-    }
-
-    fn change_chunk(&mut self, commands: &[Command]) -> Vec<Result<()>> {
-        let mut bytes = Vec::new();
-        let mut sequences = Vec::with_capacity(commands.len());
-        for command in commands {
-            let (number, attributes) = encode::encode(command);
-            sequences.push(self.family.append(&mut bytes, number, &attributes));
-        }
-        let mut outcomes: Vec<Option<Result<()>>> = vec![None; commands.len()];
-        let ended = self.collect(&bytes, commands, &sequences, &mut outcomes);
-        let lost = ended.err().unwrap_or_else(|| KernelError::new("", Errno::EIO));
+        let outcomes = self.family.submit(commands.iter().map(encode::encode)).into_iter().zip(commands);
         outcomes
-            .into_iter()
-            .zip(commands)
-            .map(|(outcome, command)| outcome.unwrap_or_else(|| Err(lost.clone().named(command.to_string()))))
+            .map(|(outcome, command)| outcome.map_err(|(errno, words)| command.failed(errno, words)))
             .collect()
-    }
-
-    /// Sends a datagram and reads acknowledgements until every command has one.
-    fn collect(
-        &mut self,
-        bytes: &[u8],
-        commands: &[Command],
-        sequences: &[u32],
-        outcomes: &mut [Option<Result<()>>],
-    ) -> Result<()> {
-        let operation = "change IPVS";
-        let socket = self.family.socket();
-        socket.send(operation, bytes)?;
-        let mut open = commands.len();
-        while open > 0 {
-            for message in socket.receive(operation)? {
-                let Some(verdict) = Socket::verdict(&message) else { continue };
-                let Some(at) = sequences.iter().position(|sequence| *sequence == verdict.sequence) else {
-                    continue;
-                };
-                let outcome = match verdict.refusal {
-                    None => Ok(()),
-                    Some((errno, words)) => Err(commands[at].failed(errno, words)),
-                };
-                if outcomes[at].replace(outcome).is_none() {
-                    open -= 1;
-                }
-            }
-        }
-        Ok(())
     }
 }

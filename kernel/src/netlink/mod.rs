@@ -3,9 +3,11 @@
 mod attributes;
 mod message;
 mod socket;
+mod submit;
 mod together;
 
 pub use attributes::{Attribute, AttributeReader, Attributes};
 pub use message::{Message, flags};
 pub use socket::{Protocol, Socket, Verdict};
+pub use submit::{Order, Outcome};
 pub use together::Request;

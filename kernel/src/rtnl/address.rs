@@ -104,7 +104,7 @@ impl NewAddress {
         }
     }
 
-    fn message(&self) -> AddressMessage {
+    pub(super) fn message(&self) -> AddressMessage {
         let mut message = key_message(self.link, self.address, self.prefix_length);
         let scope =
             self.scope.unwrap_or(if self.address.is_loopback() { Scope::Host } else { Scope::Universe });
@@ -127,7 +127,7 @@ impl fmt::Display for NewAddress {
     }
 }
 
-fn key_message(link: u32, address: IpAddr, prefix_length: u8) -> AddressMessage {
+pub(super) fn key_message(link: u32, address: IpAddr, prefix_length: u8) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = address_family(Family::of(address));
     message.header.index = link;

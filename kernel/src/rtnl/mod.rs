@@ -6,16 +6,19 @@
 mod address;
 mod batch;
 mod codec;
+mod each;
 mod forwarding;
 mod link;
 mod mac;
 mod neighbour;
 mod route;
 mod rule;
+mod tunnel;
 mod vlan;
 
 pub use address::{Address, NewAddress};
 pub use batch::Batch;
+pub use each::Change;
 pub use link::{
     BridgeOptions, BridgePort, Link, LinkChange, LinkKind, NewLink, NewLinkKind, OperState, VethPeer,
 };
@@ -23,6 +26,7 @@ pub use mac::{MacAddress, MacAddressError};
 pub use neighbour::{Neighbour, NeighbourState};
 pub use route::{NextHop, Route, RouteFilter, RouteKind, Way, protocol, table};
 pub use rule::{Rule, RuleAction};
+pub use tunnel::{Encapsulation, Tunnel, TunnelLink};
 pub use vlan::{PortVlans, VlanFlags};
 
 pub(crate) use codec::{decode_event, kinds};

@@ -37,8 +37,8 @@ pub trait Kernel: Send + 'static {
     fn local_addresses(&mut self) -> Result<LocalAddresses, KernelError>;
     /// Changes IPVS; the outcome of each command.
     fn balance(&mut self, commands: &[Command]) -> Vec<Result<(), KernelError>>;
-    /// Changes the dummy device or the `local` table.
-    fn vip(&mut self, step: &VipStep) -> Result<(), KernelError>;
+    /// Changes the dummy device and the `local` table; the outcome of each step.
+    fn vips(&mut self, steps: &[VipStep]) -> Vec<Result<(), KernelError>>;
     /// Changes our part of the nft table, as a whole or not at all.
     fn packets(&mut self, change: &PacketChange) -> Result<(), KernelError>;
     /// Forgets UDP flows; how many.
@@ -129,8 +129,8 @@ impl<K: Kernel> Applier<K> {
         let mut problems = Vec::new();
         self.packets(&plan.announce, report, &mut problems);
         self.balance(&plan.balance, report, &mut problems);
-        for step in &plan.vips {
-            match self.kernel.vip(step) {
+        for (step, outcome) in plan.vips.iter().zip(self.kernel.vips(&plan.vips)) {
+            match outcome {
                 Ok(()) => report.writes += 1,
                 Err(error) => problems.push(self.of_address(step.address(), &error)),
             }

@@ -160,7 +160,7 @@ impl Route {
         }
     }
 
-    pub(super) fn message(&self) -> RouteMessage {
+    pub(in crate::rtnl) fn message(&self) -> RouteMessage {
         let family = self.family();
         let mut message = RouteMessage::default();
         let header = &mut message.header;

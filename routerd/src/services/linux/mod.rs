@@ -113,9 +113,11 @@ impl Kernel for Linux {
         }
     }
 
-    fn vip(&mut self, step: &VipStep) -> Result<()> {
-        let sockets = self.sockets()?;
-        vips::step(&mut sockets.rtnl, sockets.dummy, step)
+    fn vips(&mut self, steps: &[VipStep]) -> Vec<Result<()>> {
+        match self.sockets() {
+            Ok(sockets) => vips::take(&mut sockets.rtnl, sockets.dummy, steps),
+            Err(error) => vec![Err(error); steps.len()],
+        }
     }
 
     fn packets(&mut self, change: &PacketChange) -> Result<()> {

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use kernel::KernelError;
 use kernel::rtnl::{
-    LinkKind, NewAddress, NewLink, NextHop, Route, RouteFilter, RouteKind, Rtnl, Scope, protocol, table,
+    Change, LinkKind, NewAddress, NewLink, NextHop, Route, RouteFilter, RouteKind, Rtnl, Scope, protocol,
+    table,
 };
 use nix::errno::Errno;
 use prefix::{Family, Prefix};
@@ -89,25 +90,24 @@ fn route(address: IpAddr, dummy: u32, number: u8) -> Route {
         .next_hop(NextHop::link(dummy))
 }
 
-/// Takes one step. What is there, or gone, already is no error: the goal is reached.
-pub(super) fn step(rtnl: &mut Rtnl, dummy: u32, step: &VipStep) -> Result<()> {
-    let gone = |result: Result<()>| match result {
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other,
+/// Takes steps in their order; the outcome of each. What is there, or gone, already is no error: the goal is reached.
+pub(super) fn take(rtnl: &mut Rtnl, dummy: u32, steps: &[VipStep]) -> Vec<Result<()>> {
+    let changes: Vec<Change> = steps.iter().map(|step| change(dummy, step)).collect();
+    let reached = |(change, outcome): (&Change, Result<()>)| match (change, outcome) {
+        (Change::AddAddress(_), Err(error)) if error.is_exists() => Ok(()),
+        (Change::DeleteAddress(..) | Change::DeleteRoute(_), Err(error)) if error.is_not_found() => Ok(()),
+        (_, outcome) => outcome,
     };
+    changes.iter().zip(rtnl.change_each(&changes)).map(reached).collect()
+}
+
+fn change(dummy: u32, step: &VipStep) -> Change {
     match *step {
-        VipStep::AddAddress(address) => match rtnl.add_address(&new_address(dummy, address)) {
-            Err(error) if error.is_exists() => Ok(()),
-            other => other,
-        },
-        VipStep::DeleteAddress(address) => {
-            gone(rtnl.delete_address(dummy, address, Family::of(address).bits()))
-        }
-        VipStep::SetRoute(address, source) => rtnl.replace_route(&route(address, dummy, OWN).source(source)),
-        VipStep::DeleteRoute(address) => gone(rtnl.delete_route(&route(address, dummy, OWN))),
-        VipStep::DeleteKernelRoute(address) => {
-            gone(rtnl.delete_route(&route(address, dummy, protocol::KERNEL)))
-        }
+        VipStep::AddAddress(address) => Change::AddAddress(new_address(dummy, address)),
+        VipStep::DeleteAddress(address) => Change::DeleteAddress(dummy, address, Family::of(address).bits()),
+        VipStep::SetRoute(address, source) => Change::ReplaceRoute(route(address, dummy, OWN).source(source)),
+        VipStep::DeleteRoute(address) => Change::DeleteRoute(route(address, dummy, OWN)),
+        VipStep::DeleteKernelRoute(address) => Change::DeleteRoute(route(address, dummy, protocol::KERNEL)),
     }
 }
 

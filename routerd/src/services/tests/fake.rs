@@ -65,6 +65,24 @@ impl Fake {
         }
         Ok(())
     }
+
+    fn step(&mut self, step: &VipStep) -> Result<(), KernelError> {
+        let vip = self.state.vips.get(&step.address()).copied().unwrap_or_default();
+        let errno = match step {
+            VipStep::AddAddress(_) if vip.on_device => Some(Errno::EEXIST),
+            VipStep::DeleteAddress(_) if !vip.on_device => Some(Errno::EADDRNOTAVAIL),
+            VipStep::DeleteRoute(_) if vip.source.is_none() => Some(Errno::ESRCH),
+            VipStep::DeleteKernelRoute(_) if !vip.kernel_route => Some(Errno::ESRCH),
+            // The kernel takes a source only if it is an address of this node.
+            VipStep::SetRoute(_, source) if *source == IpAddr::from([0; 4]) => Some(Errno::EINVAL),
+            _ => None,
+        };
+        if let Some(errno) = errno {
+            return Err(self.refuse(format!("{step:?}"), errno));
+        }
+        apply_step(*step, &mut self.state.vips);
+        Ok(())
+    }
 }
 
 fn destination(command: &Command, destinations: &mut BTreeMap<SocketAddr, Destination>) -> Result<(), Errno> {
@@ -103,22 +121,8 @@ impl Kernel for Fake {
         commands.iter().map(|command| self.command(command)).collect()
     }
 
-    fn vip(&mut self, step: &VipStep) -> Result<(), KernelError> {
-        let vip = self.state.vips.get(&step.address()).copied().unwrap_or_default();
-        let errno = match step {
-            VipStep::AddAddress(_) if vip.on_device => Some(Errno::EEXIST),
-            VipStep::DeleteAddress(_) if !vip.on_device => Some(Errno::EADDRNOTAVAIL),
-            VipStep::DeleteRoute(_) if vip.source.is_none() => Some(Errno::ESRCH),
-            VipStep::DeleteKernelRoute(_) if !vip.kernel_route => Some(Errno::ESRCH),
-            // The kernel takes a source only if it is an address of this node.
-            VipStep::SetRoute(_, source) if *source == IpAddr::from([0; 4]) => Some(Errno::EINVAL),
-            _ => None,
-        };
-        if let Some(errno) = errno {
-            return Err(self.refuse(format!("{step:?}"), errno));
-        }
-        apply_step(*step, &mut self.state.vips);
-        Ok(())
+    fn vips(&mut self, steps: &[VipStep]) -> Vec<Result<(), KernelError>> {
+        steps.iter().map(|step| self.step(step)).collect()
     }
 
     fn packets(&mut self, change: &PacketChange) -> Result<(), KernelError> {

@@ -102,8 +102,8 @@ fn run(fake: &mut Fake, plan: &Plan) {
     for outcome in fake.balance(&plan.balance) {
         outcome.unwrap();
     }
-    for step in &plan.vips {
-        fake.vip(step).unwrap();
+    for outcome in fake.vips(&plan.vips) {
+        outcome.unwrap();
     }
     for outcome in fake.balance(&plan.unbalance) {
         outcome.unwrap();
