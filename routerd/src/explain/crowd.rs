@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::answer::{Judgement, Miss, RuleName};
 use super::judge::{Packet, Values, takes_group, takes_port};
 use crate::cluster::Side;
-use crate::policy::{NamedPort, PolicyKey, PolicyValue, Ports, Together};
+use crate::policy::{NamedPort, PeerGroup, PolicyKey, PolicyValue, Ports, Together};
 
 /// Notes whether the policies of the side admit the packet.
 pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: &mut Judgement) {
@@ -28,9 +28,10 @@ pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: 
         Some(PolicyValue::Member(ports)) => Some(ports),
         _ => None,
     };
-    let admitting = admitting(packet, &all, member.as_ref(), values);
-    if let Some((who, _)) = admitting.iter().find(|(_, ports)| takes_port(packet, ports, values)) {
-        judgement.admitted_by.push(rule(who));
+    let is_member = |group: &PeerGroup| takes_group(packet, group, values);
+    let admitting: Vec<&Ports> = all.admitting(packet.peer, member.as_ref(), is_member).collect();
+    if admitting.iter().any(|ports| takes_port(packet, ports, values)) {
+        judgement.admitted_by.push(rule("it, one of them or more"));
         return;
     }
     let peer = !admitting.is_empty();
@@ -40,26 +41,6 @@ pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: 
         format!("none of them names {}", packet.peer)
     };
     judgement.closest.push(Miss { rule: rule("its peers to their ports"), peer, port: false, lacks });
-}
-
-/// Under what the peer is admitted, and to which ports.
-fn admitting<'a>(
-    packet: &Packet,
-    all: &'a Together,
-    member: Option<&'a Ports>,
-    values: &dyn Values,
-) -> Vec<(&'static str, &'a Ports)> {
-    let groups = all.groups.iter().filter(|(group, _)| takes_group(packet, group, values));
-    let blocks = all.blocks.iter().filter(|(range, _)| range.contains(packet.peer));
-    let layers =
-        all.layers.iter().filter(|(ranges, _)| ranges.iter().any(|range| range.contains(packet.peer)));
-    let everybody = all.everybody.iter().map(|ports| ("everybody", ports));
-    everybody
-        .chain(member.map(|ports| ("the pod, by its labels", ports)))
-        .chain(groups.map(|(_, ports)| ("the pod, by its namespace", ports)))
-        .chain(blocks.map(|(_, ports)| ("the address, by a block", ports)))
-        .chain(layers.map(|(_, ports)| ("the address, by a block", ports)))
-        .collect()
 }
 
 /// The keys of what a crowd's rules lead to, but for its members.

@@ -143,8 +143,8 @@ fn ask_policy(packet: &Packet, policy: &ObjectName, values: &dyn Values, judgeme
         judgement.closest.push(nobody("it has no rule for this direction".to_owned()));
     }
     for (place, admission) in admissions.iter().enumerate() {
-        let (peer, port) =
-            (takes_peer(packet, &admission.peers, values), takes_port(packet, &admission.ports, values));
+        let peer = admission.peers.takes(packet.peer, |group| takes_group(packet, group, values));
+        let port = takes_port(packet, &admission.ports, values);
         let rule = RuleName { policy: policy.to_string(), rule: place + 1, admits: describe(admission) };
         match (peer, port) {
             (true, true) => judgement.admitted_by.push(rule),
@@ -153,12 +153,7 @@ fn ask_policy(packet: &Packet, policy: &ObjectName, values: &dyn Values, judgeme
     }
 }
 
-fn takes_peer(packet: &Packet, peers: &Peers, values: &dyn Values) -> bool {
-    let Peers::Any { groups, ranges } = peers else { return true };
-    ranges.iter().any(|range| range.contains(packet.peer))
-        || groups.iter().any(|group| takes_group(packet, group, values))
-}
-
+/// True if the packet's peer is a member of the group.
 pub(super) fn takes_group(packet: &Packet, group: &PeerGroup, values: &dyn Values) -> bool {
     let key = PolicyKey::Group(group.clone());
     match values.value(&key) {
@@ -169,22 +164,17 @@ pub(super) fn takes_group(packet: &Packet, group: &PeerGroup, values: &dyn Value
     }
 }
 
+/// True if the packet goes to one of the ports.
 pub(super) fn takes_port(packet: &Packet, ports: &Ports, values: &dyn Values) -> bool {
-    let Ports::Any { numbers, names } = ports else { return true };
-    let has_number = |(protocol, first, last): &(Protocol, u16, u16)| {
-        *protocol == packet.protocol && (*first..=*last).contains(&packet.port)
-    };
-    let has_name = |key: PolicyKey| match values.value(&key) {
-        Some(PolicyValue::Ports(known)) => {
-            known.contains(&(packet.destination(), packet.port)) && values.refused(&key).is_none()
+    ports.takes(packet.protocol.number(), packet.port, |name| {
+        let key = PolicyKey::Ports(name.clone());
+        match values.value(&key) {
+            Some(PolicyValue::Ports(known)) => {
+                known.contains(&(packet.destination(), packet.port)) && values.refused(&key).is_none()
+            }
+            _ => false,
         }
-        _ => false,
-    };
-    numbers.iter().any(has_number)
-        || names
-            .iter()
-            .filter(|name| name.protocol == packet.protocol)
-            .any(|name| has_name(PolicyKey::Ports(name.clone())))
+    })
 }
 
 fn lacks(packet: &Packet, peer: bool, port: bool) -> String {

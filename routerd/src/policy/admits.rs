@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::key::{PeerGroup, PolicyKey};
-use super::value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports};
+use super::value::{Admission, Direction, Isolation, PodVerdict, PolicyValue, Ports};
 use crate::cluster::Side;
 use crate::cluster::objects::ObjectName;
 
@@ -17,6 +17,16 @@ pub(super) struct First {
     pub(super) port: u16,
     /// The IP protocol number.
     pub(super) protocol: u8,
+}
+
+impl First {
+    /// Who is on the other end, as the judged pod sees it.
+    fn peer(&self, direction: Direction) -> IpAddr {
+        match direction {
+            Direction::Ingress => self.source,
+            Direction::Egress => self.destination,
+        }
+    }
 }
 
 /// The values, with the pods by address.
@@ -81,20 +91,12 @@ impl<'a> Judge<'a> {
     /// Policies that are taken together.
     fn crowd(&self, first: &First, side: &Side) -> bool {
         let Some(PolicyValue::Crowd(all)) = self.held(&PolicyKey::Crowd(side.clone())) else { return false };
-        let peer = match side.direction {
-            Direction::Ingress => first.source,
-            Direction::Egress => first.destination,
-        };
-        let has = |group: &PeerGroup| matches!(self.held(&PolicyKey::Group(group.clone())), Some(PolicyValue::Group(members)) if members.contains(&peer));
+        let peer = first.peer(side.direction);
         let member = match self.held(&PolicyKey::Member(side.clone(), peer)) {
             Some(PolicyValue::Member(ports)) => Some(ports),
             _ => None,
         };
-        let groups = all.groups.iter().filter(|(group, _)| has(group)).map(|(_, ports)| ports);
-        let blocks = all.blocks.iter().filter(|(range, _)| range.contains(peer)).map(|(_, ports)| ports);
-        let layers = all.layers.iter().filter(|(ranges, _)| ranges.iter().any(|range| range.contains(peer)));
-        let layers = layers.map(|(_, ports)| ports);
-        let mut all = all.everybody.iter().chain(member).chain(groups).chain(blocks).chain(layers);
+        let mut all = all.admitting(peer, member, |group| self.is_member(group, peer));
         all.any(|ports| self.ports(first, ports))
     }
 
@@ -103,32 +105,22 @@ impl<'a> Judge<'a> {
         self.values.get(key).filter(|_| !self.refused.contains_key(key))
     }
 
+    fn is_member(&self, group: &PeerGroup, peer: IpAddr) -> bool {
+        let group = self.held(&PolicyKey::Group(group.clone()));
+        matches!(group, Some(PolicyValue::Group(members)) if members.contains(&peer))
+    }
+
     fn admission(&self, first: &First, direction: Direction, rule: &Admission) -> bool {
-        let peer = match direction {
-            Direction::Ingress => first.source,
-            Direction::Egress => first.destination,
-        };
-        let has = |group| matches!(self.held(&PolicyKey::Group(group)), Some(PolicyValue::Group(members)) if members.contains(&peer));
-        let peers = match &rule.peers {
-            Peers::Everybody => true,
-            Peers::Any { groups, ranges } => {
-                ranges.iter().any(|range| range.contains(peer)) || groups.iter().cloned().any(has)
-            }
-        };
-        peers && self.ports(first, &rule.ports)
+        let peer = first.peer(direction);
+        rule.peers.takes(peer, |group| self.is_member(group, peer)) && self.ports(first, &rule.ports)
     }
 
     fn ports(&self, first: &First, ports: &Ports) -> bool {
-        let Ports::Any { numbers, names } = ports else { return true };
-        let is_number = numbers.iter().any(|(protocol, low, high)| {
-            protocol.number() == first.protocol && (*low..=*high).contains(&first.port)
-        });
         let place = (first.destination, first.port);
-        is_number
-            || names.iter().filter(|name| name.protocol.number() == first.protocol).any(|name| {
-                let key = PolicyKey::Ports(name.clone());
-                matches!(self.held(&key), Some(PolicyValue::Ports(places)) if places.contains(&place))
-            })
+        ports.takes(first.protocol, first.port, |name| {
+            let places = self.held(&PolicyKey::Ports(name.clone()));
+            matches!(places, Some(PolicyValue::Ports(places)) if places.contains(&place))
+        })
     }
 }
 

@@ -127,6 +127,20 @@ pub enum Peers {
     },
 }
 
+impl Peers {
+    /// True if `address` is one of these. `is_member` tells of a group whether it has the address.
+    pub fn takes(&self, address: IpAddr, is_member: impl Fn(&PeerGroup) -> bool) -> bool {
+        match self {
+            Peers::Everybody => true,
+            Peers::Any { groups, ranges } => takes_any(ranges, address) || groups.iter().any(is_member),
+        }
+    }
+}
+
+fn takes_any(ranges: &[Range], address: IpAddr) -> bool {
+    ranges.iter().any(|range| range.contains(address))
+}
+
 /// Which ports a rule admits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ports {
@@ -142,6 +156,17 @@ pub enum Ports {
 }
 
 impl Ports {
+    /// True if `port` of `protocol` (its IP protocol number) is one of these. `has_name` tells whether the destination
+    /// has a port of this name there.
+    pub fn takes(&self, protocol: u8, port: u16, has_name: impl Fn(&NamedPort) -> bool) -> bool {
+        let Ports::Any { numbers, names } = self else { return true };
+        let is_number = |(of, first, last): &(Protocol, u16, u16)| {
+            of.number() == protocol && (*first..=*last).contains(&port)
+        };
+        numbers.iter().any(is_number)
+            || names.iter().filter(|name| name.protocol.number() == protocol).any(has_name)
+    }
+
     /// Adds what `other` admits.
     pub(super) fn add(&mut self, other: Ports) {
         match (self, other) {
@@ -166,4 +191,22 @@ pub struct Together {
     pub blocks: Vec<(Range, Ports)>,
     /// Addresses in so many layers that they are better asked one after the other.
     pub layers: Vec<(Vec<Range>, Ports)>,
+}
+
+impl Together {
+    /// The lists of ports that `address` is admitted to, each for a reason of its own. `member` is what it is admitted to
+    /// as a pod by label, and `is_member` tells of a group whether it has the address.
+    pub fn admitting<'a>(
+        &'a self,
+        address: IpAddr,
+        member: Option<&'a Ports>,
+        is_member: impl Fn(&PeerGroup) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Ports> {
+        let groups = self.groups.iter().filter(move |(group, _)| is_member(group)).map(|(_, ports)| ports);
+        let blocks =
+            self.blocks.iter().filter(move |(range, _)| range.contains(address)).map(|(_, ports)| ports);
+        let layers =
+            self.layers.iter().filter(move |(ranges, _)| takes_any(ranges, address)).map(|(_, ports)| ports);
+        self.everybody.iter().chain(member).chain(groups).chain(blocks).chain(layers)
+    }
 }

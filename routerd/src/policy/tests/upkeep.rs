@@ -79,7 +79,8 @@ fn a_change_that_meets_a_broken_kernel_mends_it_too() {
 }
 
 /// A policy that the kernel will refuse, once [`obstruct`] has been called.
-const PORTS: &str = "podSelector: {matchLabels: {app: friend}}\ningress: [{ports: [{port: 80}, {port: 8080}]}]";
+const PORTS: &str =
+    "podSelector: {matchLabels: {app: friend}}\ningress: [{ports: [{port: 80}, {port: 8080}]}]";
 
 /// Somebody occupies the name that the set of [`PORTS`] has, with a set of a kind that we do not make. Returns the name.
 fn obstruct(lab: &mut Lab) -> String {
