@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch as published};
 
 use super::*;
 use crate::cluster::objects::Attachment;
-use crate::cluster::task::{Ends, Settings, Task};
+use crate::cluster::task::{Ends, Handle, Settings, Task};
 use crate::cluster::{Event, Kind, ObjectKey};
 
 const PODS: &str = "/api/v1/pods";
@@ -29,6 +29,12 @@ const PODS: &str = "/api/v1/pods";
 struct Content {
     answers: BTreeMap<String, (u16, Value)>,
     events: Vec<(String, Value)>,
+}
+
+impl Content {
+    fn answer(&mut self, path: &str, code: u16, value: Value) {
+        self.answers.insert(path.to_owned(), (code, value));
+    }
 }
 
 type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
@@ -141,9 +147,7 @@ impl World {
     }
 
     fn answer(&self, path: &str, code: u16, value: Value) {
-        self.content.send_modify(|content| {
-            content.answers.insert(path.to_owned(), (code, value));
-        });
+        self.content.send_modify(|content| content.answer(path, code, value));
     }
 
     fn event(&self, kind: &str, object: &Value) {
@@ -232,23 +236,36 @@ async fn a_watch_that_is_too_old_lists_again() {
     world.until(|message| is_complete(message, Kind::Pod, 0)).await;
 }
 
-#[tokio::test]
-async fn an_add_asks_for_a_pod_that_the_watch_has_not_shown() {
-    let address = free_address().await;
-    let (content, _) = published::channel(Content::default());
-    let (task, Ends { handle, source, mut status }) = Task::new(settings());
-    let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
-    tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
-    let lookup = spawn(server, source, handle.clone(), None);
-    tokio::spawn(task.with_lookup(lookup).run());
-    status.wait_for(|status| status.complete).await.unwrap();
-    content.send_modify(|content| {
-        let path = "/api/v1/namespaces/default/pods/a".to_owned();
-        content.answers.insert(path, (200, pod("a", 1, "")));
-    });
-    assert_eq!(handle.attach(attachment("a")).await, Ok(()));
-    let error = handle.attach(attachment("b")).await.unwrap_err().to_string();
-    assert!(error.contains("default/b is not known"), "{error}");
+/// A task with a complete view of a server that knows the pod `known`, and that answers as `content` says.
+struct Attached {
+    content: published::Sender<Content>,
+    handle: Handle,
+}
+
+impl Attached {
+    async fn with(settings: Settings) -> Self {
+        let address = free_address().await;
+        let (content, _) = published::channel(Content::default());
+        let (task, Ends { handle, source, mut status }) = Task::new(settings);
+        let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
+        content.send_modify(|content| content.answer(PODS, 200, list(&[pod("known", 1, "")])));
+        tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
+        let lookup = spawn(server, source, handle.clone(), None);
+        tokio::spawn(task.with_lookup(lookup).run());
+        status.wait_for(|status| status.complete).await.unwrap();
+        Self { content, handle }
+    }
+
+    /// What the server answers to a question for one pod.
+    fn answer_for(&self, name: &str, code: u16, value: Value) {
+        let path = format!("/api/v1/namespaces/default/pods/{name}");
+        self.content.send_modify(|content| content.answer(&path, code, value));
+    }
+
+    /// What an ADD for the pod is told.
+    async fn attach(&self, name: &str) -> Result<(), String> {
+        self.handle.attach(attachment(name)).await.map_err(|error| error.to_string())
+    }
 }
 
 fn attachment(name: &str) -> Attachment {
@@ -264,51 +281,35 @@ fn attachment(name: &str) -> Attachment {
 }
 
 #[tokio::test]
+async fn an_add_asks_for_a_pod_that_the_watch_has_not_shown() {
+    let task = Attached::with(settings()).await;
+    task.answer_for("a", 200, pod("a", 1, ""));
+    assert_eq!(task.attach("a").await, Ok(()));
+    let error = task.attach("b").await.unwrap_err();
+    assert!(error.contains("default/b is not known"), "{error}");
+}
+
+#[tokio::test]
 async fn an_add_while_the_server_fails_is_served_from_what_is_known_and_else_when_the_server_is_back() {
-    let address = free_address().await;
-    let (content, _) = published::channel(Content::default());
-    let (task, Ends { handle, source, mut status }) = Task::new(settings());
-    let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
-    let answer = |path: &str, code: u16, value: Value| {
-        content.send_modify(|content| {
-            content.answers.insert(path.to_owned(), (code, value));
-        });
-    };
-    answer(PODS, 200, list(&[pod("known", 1, "")]));
-    tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
-    let lookup = spawn(server, source, handle.clone(), None);
-    tokio::spawn(task.with_lookup(lookup).run());
-    status.wait_for(|status| status.complete).await.unwrap();
-    let path = "/api/v1/namespaces/default/pods/late";
-    answer(path, 500, failure(500, "etcd is away"));
-    assert_eq!(handle.attach(attachment("known")).await, Ok(()));
+    let task = Attached::with(settings()).await;
+    task.answer_for("late", 500, failure(500, "etcd is away"));
+    assert_eq!(task.attach("known").await, Ok(()));
     let late = tokio::spawn({
-        let handle = handle.clone();
+        let handle = task.handle.clone();
         async move { handle.attach(attachment("late")).await }
     });
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert!(!late.is_finished(), "it waits for the server");
-    answer(path, 200, pod("late", 1, ""));
+    task.answer_for("late", 200, pod("late", 1, ""));
     assert_eq!(late.await.unwrap(), Ok(()));
 }
 
 #[tokio::test]
 async fn an_add_for_a_pod_that_nobody_can_tell_of_is_refused_when_its_time_is_over() {
-    let address = free_address().await;
-    let (content, _) = published::channel(Content::default());
     let patience = Duration::from_millis(1500);
-    let settings = Settings { patience, ..settings() };
-    let (task, Ends { handle, source, mut status }) = Task::new(settings);
-    let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
-    tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
-    let lookup = spawn(server, source, handle.clone(), None);
-    tokio::spawn(task.with_lookup(lookup).run());
-    status.wait_for(|status| status.complete).await.unwrap();
-    content.send_modify(|content| {
-        let path = "/api/v1/namespaces/default/pods/lost".to_owned();
-        content.answers.insert(path, (500, failure(500, "etcd is away")));
-    });
-    let error = handle.attach(attachment("lost")).await.unwrap_err().to_string();
+    let task = Attached::with(Settings { patience, ..settings() }).await;
+    task.answer_for("lost", 500, failure(500, "etcd is away"));
+    let error = task.attach("lost").await.unwrap_err();
     assert!(error.contains("default/lost is not known"), "{error}");
 }
 
