@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Problem, Report, Scope};
@@ -51,6 +52,15 @@ where
             return Some(self.apply(desired, &Scope::Everything));
         }
         self.guarded(&Scope::Everything, |opened, _| opened.look(desired, hurried))
+    }
+
+    fn tend(&mut self, desired: &BTreeMap<A::Key, A::Value>) -> Option<Report> {
+        self.opened.as_ref()?;
+        self.guarded(&Scope::Everything, |opened, _| opened.tend(desired))
+    }
+
+    fn tend_after(&self) -> Option<Duration> {
+        self.opened.as_ref().and_then(Apply::tend_after)
     }
 
     fn item(&self, key: &A::Key) -> Option<String> {

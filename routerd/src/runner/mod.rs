@@ -73,6 +73,9 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, u64>,
     /// What could not be done. The rest was.
     pub problems: Vec<Problem>,
+    /// Items of other keys than those of the scope that were judged as well: what an earlier run said of them is over
+    /// unless `problems` says it again.
+    pub judged: BTreeSet<String>,
     /// Something that others had changed was put right. For a plane that can tell; if a run that nobody's change and no
     /// retry asked for has writes, that is known without it.
     pub repaired: bool,
@@ -100,6 +103,18 @@ pub trait Apply: Send + 'static {
     ) -> Option<Report> {
         let _ = hurried;
         Some(self.apply(desired, &Scope::Everything))
+    }
+
+    /// What is to be done from time to time between runs though nothing changed, as ending what was only kept for a
+    /// while, or looking at what the kernel tells no changes of. `None`: there was nothing to do.
+    fn tend(&mut self, desired: &BTreeMap<Self::Key, Self::Value>) -> Option<Report> {
+        let _ = desired;
+        None
+    }
+
+    /// How long after a run or a [`Apply::tend`] the next one is due; `None`: never.
+    fn tend_after(&self) -> Option<Duration> {
+        None
     }
 
     /// The [`Problem::item`] that problems of `key` are reported under. A run that has judged the key without finding a

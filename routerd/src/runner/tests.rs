@@ -370,3 +370,44 @@ fn a_look_under_way_is_given_up_for_who_waits_but_not_for_ever() {
     assert_eq!(receiver.recv_timeout(SOON).unwrap().1, Scope::Everything, "the fourth look ends");
     assert_eq!(answer.blocking_recv().unwrap(), Ok(()));
 }
+
+/// Counts how often it was tended, and has something to tell each second time.
+struct Tended(Sender<()>, Fake, bool);
+
+impl Apply for Tended {
+    type Key = String;
+    type Value = usize;
+
+    fn apply(&mut self, desired: &BTreeMap<String, usize>, scope: &Scope<String>) -> Report {
+        self.1.apply(desired, scope)
+    }
+
+    fn tend(&mut self, desired: &BTreeMap<String, usize>) -> Option<Report> {
+        assert_eq!(desired.len(), 1);
+        self.0.send(()).unwrap();
+        self.2 = !self.2;
+        self.2.then(|| Report { writes: 10, ..Report::default() })
+    }
+
+    fn tend_after(&self) -> Option<Duration> {
+        Some(Duration::from_millis(10))
+    }
+}
+
+#[test]
+fn what_is_due_between_runs_is_done_and_told_only_if_there_was_something_to_do() {
+    let ((seen, receiver), (tended, times)) = (channel(), channel());
+    let fake = Fake { seen, refuse: Some("Namespace a"), refusals: 1, again: None, retry: false };
+    let mut plane = spawn(Labels, Tended(tended, fake, false), settings()).unwrap();
+    let mut index = Index::new("node");
+    upsert(&mut index, "a", 1);
+    plane.subscriber.start(&index);
+    for _ in 0..4 {
+        times.recv_timeout(SOON).unwrap();
+    }
+    assert_eq!(receiver.try_iter().count(), 1, "it is no look at everything");
+    let status = plane.status.borrow().clone();
+    assert!(status.runs > 1);
+    assert_eq!(status.writes, 1 + 10 * (status.runs - 1), "only what there is to tell is told");
+    assert_eq!(status.problems.len(), 1, "what is wrong with an object stays so");
+}

@@ -124,6 +124,7 @@ where
         next_retry: None,
         retry_delay: settings.retry_first,
         next_poked: None,
+        next_tend: None,
     };
     std::thread::Builder::new().name(format!("plane-{}", P::NAME)).spawn(move || state.run(&messages))?;
     let window = Window(worker.clone());
@@ -169,6 +170,7 @@ struct Worker<A: Apply> {
     next_retry: Option<Instant>,
     retry_delay: Duration,
     next_poked: Option<Instant>,
+    next_tend: Option<Instant>,
 }
 
 impl<A: Apply> Worker<A> {
@@ -205,7 +207,8 @@ impl<A: Apply> Worker<A> {
 
     /// How long nothing needs to be done.
     fn until_next(&self) -> Duration {
-        let soonest = [self.next_retry, self.next_poked, Some(self.next_verify)].into_iter().flatten().min();
+        let soonest = [self.next_retry, self.next_poked, self.next_tend, Some(self.next_verify)];
+        let soonest = soonest.into_iter().flatten().min();
         soonest.map_or(self.settings.verify_every, |at| at.saturating_duration_since(Instant::now()))
     }
 
@@ -276,6 +279,20 @@ impl<A: Apply> Worker<A> {
                 }
             }
         }
+        self.tend();
+    }
+
+    /// A stream of changes does not put it off.
+    fn tend(&mut self) {
+        if self.next_tend.is_some_and(|at| at <= Instant::now()) {
+            let started = Instant::now();
+            if let Some(report) = self.apply.tend(&self.desired) {
+                self.done(report, &Scope::Keys(BTreeSet::new()), Reason::Work, started);
+            }
+            self.next_tend = None;
+        }
+        let after = self.apply.tend_after();
+        self.next_tend = after.map(|delay| self.next_tend.unwrap_or_else(|| Instant::now() + delay));
     }
 
     fn run_for(&mut self, scope: &Scope<A::Key>, reason: Reason) {
@@ -334,7 +351,8 @@ impl<A: Apply> Worker<A> {
 
     /// A run for some keys says nothing of the others: what was wrong with them still is.
     fn kept(&self, keys: &BTreeSet<A::Key>, report: &Report) -> Vec<Problem> {
-        let judged: BTreeSet<String> = keys.iter().filter_map(|key| self.apply.item(key)).collect();
+        let items = keys.iter().filter_map(|key| self.apply.item(key));
+        let judged: BTreeSet<String> = items.chain(report.judged.iter().cloned()).collect();
         let new = |old: &Problem| report.problems.iter().any(|new| new.item == old.item);
         let status = self.publish.borrow();
         status.problems.iter().filter(|old| !judged.contains(&old.item) && !new(old)).cloned().collect()
