@@ -48,6 +48,7 @@ pub struct Verdict {
 pub struct Socket {
     inner: RawSocket,
     sequence: u32,
+    /// Never zeroed nor grown: a socket that lives for some answers of a kilobyte would pay for the whole of it.
     buffer: Vec<u8>,
 }
 
@@ -80,7 +81,7 @@ impl Socket {
         inner.set_cap_ack(true).map_err(failed)?;
         // Old kernels lack it; they then answer a filtered dump with everything, and the readers filter anyway.
         let _ = inner.set_netlink_get_strict_chk(true);
-        let socket = Self { inner, sequence: 0, buffer: vec![0; RECEIVE_BUFFER] };
+        let socket = Self { inner, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER) };
         socket.set_timeout(ANSWER_TIMEOUT)?;
         Ok(socket)
     }
@@ -210,9 +211,9 @@ impl Socket {
     /// `ENOBUFS` means that the kernel dropped messages for want of room: a monitor then reads everything anew.
     pub fn receive(&mut self, operation: &str) -> Result<Vec<Message>> {
         loop {
-            let mut target = &mut self.buffer[..];
-            match self.inner.recv(&mut target, 0) {
-                Ok(received) => return Message::parse_all(&self.buffer[..received]),
+            self.buffer.clear();
+            match self.inner.recv(&mut self.buffer, 0) {
+                Ok(_) => return Message::parse_all(&self.buffer),
                 Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
                 Err(error) if error.raw_os_error() == Some(Errno::EAGAIN as i32) => {
                     return Err(KernelError::new(operation, Errno::ETIMEDOUT).with_detail(format!(
