@@ -52,10 +52,6 @@ fn any(family: Family) -> IpAddr {
     }
 }
 
-fn for_tokio(socket: OwnedFd) -> io::Result<UdpSocket> {
-    UdpSocket::from_std(std::net::UdpSocket::from(socket))
-}
-
 /// Receives at every address: sessions of different own addresses share it, and none waits for an address to come.
 pub(super) fn receiver(family: Family, port: u16) -> io::Result<UdpSocket> {
     let socket = socket(family)?;
@@ -64,11 +60,15 @@ pub(super) fn receiver(family: Family, port: u16) -> io::Result<UdpSocket> {
         Family::V6 => setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?,
     }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any(family), port)))?;
-    for_tokio(socket)
+    UdpSocket::from_std(socket.into())
 }
 
-/// Sends to one neighbour.
-pub(super) fn sender(local: Option<IpAddr>, peer: SocketAddr, chance: u64) -> io::Result<UdpSocket> {
+/// Sends to one neighbour, without waiting for room: a packet that has to wait is a lost one.
+pub(super) fn sender(
+    local: Option<IpAddr>,
+    peer: SocketAddr,
+    chance: u64,
+) -> io::Result<std::net::UdpSocket> {
     let family = Family::of(peer.ip());
     let socket = socket(family)?;
     match family {
@@ -77,7 +77,7 @@ pub(super) fn sender(local: Option<IpAddr>, peer: SocketAddr, chance: u64) -> io
     }
     bind_to_any(&socket, local.unwrap_or_else(|| any(family)), chance)?;
     connect(socket.as_raw_fd(), &SockaddrStorage::from(peer))?;
-    for_tokio(socket)
+    Ok(socket.into())
 }
 
 /// Takes one of the ports that are meant for it, the first free one from a place that chance chooses.

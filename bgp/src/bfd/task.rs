@@ -42,7 +42,7 @@ struct Neighbour {
     config: BfdConfig,
     local: Option<IpAddr>,
     discriminator: u32,
-    sender: Option<UdpSocket>,
+    sender: Option<std::net::UdpSocket>,
     ups: u64,
     error: Option<String>,
 }
@@ -269,7 +269,7 @@ impl Neighbour {
             Some(sender) => sender,
             None => socket::sender(self.local, to, chance.number())?,
         };
-        let outcome = match sender.try_send(&control.encode()) {
+        let outcome = match sender.send(&control.encode()) {
             // What the network said of an earlier packet: the other end does not listen yet.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) => Err(error),
