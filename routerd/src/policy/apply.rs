@@ -1,9 +1,10 @@
 //! Bringing the values into the kernel: the only place of the plane that writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use kernel::KernelError;
-use kernel::nft::{CommitError, Element, Identity, Nft, Operation, Transaction};
+use kernel::nft::{CommitError, Element, Identity, Nft, Operation, Set, Transaction};
 use prefix::Family;
 
 use super::flows::Flows;
@@ -12,7 +13,7 @@ use super::model::{Model, Parts};
 use super::names::{self, PREFIX};
 use super::plan::{self, Plan};
 use super::render::{self, Fragment};
-use super::value::PolicyValue;
+use super::value::{Direction, PolicyValue};
 use super::{program, refusal, settings, status};
 use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Problem, Report, Scope};
@@ -98,7 +99,7 @@ impl PolicyApplier {
         };
         let writes = writes + set + self.settle_flows(desired, &mut problems);
         let repaired = std::mem::take(&mut self.repaired);
-        Report { writes, counts: status::counts(desired), problems, repaired, again: None }
+        Report { writes, counts: status::counts(desired), problems, repaired, ..Report::default() }
     }
 
     /// One that connects to nf_tables when it first has to, in the namespace of the thread that it then runs on.
@@ -131,12 +132,13 @@ impl PolicyApplier {
     fn some(&mut self, desired: &Values, keys: &BTreeSet<PolicyKey>) -> Result<u64, KernelError> {
         let mut parts = Parts::default();
         let mut changed = Vec::new();
+        let mut lost = BTreeSet::new();
         for key in keys {
             let (old, new) = (self.applied.get(key).cloned(), desired.get(key));
             if old.as_ref() == new && !self.refused.contains_key(key) {
                 continue;
             }
-            self.flows.changed(old.as_ref(), new);
+            lost.extend(self.flows.changed(old.as_ref(), new));
             let both = old.as_ref().zip(new).filter(|_| !self.refused.contains_key(key));
             let trimmed = both.and_then(|(old, new)| render::trimmed(old, new));
             let (old, new) = match &trimmed {
@@ -150,6 +152,7 @@ impl PolicyApplier {
             changed.push((key, before, after));
         }
         let before = self.model.view(&parts);
+        let counted: Vec<(Set, Element)> = self.counters(&lost).collect();
         for (key, old, new) in &changed {
             // The new first: a set that both have, and of which they show only what differs, must not go in between.
             self.model.add(new);
@@ -159,7 +162,12 @@ impl PolicyApplier {
                 None => self.applied.remove(*key),
             };
         }
-        let plan = Plan::between(&before, &self.model.view(&parts));
+        let mut plan = Plan::between(&before, &self.model.view(&parts));
+        for (set, element) in counted {
+            if self.model.holds(&set.name.name, &element.span) {
+                plan.renew(&set, element);
+            }
+        }
         match self.commit(&plan.transaction) {
             Ok(()) => Ok(plan.writes()),
             Err(error) => {
@@ -173,6 +181,16 @@ impl PolicyApplier {
                 Ok(self.read_back(desired, &|| false, false)?.unwrap_or(0))
             }
         }
+    }
+
+    /// The counters of refused packets that the model has for the addresses.
+    fn counters(&self, addresses: &BTreeSet<IpAddr>) -> impl Iterator<Item = (Set, Element)> {
+        let both = |address: &IpAddr| {
+            let family = Family::of(*address);
+            Direction::BOTH.map(|direction| (refusal::counters(direction, family), Element::new(*address)))
+        };
+        let all = addresses.iter().flat_map(both);
+        all.filter(|(set, element)| self.model.holds(&set.name.name, &element.span))
     }
 
     /// Reads the kernel back and makes it hold what is desired.
@@ -208,6 +226,7 @@ impl PolicyApplier {
             }
         }
         self.verified = Some(generation);
+        self.note_changes(desired);
         self.refused.clear();
         loop {
             self.rebuild(desired);
@@ -218,6 +237,16 @@ impl PolicyApplier {
             }
             // The first step may have been done.
             observed = Ruleset::observe(self.nft()?, PREFIX)?;
+        }
+    }
+
+    /// Tells of what has changed while keys were not looked at one by one, because nothing could be written.
+    fn note_changes(&mut self, desired: &Values) {
+        for (key, old) in &self.applied {
+            let new = desired.get(key);
+            if new != Some(old) {
+                self.flows.changed(Some(old), new);
+            }
         }
     }
 

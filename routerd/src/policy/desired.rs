@@ -1,6 +1,7 @@
 //! From the index to what should be, piece by piece. Pure.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::blocks::admitted;
 use super::key::{NamedPort, PeerGroup, PolicyKey, PortScope};
@@ -67,12 +68,22 @@ fn pod(index: &Index, name: &ObjectName) -> Option<PodVerdict> {
     let isolation =
         |direction| pod.map_or(Isolation::By(BTreeSet::new()), |pod| isolation(index, pod, direction));
     Some(PodVerdict {
+        holders: judged.iter().map(|address| (*address, holders(index, name, *address))).collect(),
         addresses: judged,
         closed,
         ingress: isolation(Direction::Ingress),
         egress: isolation(Direction::Egress),
         crowds: pod.map(|pod| crowds(index, pod)).unwrap_or_default(),
     })
+}
+
+fn holders(index: &Index, name: &ObjectName, address: IpAddr) -> BTreeSet<String> {
+    let attached = index.attachments_of(name).filter(|attachment| attachment.addresses.contains(&address));
+    let containers: BTreeSet<_> = attached.map(|attachment| attachment.container.clone()).collect();
+    if !containers.is_empty() {
+        return containers;
+    }
+    index.pods().get(name).map(|pod| pod.uid.clone()).into_iter().collect()
 }
 
 fn crowds(index: &Index, pod: &Pod) -> BTreeSet<Side> {

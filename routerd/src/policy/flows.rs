@@ -1,6 +1,7 @@
 //! Tracked flows that a change leaves without ground. Established flows are not judged again, so they must be forgotten:
 //!
-//! - those of an address whose pod is gone, always: the next pod with that address must not inherit them;
+//! - those of an address whose pod is gone, always: the next pod with that address must not inherit them, also if it has
+//!   the same name;
 //! - those that policies admit no longer, if that is asked for (`--netpol-cut-established`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,17 +35,20 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    /// A value changes.
-    pub(super) fn changed(&mut self, old: Option<&PolicyValue>, new: Option<&PolicyValue>) {
-        if let Some(PolicyValue::Pod(old)) = old {
-            let kept = match new {
-                Some(PolicyValue::Pod(new)) => Some(&new.addresses),
-                _ => None,
-            };
-            let is_kept = |address: &IpAddr| kept.is_some_and(|kept| kept.contains(address));
-            self.lost.extend(old.addresses.iter().filter(|address| !is_kept(address)));
-        }
+    /// A value changes. Returns the addresses that are somebody else's now, or nobody's.
+    pub(super) fn changed(
+        &mut self,
+        old: Option<&PolicyValue>,
+        new: Option<&PolicyValue>,
+    ) -> BTreeSet<IpAddr> {
         self.narrowed |= self.cut && narrows(old, new);
+        let lost: BTreeSet<IpAddr> = match (old, new) {
+            (Some(PolicyValue::Pod(old)), Some(PolicyValue::Pod(new))) => new.handed_on(old).collect(),
+            (Some(PolicyValue::Pod(old)), _) => old.addresses.clone(),
+            _ => BTreeSet::new(),
+        };
+        self.lost.extend(&lost);
+        lost
     }
 
     /// An earlier run left these rules: what happened since is not known.

@@ -124,6 +124,11 @@ impl Model {
         }
     }
 
+    /// True if the set has the element.
+    pub(super) fn holds(&self, set: &str, span: &Span) -> bool {
+        self.sets.get(set).is_some_and(|entry| entry.elements.contains_key(span))
+    }
+
     /// All of it.
     pub(super) fn ruleset(&self) -> Ruleset {
         let chains = self.chains.iter().map(|(name, entry)| (name.clone(), entry.filled(name))).collect();
@@ -208,6 +213,7 @@ mod tests {
         let address: IpAddr = address.parse().unwrap();
         let verdict = PodVerdict {
             addresses: [address].into(),
+            holders: BTreeMap::new(),
             closed: BTreeSet::new(),
             ingress,
             egress: Isolation::Open,

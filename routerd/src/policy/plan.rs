@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kernel::nft::{Element, Operation, Table, Transaction};
+use kernel::nft::{Element, Operation, Set, Table, Transaction};
 
 use crate::ruleset::{FilledChain, FilledSet, Ruleset, table};
 
@@ -37,6 +37,11 @@ impl Plan {
         plan.rules(&observed, desired);
         plan.leave(&observed, desired);
         plan.with_table()
+    }
+
+    /// An element that stays begins anew: what its instructions have counted is not the new owner's.
+    pub(super) fn renew(&mut self, set: &Set, element: Element) {
+        self.transaction.delete_elements(set, vec![element.clone()]).add_elements(set, vec![element]);
     }
 
     /// Number of kernel writes.
@@ -194,7 +199,7 @@ fn is_same_set(a: &FilledSet, b: &FilledSet) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use kernel::nft::{Chain, DataType, Rule, Set, Verdict};
+    use kernel::nft::{Chain, DataType, Rule, Verdict};
 
     use super::*;
 

@@ -46,6 +46,9 @@ pub enum Isolation {
 pub struct PodVerdict {
     /// The addresses that are judged.
     pub addresses: BTreeSet<IpAddr>,
+    /// Who has each of them: container IDs by what the plugin says, else the UID of the pod. By that a pod is told from
+    /// the next one with the same name and address.
+    pub holders: BTreeMap<IpAddr, BTreeSet<String>>,
     /// Addresses that the plugin gave to a pod of this name which the cluster does not know yet, or no longer: closed.
     pub closed: BTreeSet<IpAddr>,
     /// What judges packets to it.
@@ -68,6 +71,15 @@ impl PodVerdict {
     /// The crowds that judge packets of `direction`.
     pub fn crowds_of(&self, direction: Direction) -> impl Iterator<Item = &Side> {
         self.crowds.iter().filter(move |side| side.direction == direction)
+    }
+
+    /// The addresses that whoever had them at the time of `old` has no more, or not alone.
+    pub(super) fn handed_on<'a>(&'a self, old: &'a Self) -> impl Iterator<Item = IpAddr> + 'a {
+        let kept = |address: &IpAddr| match (old.holders.get(address), self.holders.get(address)) {
+            (Some(old), Some(new)) => new.is_subset(old),
+            (_, new) => new.is_none() && self.addresses.contains(address),
+        };
+        old.addresses.iter().filter(move |address| !kept(address)).copied()
     }
 
     /// The same with nothing admitted.

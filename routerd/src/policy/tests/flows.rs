@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::fixture::ip;
+use super::fixture::{attachment, ip, pod};
 use super::lab::{Lab, OUTSIDE, connect, echoes};
+use crate::cluster::Event;
 use crate::policy::PolicyApplier;
 
 const WEB: &str = "10.244.1.2";
@@ -135,9 +136,55 @@ fn the_flows_of_a_pod_that_went_while_the_daemon_was_away_do_not_outlive_its_sta
     let mut flow = stream(&lab, "outside", OPEN);
     let mut other = stream(&lab, "outside", WEB);
     lab.applier = PolicyApplier::new();
-    lab.world.event(crate::cluster::Event::Detach("default/open".into(), "eth0".into()));
+    lab.world.event(Event::Detach("default/open".into(), "eth0".into()));
     lab.world.remove_pod("default/open");
     lab.resync();
     assert!(stops(&mut flow), "the pod's namespace is still there, so the flow could go on");
     assert!(echoes(&mut other));
+}
+
+/// How many packets to the address were refused, by what `nft` prints.
+fn refused(lab: &Lab, address: &str) -> u64 {
+    let set = lab.node.run("nft", &["list", "set", "inet", "routerd", "policy-drops-ingress4"]);
+    let element = set.split([',', '{', '}']).find(|element| element.contains(address)).unwrap();
+    element.split("packets ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_pod_that_is_made_anew_with_name_and_address_in_one_batch_inherits_neither_flows_nor_counts() {
+    let mut lab = lab(false);
+    let (mut flow, mut other) = (stream(&lab, "outside", OPEN), stream(&lab, "outside", WEB));
+    lab.policy("default/p", "podSelector: {}");
+    lab.expect(&[("outside", OPEN, 80, false), ("outside", WEB, 80, false)]);
+    assert!(echoes(&mut flow) && refused(&lab, OPEN) > 0 && refused(&lab, WEB) > 0);
+
+    let again = attachment("default/open", "next", &Lab::addresses(4).join(" "));
+    let mut touched = lab.world.event(Event::Detach("default/open".into(), "eth0".into()));
+    touched.extend(lab.world.event(Event::Attach(again)));
+    assert_eq!(lab.apply(touched).problems, []);
+    assert!(stops(&mut flow));
+    assert!(echoes(&mut other) && refused(&lab, WEB) > 0);
+    lab.expect(&[("node", OPEN, 80, true)]);
+
+    // What is said of it again, and its own changes, leave flows and counts alone.
+    let before = refused(&lab, OPEN);
+    lab.label("default/open", "app=open,more=labels", 4);
+    lab.policy("default/p", "podSelector: {matchLabels: {app: web}}");
+    let mut flow = stream(&lab, "outside", OPEN);
+    lab.label("default/open", "app=open", 4);
+    assert!(echoes(&mut flow) && refused(&lab, OPEN) == before);
+}
+
+#[test]
+fn a_count_of_refused_packets_is_not_handed_on_with_the_address() {
+    let mut lab = lab(false);
+    lab.policy("default/p", "podSelector: {}");
+    lab.expect(&[("outside", OPEN, 80, false)]);
+    let mut touched = lab.world.event(Event::Detach("default/open".into(), "eth0".into()));
+    touched.extend(lab.world.remove_pod("default/open"));
+    let addresses = Lab::addresses(4).join(" ");
+    touched.extend(lab.world.event(Event::Attach(attachment("default/heir", "heir", &addresses))));
+    touched.extend(lab.world.pod(pod("default/heir", "", &addresses)));
+    lab.apply(touched);
+    assert_eq!(refused(&lab, OPEN), 0);
 }
