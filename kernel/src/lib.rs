@@ -7,6 +7,7 @@ pub mod aside;
 pub mod conntrack;
 pub mod error;
 mod forwarding;
+pub mod fou;
 pub mod genl;
 pub mod ipvs;
 pub mod monitor;
@@ -19,6 +20,7 @@ pub mod rtnl;
 pub mod sysctl;
 pub mod sysfs;
 pub mod tc;
+pub mod tcp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

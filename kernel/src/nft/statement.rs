@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use prefix::Family;
 
 use super::datum::Datum;
-use super::expression::kinds::{CtKey, MetaKey, NatFlags, NatKind, TimeUnit};
+use super::expression::kinds::{
+    Comparison, CtKey, MetaKey, NatFlags, NatKind, PayloadBase, RouteKey, TimeUnit,
+};
 use super::expression::{Expression, LogTarget, Reject};
 use super::field::{Field, Premise};
 use super::register::Register;
@@ -14,6 +16,13 @@ use super::verdict::Verdict;
 
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;
+/// The offset of the byte with the flags in the TCP header (RFC 9293, section 3.1), and `SYN` in it.
+const TCP_FLAGS: u32 = 13;
+const SYN: u8 = 0x02;
+/// The TCP option "maximum segment size" (RFC 9293, section 3.2), and where its value is.
+const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+const VALUE_OFFSET: u32 = 2;
+const VALUE_LENGTH: u32 = 2;
 /// A port stands in the second 128-bit register, beside an address of either family.
 const PORT_REGISTER: Register = Register::Word(4);
 
@@ -172,6 +181,34 @@ impl Rule {
                 .then(Expression::Immediate { to: Register::FIRST, data: Datum::from(port).bytes() })
                 .then(Expression::Redirect { port: Some(Register::FIRST), flags }),
         }
+    }
+
+    /// Makes the largest segment that an opening TCP packet announces no larger than its way and the way back carry: the
+    /// connection works though nobody hears an ICMP "too big" (`tcp option maxseg size set rt mtu`).
+    #[must_use]
+    pub fn clamp_segment_size(self) -> Self {
+        let flags = Register::FIRST;
+        self.premise(&Premise::protocol(TCP))
+            .then(Expression::Payload {
+                base: PayloadBase::Transport,
+                offset: TCP_FLAGS,
+                length: 1,
+                to: flags,
+            })
+            .then(Expression::Bitwise { from: flags, to: flags, mask: vec![SYN], xor: vec![0] })
+            .then(Expression::Compare { from: flags, comparison: Comparison::NotEqual, data: vec![0] })
+            .then(Expression::Route { key: RouteKey::TcpMss, to: Register::FIRST })
+            .then(Expression::ToNetworkOrder {
+                from: Register::FIRST,
+                to: Register::FIRST,
+                length: VALUE_LENGTH,
+            })
+            .then(Expression::ShrinkTcpOption {
+                option: MAXIMUM_SEGMENT_SIZE,
+                offset: VALUE_OFFSET,
+                length: VALUE_LENGTH,
+                from: Register::FIRST,
+            })
     }
 
     /// Takes the packet out of connection tracking; raw priority only.

@@ -8,8 +8,8 @@ use super::super::verdict::Verdict;
 use super::super::wire::{data, expression as attribute};
 use super::encode::number as n;
 use super::kinds::{
-    Comparison, CtDirection, CtKey, FibFlags, FibResult, MetaKey, NatFlags, NatKind, PayloadBase, TimeUnit,
-    Unreachable,
+    Comparison, CtDirection, CtKey, FibFlags, FibResult, MetaKey, NatFlags, NatKind, PayloadBase, RouteKey,
+    TimeUnit, Unreachable,
 };
 use super::{Expression, LogTarget, Reject};
 use crate::netlink::AttributeReader;
@@ -92,6 +92,10 @@ fn read_load(name: &str, from: &Reader<'_>) -> Option<Expression> {
             flags: FibFlags(from.number(n::FIB_FLAGS)?),
             to: from.register(n::FIB_TO)?,
         },
+        "rt" => Expression::Route {
+            key: RouteKey::from_number(from.number(n::RT_KEY)?)?,
+            to: from.register(n::RT_TO)?,
+        },
         "numgen" if from.number(n::NUMGEN_OFFSET) == Some(0) => Expression::NumberGenerator {
             random: from.number(n::NUMGEN_TYPE)? == 1,
             modulus: from.number(n::NUMGEN_MODULUS)?,
@@ -120,6 +124,16 @@ fn read_match(name: &str, from: &Reader<'_>) -> Option<Expression> {
             mask: from.value(n::BITWISE_MASK)?,
             xor: from.value(n::BITWISE_XOR)?,
         },
+        "byteorder"
+            if from.number(n::BYTEORDER_OP)? == n::BYTEORDER_TO_NETWORK
+                && from.number(n::BYTEORDER_SIZE) == from.number(n::BYTEORDER_LENGTH) =>
+        {
+            Expression::ToNetworkOrder {
+                from: from.register(n::BYTEORDER_FROM)?,
+                to: from.register(n::BYTEORDER_TO)?,
+                length: from.number(n::BYTEORDER_LENGTH)?,
+            }
+        }
         "lookup" => Expression::Lookup {
             set: from.0.find(n::LOOKUP_SET)?.string(),
             from: from.register(n::LOOKUP_FROM)?,
@@ -154,6 +168,12 @@ fn read_statement(name: &str, from: &Reader<'_>) -> Option<Expression> {
                 Expression::Reject(Reject::Unreachable(Unreachable::from_number(u32::from(code.u8().ok()?))?))
             }
             _ => return None,
+        },
+        "exthdr" if from.number(n::EXTHDR_OP)? == n::EXTHDR_TCP_OPTION => Expression::ShrinkTcpOption {
+            option: from.0.find(n::EXTHDR_TYPE)?.u8().ok()?,
+            offset: from.number(n::EXTHDR_OFFSET)?,
+            length: from.number(n::EXTHDR_LENGTH)?,
+            from: from.register(n::EXTHDR_FROM)?,
         },
         "counter" => Expression::Counter,
         "limit" if from.number(n::LIMIT_TYPE)? == 0 => Expression::Limit {
@@ -212,7 +232,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
             for name in ["meta", "payload", "ct", "fib", "numgen", "cmp", "range", "bitwise", "lookup",
-                         "immediate", "nat", "masq", "redir", "reject", "counter", "limit", "log", "x"] {
+                         "immediate", "nat", "masq", "redir", "rt", "exthdr", "byteorder", "reject", "counter", "limit", "log", "x"] {
                 let mut out = crate::netlink::Attributes::new();
                 out.string(attribute::NAME, name).bytes(attribute::DATA, &bytes);
                 let _ = Expression::read(&AttributeReader::new(out.as_bytes()));

@@ -24,6 +24,18 @@ pub(super) mod number {
     pub(crate) const FIB_TO: u16 = 1;
     pub(crate) const FIB_RESULT: u16 = 2;
     pub(crate) const FIB_FLAGS: u16 = 3;
+    pub(crate) const BYTEORDER_FROM: u16 = 1;
+    pub(crate) const BYTEORDER_TO: u16 = 2;
+    pub(crate) const BYTEORDER_OP: u16 = 3;
+    pub(crate) const BYTEORDER_LENGTH: u16 = 4;
+    pub(crate) const BYTEORDER_SIZE: u16 = 5;
+    pub(crate) const RT_TO: u16 = 1;
+    pub(crate) const RT_KEY: u16 = 2;
+    pub(crate) const EXTHDR_TYPE: u16 = 2;
+    pub(crate) const EXTHDR_OFFSET: u16 = 3;
+    pub(crate) const EXTHDR_LENGTH: u16 = 4;
+    pub(crate) const EXTHDR_OP: u16 = 6;
+    pub(crate) const EXTHDR_FROM: u16 = 7;
     pub(crate) const NUMGEN_TO: u16 = 1;
     pub(crate) const NUMGEN_MODULUS: u16 = 2;
     pub(crate) const NUMGEN_TYPE: u16 = 3;
@@ -75,6 +87,10 @@ pub(super) mod number {
     /// `NFT_REJECT_TCP_RST`, `NFT_REJECT_ICMPX_UNREACH`.
     pub(crate) const REJECT_RESET: u32 = 1;
     pub(crate) const REJECT_UNREACHABLE: u32 = 2;
+    /// `NFT_BYTEORDER_HTON`.
+    pub(crate) const BYTEORDER_TO_NETWORK: u32 = 1;
+    /// `NFT_EXTHDR_OP_TCPOPT`.
+    pub(crate) const EXTHDR_TCP_OPTION: u32 = 1;
 }
 
 use number as n;
@@ -88,10 +104,13 @@ impl Expression {
             Expression::Ct { .. } | Expression::SetCt { .. } => "ct",
             Expression::Fib { .. } => "fib",
             Expression::NumberGenerator { .. } => "numgen",
+            Expression::Route { .. } => "rt",
+            Expression::ShrinkTcpOption { .. } => "exthdr",
             Expression::Compare { .. } => "cmp",
             Expression::Range { .. } => "range",
             Expression::Bitwise { .. } => "bitwise",
             Expression::Lookup { .. } => "lookup",
+            Expression::ToNetworkOrder { .. } => "byteorder",
             Expression::Immediate { .. } | Expression::Verdict(_) => "immediate",
             Expression::Nat { .. } => "nat",
             Expression::Masquerade { .. } => "masq",
@@ -123,10 +142,12 @@ impl Expression {
             | Expression::Payload { .. }
             | Expression::Ct { .. }
             | Expression::Fib { .. }
+            | Expression::Route { .. }
             | Expression::NumberGenerator { .. } => self.write_load(out),
             Expression::Compare { .. }
             | Expression::Range { .. }
             | Expression::Bitwise { .. }
+            | Expression::ToNetworkOrder { .. }
             | Expression::Lookup { .. } => self.write_match(out),
             _ => self.write_statement(out),
         }
@@ -153,6 +174,9 @@ impl Expression {
                 out.u32_be(n::FIB_TO, to.number())
                     .u32_be(n::FIB_RESULT, result.number())
                     .u32_be(n::FIB_FLAGS, flags.0);
+            }
+            Expression::Route { key, to } => {
+                out.u32_be(n::RT_TO, to.number()).u32_be(n::RT_KEY, key.number());
             }
             Expression::NumberGenerator { random, modulus, to } => {
                 out.u32_be(n::NUMGEN_TO, to.number())
@@ -181,6 +205,13 @@ impl Expression {
                     .u32_be(n::BITWISE_LENGTH, u32::try_from(mask.len()).unwrap_or(u32::MAX));
                 value(out, n::BITWISE_MASK, mask);
                 value(out, n::BITWISE_XOR, xor);
+            }
+            Expression::ToNetworkOrder { from, to, length } => {
+                out.u32_be(n::BYTEORDER_FROM, from.number())
+                    .u32_be(n::BYTEORDER_TO, to.number())
+                    .u32_be(n::BYTEORDER_OP, n::BYTEORDER_TO_NETWORK)
+                    .u32_be(n::BYTEORDER_LENGTH, *length)
+                    .u32_be(n::BYTEORDER_SIZE, *length);
             }
             Expression::Lookup { set, from, to, inverted } => {
                 out.string(n::LOOKUP_SET, set).u32_be(n::LOOKUP_FROM, from.number());
@@ -218,6 +249,13 @@ impl Expression {
             Expression::Reject(Reject::Unreachable(code)) => {
                 out.u32_be(n::REJECT_TYPE, n::REJECT_UNREACHABLE)
                     .u8(n::REJECT_CODE, u8::try_from(code.number()).unwrap_or(0));
+            }
+            Expression::ShrinkTcpOption { option, offset, length, from } => {
+                out.u8(n::EXTHDR_TYPE, *option)
+                    .u32_be(n::EXTHDR_OFFSET, *offset)
+                    .u32_be(n::EXTHDR_LENGTH, *length)
+                    .u32_be(n::EXTHDR_OP, n::EXTHDR_TCP_OPTION)
+                    .u32_be(n::EXTHDR_FROM, from.number());
             }
             Expression::Counter => {
                 out.u64_be(n::COUNTER_BYTES, 0).u64_be(n::COUNTER_PACKETS, 0);

@@ -110,6 +110,14 @@ numbered! {
 }
 
 numbered! {
+    /// What of a packet's route an `rt` expression reads (`enum nft_rt_keys`).
+    RouteKey {
+        /// The largest TCP segment that the way of the packet and the way back carry.
+        TcpMss = 3,
+    }
+}
+
+numbered! {
     /// A direction of a connection (`enum ip_conntrack_dir`).
     CtDirection {
         /// As the one who opened it sends.

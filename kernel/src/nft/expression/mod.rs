@@ -9,8 +9,8 @@ pub(super) mod kinds;
 use super::register::Register;
 use super::verdict::Verdict;
 use kinds::{
-    Comparison, CtDirection, CtKey, FibFlags, FibResult, MetaKey, NatFlags, NatKind, PayloadBase, TimeUnit,
-    Unreachable,
+    Comparison, CtDirection, CtKey, FibFlags, FibResult, MetaKey, NatFlags, NatKind, PayloadBase, RouteKey,
+    TimeUnit, Unreachable,
 };
 
 /// How a packet is refused.
@@ -84,6 +84,13 @@ pub enum Expression {
         /// Where to.
         to: Register,
     },
+    /// Reads data of the packet's route.
+    Route {
+        /// What is read.
+        key: RouteKey,
+        /// Where to.
+        to: Register,
+    },
     /// Counts up, or draws a random number.
     NumberGenerator {
         /// Random, or one after the other.
@@ -135,6 +142,15 @@ pub enum Expression {
         /// Go on only if it is not held.
         inverted: bool,
     },
+    /// Turns a number of this machine's byte order into one of the network's.
+    ToNetworkOrder {
+        /// What is turned.
+        from: Register,
+        /// Where to.
+        to: Register,
+        /// The number's length in bytes.
+        length: u32,
+    },
     /// Loads a constant.
     Immediate {
         /// Where to.
@@ -171,6 +187,17 @@ pub enum Expression {
     },
     /// Refuses with an answer.
     Reject(Reject),
+    /// Makes a TCP option smaller; one that is not there or smaller stays as it is.
+    ShrinkTcpOption {
+        /// The option's number (IANA, TCP option kinds).
+        option: u8,
+        /// Offset in bytes from the option's begin.
+        offset: u32,
+        /// Length in bytes.
+        length: u32,
+        /// Where the new value is.
+        from: Register,
+    },
     /// Counts packets and bytes. The figures are not part of the rule.
     Counter,
     /// Goes on only as long as a rate is not exceeded.

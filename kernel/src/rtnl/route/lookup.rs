@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::Parseable;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
 use nix::errno::Errno;
 use prefix::Family;
 
@@ -19,6 +19,8 @@ pub struct Way {
     pub kind: RouteKind,
     /// The number of the device they leave by; `lo` for addresses of this machine.
     pub link: Option<u32>,
+    /// The largest packet that goes all the way, in bytes, where the route says so or the kernel has learnt it.
+    pub mtu: Option<u32>,
 }
 
 impl Rtnl {
@@ -44,10 +46,19 @@ impl Rtnl {
 
 impl Way {
     fn from_message(message: &RouteMessage) -> Self {
-        let link = message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(link) => Some(*link),
-            _ => None,
-        });
-        Self { kind: message.header.kind.into(), link }
+        let mut way = Self { kind: message.header.kind.into(), link: None, mtu: None };
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Oif(link) => way.link = Some(*link),
+                RouteAttribute::Metrics(metrics) => {
+                    way.mtu = metrics.iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) => Some(*mtu),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        way
     }
 }
