@@ -1,0 +1,82 @@
+//! Backends that are no longer wanted and keep their connections for a while (`--ipvs-graceful-termination`).
+//!
+//! What drains is what the kernel has beyond what is wanted: a restart finds it there and begins its time anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use kernel::ipvs::{Command, Destination};
+
+use super::plan::{Extent, Plan, UDP};
+use super::state::{State, Tuple};
+
+type Backend = (Tuple, SocketAddr);
+
+/// Who drains, and until when at most.
+#[derive(Debug, Default)]
+pub(super) struct Draining {
+    /// `--ipvs-graceful-period`; `None`: nobody drains.
+    period: Option<Duration>,
+    until: BTreeMap<Backend, Instant>,
+}
+
+impl Draining {
+    /// With at most `period` for each; `None`: at once.
+    pub(super) fn new(period: Option<Duration>) -> Self {
+        Self { period, until: BTreeMap::new() }
+    }
+
+    /// The virtual services with backends that drain.
+    pub(super) fn tuples(&self) -> BTreeSet<Tuple> {
+        self.until.keys().map(|(tuple, _)| *tuple).collect()
+    }
+
+    /// True if it drains.
+    pub(super) fn drains(&self, backend: &Backend) -> bool {
+        self.until.contains_key(backend)
+    }
+
+    /// True if its time is over.
+    pub(super) fn is_over(&self, backend: &Backend, now: Instant) -> bool {
+        self.until.get(backend).is_some_and(|until| *until <= now)
+    }
+
+    /// It has nothing left to drain.
+    pub(super) fn end(&mut self, backend: Backend, now: Instant) {
+        self.until.insert(backend, now);
+    }
+
+    /// Makes the plan give backends weight 0 that it would delete, as long as they drain.
+    ///
+    /// Not so for UDP: it has no connections whose end could be awaited, and a client would send to nobody meanwhile.
+    pub(super) fn spare(&mut self, plan: &mut Plan, kernel: &State, extent: &Extent, now: Instant) {
+        let Some(period) = self.period else { return };
+        let mut kept = BTreeSet::new();
+        plan.balance.retain_mut(|command| {
+            let Some((backend, found)) = deleted(command, kernel) else { return true };
+            if backend.0.protocol == UDP || self.is_over(&backend, now) {
+                return true;
+            }
+            kept.insert(backend);
+            *command = Command::SetDestination(backend.0.key(), Destination { weight: 0, ..found });
+            found.weight != 0
+        });
+        let judged = |tuple: &Tuple| match extent {
+            Extent::Everything => true,
+            Extent::Only(touched) => touched.tuples.contains(tuple),
+        };
+        self.until.retain(|backend, _| kept.contains(backend) || !judged(&backend.0));
+        for backend in kept {
+            self.until.entry(backend).or_insert(now + period);
+        }
+    }
+}
+
+/// The backend that a command deletes, as the kernel has it.
+fn deleted(command: &Command, kernel: &State) -> Option<(Backend, Destination)> {
+    let Command::DeleteDestination(key, socket) = command else { return None };
+    let tuple = Tuple::of(key)?;
+    let found = kernel.services.get(&tuple)?.destinations.get(socket)?;
+    Some(((tuple, *socket), *found))
+}

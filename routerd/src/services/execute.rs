@@ -1,0 +1,136 @@
+//! A plan into the kernel, and what is then known of the kernel.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use kernel::KernelError;
+use kernel::ipvs::Command;
+use nix::errno::Errno;
+
+use super::apply::{Applier, Kernel};
+use super::effect::{apply_command, apply_packets, apply_step};
+use super::plan::{Extent, PacketChange, Plan};
+use super::state::{State, Tuple};
+use super::{NAME, status};
+use crate::runner::{Problem, Report};
+
+/// The kernel's state as it was read, with all that was written since.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) state: State,
+    /// Nothing happened that was not expected of a kernel in that state.
+    exact: bool,
+}
+
+impl Known {
+    pub(super) fn new(state: State) -> Self {
+        Self { state, exact: true }
+    }
+
+    /// The state, if the next change can be planned on it without reading the kernel again.
+    pub(super) fn state(self) -> Option<State> {
+        self.exact.then_some(self.state)
+    }
+}
+
+impl<K: Kernel> Applier<K> {
+    /// Writes what differs, as far as `extent` says.
+    pub(super) fn run(&mut self, known: &mut Known, extent: &Extent, report: &mut Report) {
+        let settings = &self.settings;
+        let wanted = self.wanted.state();
+        let mut plan = Plan::between(&known.state, wanted, extent, |address| settings.is_excluded(address));
+        self.draining.spare(&mut plan, &known.state, extent, Instant::now());
+        self.packets(&plan.announce, known, report);
+        self.balance(&plan.balance, known, report);
+        self.vips(&plan, known, report);
+        self.balance(&plan.unbalance, known, report);
+        self.packets(&plan.withdraw, known, report);
+        if !plan.flows.is_empty() {
+            match self.kernel.forget(&plan.flows) {
+                Ok(forgotten) => report.writes += forgotten,
+                Err(error) => report.problems.push(status::of_part(error.to_string(), true)),
+            }
+        }
+    }
+
+    fn packets(&mut self, change: &PacketChange, known: &mut Known, report: &mut Report) {
+        if change.writes() == 0 {
+            return;
+        }
+        match self.kernel.packets(change) {
+            Ok(()) => {
+                report.writes += u64::try_from(change.writes()).unwrap_or(u64::MAX);
+                apply_packets(change, &mut known.state.packets);
+            }
+            Err(error) => {
+                known.exact = false;
+                report.problems.push(status::of_plane(error.to_string(), true));
+            }
+        }
+    }
+
+    fn vips(&mut self, plan: &Plan, known: &mut Known, report: &mut Report) {
+        if plan.vips.is_empty() {
+            return;
+        }
+        for (step, outcome) in plan.vips.iter().zip(self.kernel.vips(&plan.vips)) {
+            match outcome {
+                Ok(()) => {
+                    report.writes += 1;
+                    apply_step(*step, &mut known.state.vips);
+                }
+                Err(error) => {
+                    known.exact = false;
+                    report.problems.push(self.of_address(step.address(), &error));
+                }
+            }
+        }
+    }
+
+    fn balance(&mut self, commands: &[Command], known: &mut Known, report: &mut Report) {
+        if commands.is_empty() {
+            return;
+        }
+        let outcomes = self.kernel.balance(commands);
+        let mut refused = BTreeSet::new();
+        for (command, outcome) in commands.iter().zip(outcomes) {
+            let tuple = command.service().and_then(|key| Tuple::of(&key));
+            match outcome {
+                Ok(()) => {
+                    report.writes += 1;
+                    apply_command(command, &mut known.state.services);
+                }
+                // A service that could not be made has its destinations fail too; the first error says it all.
+                Err(_) if tuple.is_some_and(|tuple| refused.contains(&tuple)) => {}
+                Err(error) => {
+                    known.exact &= is_of_the_object(command, error.errno);
+                    refused.extend(tuple);
+                    report.problems.push(self.of_tuple(tuple, &error));
+                }
+            }
+        }
+    }
+
+    fn of_tuple(&self, tuple: Option<Tuple>, error: &KernelError) -> Problem {
+        let owner = tuple.and_then(|tuple| self.wanted.owner(&tuple));
+        let item = owner.map_or_else(|| NAME.to_owned(), status::item);
+        Problem { item, message: error.to_string(), retry: true }
+    }
+
+    fn of_address(&self, address: IpAddr, error: &KernelError) -> Problem {
+        let (first, last) = Tuple::bounds(address);
+        let tuple = self.wanted.state().services.range(first..=last).next().map(|(tuple, _)| *tuple);
+        self.of_tuple(tuple, error)
+    }
+}
+
+/// True for a refusal of what is asked for (a scheduler that the kernel has not, a family), which says nothing against
+/// what we know. Then one such Service does not make every change of the others read the kernel anew.
+fn is_of_the_object(command: &Command, errno: Errno) -> bool {
+    match command {
+        Command::AddService(_) => errno != Errno::EEXIST,
+        Command::AddDestination(..) => matches!(errno, Errno::EINVAL | Errno::EAFNOSUPPORT | Errno::ERANGE),
+        _ => false,
+    }
+}
