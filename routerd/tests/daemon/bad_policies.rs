@@ -7,36 +7,25 @@ use std::process::Command;
 use cni_plugin::socket::Reply;
 use serde_json::Value;
 
-use crate::world::{ROUTERD, World, wait};
+use crate::world::{ROUTERD, World, pods, policy, wait};
 use crate::{Guard, plane};
-
-const PODS: &str = "apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {app: web}}
-spec: {nodeName: node1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: other, labels: {app: other}}
-spec: {nodeName: node1}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: good}
-spec: {podSelector: {matchLabels: {app: other}}, ingress: [{ports: [{port: 80}]}]}
-";
 
 const WEB: &str = "10.244.1.7";
 
-fn policy(spec: &str) -> String {
-    format!(
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: tried}}\nspec: {{podSelector: {{matchLabels: {{app: web}}}}, {spec}}}\n"
-    )
+fn tried(spec: &str) -> String {
+    policy("tried", &format!("podSelector: {{matchLabels: {{app: web}}}}, {spec}"))
+}
+
+/// Two pods, and a policy for one of them that nothing is wrong with and that admits `port`.
+fn cluster(port: u16) -> String {
+    let good =
+        format!("podSelector: {{matchLabels: {{app: other}}}}, ingress: [{{ports: [{{port: {port}}}]}}]");
+    pods([("web", "web"), ("other", "other")]) + &policy("good", &good)
 }
 
 fn world() -> World {
     let world = World::running("bad");
-    world.write("pods.yaml", PODS);
+    world.write("pods.yaml", &cluster(80));
     world.until("pods", |status| status["cluster"]["objects"]["Pod"] == 2);
     assert_eq!(world.attach("web", WEB), Reply::Committed);
     assert_eq!(world.attach("other", "10.244.1.8"), Reply::Committed);
@@ -116,9 +105,9 @@ const BAD: [(&str, &str, [bool; 2]); 14] = [
 #[test]
 fn a_policy_with_anything_wrong_in_it_closes_its_pods_and_says_what_and_a_mended_one_opens_them() {
     let world = world();
-    let good = policy("ingress: [{ports: [{port: 80}]}]");
+    let good = tried("ingress: [{ports: [{port: 80}]}]");
     for (spec, expected, closed) in BAD {
-        world.write("tried.yaml", &policy(spec));
+        world.write("tried.yaml", &tried(spec));
         let status = world.until(spec, |status| said(status).is_some_and(|said| said.contains(expected)));
         assert_eq!(plane(&status, "policy")["counts"]["invalid_policies"], 1, "{spec}");
         assert_eq!(plane(&status, "policy")["state"], "problems", "{spec}: the plane itself works");
@@ -149,7 +138,7 @@ fn a_policy_with_anything_wrong_in_it_closes_its_pods_and_says_what_and_a_mended
 #[test]
 fn a_selector_that_is_wrong_selects_rather_more_pods_than_fewer() {
     let world = world();
-    let text = policy("ingress: [{}]")
+    let text = tried("ingress: [{}]")
         .replace("matchLabels: {app: web}", "matchExpressions: [{key: app, operator: Is, values: [web]}]");
     world.write("tried.yaml", &text);
     world.until("the wrong selector", |status| {
@@ -162,8 +151,8 @@ fn a_selector_that_is_wrong_selects_rather_more_pods_than_fewer() {
 #[test]
 fn a_policy_that_the_kernel_refuses_closes_its_pods_until_it_takes_it_and_others_change_meanwhile() {
     let world = world();
-    let tried = policy("ingress: [{ports: [{port: 80}, {port: 8080}]}]");
-    world.write("tried.yaml", &tried);
+    let two_ports = tried("ingress: [{ports: [{port: 80}, {port: 8080}]}]");
+    world.write("tried.yaml", &two_ports);
     world.until_rules("its set", |rules| rules.contains("set policy-numbers-"));
     let rules = world.rules();
     let name = rules.split("set policy-numbers-").nth(1).unwrap().split_whitespace().next().unwrap();
@@ -174,7 +163,7 @@ fn a_policy_that_the_kernel_refuses_closes_its_pods_until_it_takes_it_and_others
     world
         .namespace
         .run("nft", &[&format!("add set inet routerd {set} {{ type ipv4_addr; flags dynamic; }}")]);
-    world.write("tried.yaml", &tried);
+    world.write("tried.yaml", &two_ports);
     let status = world.until("a refused policy", |status| said(status).is_some());
     assert!(said(&status).unwrap().contains("the kernel refused"), "{status:#}");
     let (admitted, text) = explained(&world, "10.9.9.9", "default/web");
@@ -182,7 +171,7 @@ fn a_policy_that_the_kernel_refuses_closes_its_pods_until_it_takes_it_and_others
     assert!(
         is_isolated(&world.rules(), "ingress") && admits(&world.rules(), "ingress", "tried") == Some(false)
     );
-    world.write("pods.yaml", &PODS.replace("port: 80", "port: 81"));
+    world.write("pods.yaml", &cluster(81));
     wait("a change of another policy", || {
         let (admitted, _) = explained(&world, "10.9.9.9", "default/other");
         (!admitted && admits(&world.rules(), "ingress", "good") == Some(true)).then_some(())
@@ -195,8 +184,8 @@ fn a_policy_that_the_kernel_refuses_closes_its_pods_until_it_takes_it_and_others
 #[test]
 fn what_is_wrong_with_a_policy_is_logged_once() {
     let world = World::new("bad");
-    world.write("pods.yaml", PODS);
-    world.write("tried.yaml", &policy("ingress: [{ports: [{port: 80, endPort: 79}]}]"));
+    world.write("pods.yaml", &cluster(80));
+    world.write("tried.yaml", &tried("ingress: [{ports: [{port: 80, endPort: 79}]}]"));
     let log = world.path("log");
     let mut command = world.command();
     let _daemon = Guard(command.stderr(File::create(&log).unwrap()).spawn().unwrap());
@@ -207,7 +196,7 @@ fn what_is_wrong_with_a_policy_is_logged_once() {
     for number in 0..3 {
         world.write(
             "more.yaml",
-            &PODS.replace("name: other", &format!("name: other{number}")).replace("name: good", "name: more"),
+            &(pods([(&*format!("other{number}"), "other")]) + &policy("more", "podSelector: {}")),
         );
         world.until("another pod", |status| status.to_string().contains("invalid_policies"));
         world.namespace.run("nft", &["flush chain inet routerd policy-forward"]);

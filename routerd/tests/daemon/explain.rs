@@ -5,40 +5,16 @@ use std::process::{Command, Output};
 use cni_plugin::socket::Reply;
 use serde_json::Value;
 
-use crate::world::{ROUTERD, World, wait};
+use crate::world::{ROUTERD, World, placed, pods, policy, wait};
 
-const CLUSTER: &str = "apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {app: web}}
-spec: {nodeName: node1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: friend, labels: {app: friend}}
-spec: {nodeName: node1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: far, labels: {app: far}}
-spec: {nodeName: node2}
-status: {podIP: 10.244.2.5}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: friends}
-spec:
-  podSelector: {matchLabels: {app: web}}
-  ingress: [{ports: [{port: 443}]}, {from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: 80}]}]
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: nobody}
-spec: {podSelector: {matchLabels: {app: far}}}
-";
+const FRIENDS: &str = "podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 443}]}, \
+                       {from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: 80}]}]";
 
 fn world() -> World {
     let world = World::running("explain");
-    world.write("cluster.yaml", CLUSTER);
+    let policies = policy("friends", FRIENDS) + &policy("nobody", "podSelector: {matchLabels: {app: far}}");
+    let all = pods([("web", "web"), ("friend", "friend")]) + &placed("far", "far", "node2", "10.244.2.5");
+    world.write("cluster.yaml", &(all + &policies));
     world.until("pods and policies", |status| {
         let objects = &status["cluster"]["objects"];
         objects["Pod"] == 3 && objects["NetworkPolicy"] == 2

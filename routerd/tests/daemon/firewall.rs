@@ -7,7 +7,7 @@ use std::time::Duration;
 use kernel::testing::TestNs;
 
 use super::wired::{Counter, Wired};
-use super::world::wait;
+use super::world::{placed, policy, wait};
 use super::{CLOSED, plane};
 
 const ONLY_FIREWALL: [&str; 3] = ["--run-router=false", "--run-service-proxy=false", "--enable-cni=false"];
@@ -41,12 +41,6 @@ fn bridged(node: &TestNs, device: &str, address: &str) -> TestNs {
     ip(&pod, "link set eth0 up");
     ip(&pod, "route add default via 10.9.1.1");
     pod
-}
-
-fn pod(name: &str, address: &str) -> String {
-    format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec: {{nodeName: node1}}\nstatus: {{podIP: {address}, podIPs: [{{ip: {address}}}]}}\n"
-    )
 }
 
 /// Sends datagrams to both ports until those to the open one arrive, and then some more.
@@ -83,12 +77,10 @@ fn beside_another_cni_the_apis_addresses_are_judged_whatever_the_devices_are_cal
         ("bridge", "10.9.1.5", bridged(node, "vethfe3", "10.9.1.5")),
         ("sister", "10.9.1.6", bridged(node, "eni4", "10.9.1.6")),
     ];
-    let text: String = spaces.iter().map(|(name, address, _)| pod(name, address)).collect();
+    let text: String = spaces.iter().map(|(name, address, _)| placed(name, name, "node1", address)).collect();
     wired.world.write("pods.yaml", &text);
-    wired.world.write(
-        "policy.yaml",
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: one-port}\nspec: {podSelector: {}, ingress: [{ports: [{protocol: UDP, port: 10}]}]}\n",
-    );
+    let one_port = "podSelector: {}, ingress: [{ports: [{protocol: UDP, port: 10}]}]";
+    wired.world.write("policy.yaml", &policy("one-port", one_port));
     wired.world.start_with(&ONLY_FIREWALL);
     let status = wired.world.until("four isolated pods", |status| {
         status["planes"].as_array().unwrap().iter().any(|one| one["name"] == "policy")
@@ -132,7 +124,7 @@ fn without_firewall_no_rule_of_ours_is_in_force_and_what_others_have_stays() {
         &["add table ip theirs; add chain ip theirs policy-forward { type filter hook forward priority 3; }"],
     );
     let theirs = node.run("nft", &["-a", "list", "ruleset"]);
-    wired.world.write("pods.yaml", &pod("web", "10.244.1.7"));
+    wired.world.write("pods.yaml", &placed("web", "web", "node1", "10.244.1.7"));
     wired.world.write("policy.yaml", CLOSED);
     wired.world.start_with(&["--run-service-proxy=false", "--run-router=false"]);
     wired.world.until_rules("a verdict", |rules| rules.contains("10.244.1.7 : goto"));

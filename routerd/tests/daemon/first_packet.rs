@@ -1,40 +1,27 @@
 //! Policy holds from a pod's first packet on.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use cni_plugin::socket::Reply;
 
-use super::wired::{Counter, Wired, flood, rounds};
-use super::world::wait;
+use super::wired::{Background, Counter, Pod, Wired, flood, rounds};
+use super::world::{pods, policy, wait};
 
 /// The port that no policy opens, and the one that is open.
 const CLOSED: u16 = 9;
 const OPEN: u16 = 10;
 /// Admits one port to the pods of `app: victim`.
-const ONE_PORT: &str = "apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: one-port}
-spec: {podSelector: {matchLabels: {app: victim}}, ingress: [{ports: [{protocol: UDP, port: 10}]}]}
-";
-
-fn pods(names: impl Iterator<Item = (String, &'static str)>) -> String {
-    names.fold(String::new(), |mut text, (name, app)| {
-        let _ = write!(
-            text,
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {app}}}}}\nspec: {{nodeName: node1}}\n"
-        );
-        text
-    })
-}
+const ONE_PORT: &str =
+    "podSelector: {matchLabels: {app: victim}}, ingress: [{ports: [{protocol: UDP, port: 10}]}]";
 
 #[test]
 fn a_pod_that_is_flooded_from_before_its_birth_gets_nothing_in_that_policy_refuses() {
     let rounds = rounds("POD_STARTS", 12);
     let wired = Wired::running("flooded");
-    let names = (0..rounds).map(|round| (format!("victim-{round}"), "victim"));
-    wired.world.write("pods.yaml", &pods(names.chain([("neighbour".into(), "other")])));
-    wired.world.write("policy.yaml", ONE_PORT);
+    let names: Vec<String> = (0..rounds).map(|round| format!("victim-{round}")).collect();
+    let victims = names.iter().map(|name| (name.as_str(), "victim"));
+    wired.world.write("pods.yaml", &pods(victims.chain([("neighbour", "other")])));
+    wired.world.write("policy.yaml", &policy("one-port", ONE_PORT));
     wired.world.until("all pods", |status| status["cluster"]["objects"]["Pod"] == rounds + 1);
     let neighbour = wired.pod("neighbour", 2);
     let numbers = |round: u32| u8::try_from(10 + round % 200).unwrap();
@@ -51,33 +38,37 @@ fn a_pod_that_is_flooded_from_before_its_birth_gets_nothing_in_that_policy_refus
         wired.plug(&pod);
         std::thread::sleep(Duration::from_millis(20));
         let before = counters[1].arrived();
-        let name = format!("victim-{round}");
-        assert_eq!(wired.world.attach(&name, &pod.address.to_string()), Reply::Committed);
+        let name = &names[usize::try_from(round).unwrap()];
+        assert_eq!(wired.world.attach(name, &pod.address.to_string()), Reply::Committed);
         wait("an admitted datagram", || (counters[1].arrived() > before + 5).then_some(()));
         assert_eq!(counters[0].arrived(), 0, "pod start {round}: refused datagrams got in");
         assert_eq!(before, 0, "pod start {round}: datagrams got in before its verdict was in the kernel");
         admitted += counters[1].arrived();
-        floods.into_iter().for_each(super::wired::Background::end);
+        floods.into_iter().for_each(Background::end);
         drop(counters);
-        wired.delete(&name, pod);
+        wired.delete(name, pod);
     }
     println!("{rounds} pod starts: 0 refused datagrams, {admitted} admitted ones");
+}
+
+/// A pod that no policy judges, with a flow from the outside that it has answered: connection tracking calls that
+/// established. `victim`, which the policy judges, is known too.
+fn answered(wired: &Wired) -> (Pod, Background) {
+    wired.world.write("policy.yaml", &policy("one-port", ONE_PORT));
+    wired.world.write("pods.yaml", &pods([("open", "open"), ("victim", "victim")]));
+    wired.world.until("both pods", |status| status["cluster"]["objects"]["Pod"] == 2);
+    let first = wired.pod("open", 7);
+    let flood = flood(&wired.outside, vec![first.at(CLOSED)]);
+    let counter = Counter::new(&first.space, CLOSED, true);
+    wait("datagrams at the first pod", || (counter.arrived() > 20).then_some(()));
+    (first, flood)
 }
 
 #[test]
 fn an_address_that_is_used_again_inherits_no_flow() {
     let wired = Wired::running("recycled");
-    wired.world.write("policy.yaml", ONE_PORT);
-    let names = [("open".to_owned(), "open"), ("victim".to_owned(), "victim")];
-    wired.world.write("pods.yaml", &pods(names.into_iter()));
-    wired.world.until("both pods", |status| status["cluster"]["objects"]["Pod"] == 2);
-    let first = wired.pod("open", 7);
-    let _flood = flood(&wired.outside, vec![first.at(CLOSED)]);
-    let counter = Counter::new(&first.space, CLOSED, true);
-    wait("datagrams at the first pod", || (counter.arrived() > 20).then_some(()));
-    drop(counter);
+    let (first, _flood) = answered(&wired);
     wired.delete("open", first);
-    // The flow has been answered, so connection tracking calls it established.
     let second = wired.wire(7);
     let counters = [CLOSED, OPEN].map(|port| Counter::new(&second.space, port, false));
     wired.plug(&second);
@@ -94,15 +85,7 @@ fn an_address_that_is_used_again_inherits_no_flow() {
 #[test]
 fn a_pod_that_takes_over_an_address_while_the_daemon_is_away_gets_nothing_of_the_flows_once_it_is_added() {
     let mut wired = Wired::running("takenover");
-    wired.world.write("policy.yaml", ONE_PORT);
-    let names = [("open".to_owned(), "open"), ("victim".to_owned(), "victim")];
-    wired.world.write("pods.yaml", &pods(names.into_iter()));
-    wired.world.until("both pods", |status| status["cluster"]["objects"]["Pod"] == 2);
-    let first = wired.pod("open", 7);
-    let _flood = flood(&wired.outside, vec![first.at(CLOSED)]);
-    let counter = Counter::new(&first.space, CLOSED, true);
-    wait("datagrams at the first pod", || (counter.arrived() > 20).then_some(()));
-    drop(counter);
+    let (first, _flood) = answered(&wired);
     wired.world.end(nix::sys::signal::Signal::SIGKILL);
     // The pod's device goes, as with a DEL that nobody hears of; its record is then nothing to a new daemon.
     wired.unplug(first);

@@ -1,7 +1,6 @@
 //! The daemon is killed at any moment, again and again, while policies and pods change: nothing that policy refuses gets
 //! in, and no admitted flow breaks.
 
-use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +13,7 @@ use kernel::testing::TestNs;
 use nix::sys::signal::Signal;
 
 use super::wired::{Background, Counter, FLAGS, Wired, echo, flood, rounds};
-use super::world::wait;
+use super::world::{placed, pods, policy, wait};
 
 /// Much longer than a flow that works takes for an answer, on any machine.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -25,42 +24,24 @@ fn chance(below: u64) -> Duration {
 }
 
 /// What holds all the time: `web` admits friends to port 80. How it is written differs from round to round.
-fn policy(round: u64) -> String {
-    let head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n";
-    format!(
-        "{head}metadata: {{name: web}}
-spec:
-  podSelector: {{matchLabels: {{app: web}}}}
-  ingress:
-  - {{from: [{{podSelector: {{matchLabels: {{app: friend}}}}}}], ports: [{{port: 80}}]}}
-  - {{from: [{{podSelector: {{matchLabels: {{round: \"{round}\"}}}}}}], ports: [{{port: {}}}]}}
----
-{head}metadata: {{name: noise-{}}}
-spec: {{podSelector: {{matchLabels: {{noise: \"{}\"}}}}, policyTypes: [Ingress, Egress]}}
-",
-        1000 + round % 500,
-        round % 7,
-        round % 3,
-    )
+fn policies(round: u64) -> String {
+    let friends = "{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: 80}]}";
+    let port = 1000 + round % 500;
+    let other = format!(
+        "{{from: [{{podSelector: {{matchLabels: {{round: \"{round}\"}}}}}}], ports: [{{port: {port}}}]}}"
+    );
+    let noise =
+        format!("podSelector: {{matchLabels: {{noise: \"{}\"}}}}, policyTypes: [Ingress, Egress]", round % 3);
+    policy("web", &format!("podSelector: {{matchLabels: {{app: web}}}}, ingress: [{friends}, {other}]"))
+        + &policy(&format!("noise-{}", round % 7), &noise)
 }
 
 /// Pods of this node whose labels say the same, and a changing crowd of friends elsewhere.
-fn pods(round: u64) -> String {
-    let local = |name: &str, labels: &str| {
-        format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{{labels}, noise: \"{}\"}}}}\nspec: {{nodeName: node1}}\n",
-            3 + round % 2
-        )
-    };
-    let mut text = local("web", "app: web") + &local("friend", "app: friend") + &local("guest", "app: guest");
-    for other in 0..round % 20 {
-        let address = format!("10.244.2.{}", other + 2);
-        let _ = write!(
-            text,
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: far-{other}, labels: {{app: friend}}}}\nspec: {{nodeName: node2}}\nstatus: {{podIP: {address}, podIPs: [{{ip: {address}}}]}}\n"
-        );
-    }
-    text
+fn cluster(round: u64) -> String {
+    let apps = ["web", "friend", "guest"].map(|app| (app, format!("{app}, noise: \"{}\"", 3 + round % 2)));
+    let local = pods(apps.iter().map(|(name, labels)| (*name, labels.as_str())));
+    let far = |other| placed(&format!("far-{other}"), "friend", "node2", &format!("10.244.2.{}", other + 2));
+    local + &(0..round % 20).map(far).collect::<String>()
 }
 
 /// Sends and receives on one connection without end; panics when it breaks.
@@ -93,8 +74,8 @@ fn knock(from: &TestNs, to: &str, patience: Duration, came_about: &Arc<AtomicU64
 fn killed_at_any_moment_of_churn_nothing_refused_gets_in_and_no_admitted_flow_breaks() {
     let rounds = rounds("KILLS", 8);
     let mut wired = Wired::new("killed");
-    wired.world.replace("policy.yaml", &policy(0));
-    wired.world.replace("pods.yaml", &pods(0));
+    wired.world.replace("policy.yaml", &policies(0));
+    wired.world.replace("pods.yaml", &cluster(0));
     wired.world.start_with(&FLAGS);
     wired.synced();
     let (web, friend) = (wired.pod("web", 2), wired.pod("friend", 3));
@@ -116,8 +97,8 @@ fn killed_at_any_moment_of_churn_nothing_refused_gets_in_and_no_admitted_flow_br
         let (place, mut round) = (wired.world.place(), 0);
         Background::new(move || {
             round += 1;
-            place.replace("policy.yaml", &policy(round));
-            place.replace("pods.yaml", &pods(round));
+            place.replace("policy.yaml", &policies(round));
+            place.replace("pods.yaml", &cluster(round));
             // A guest that comes and goes, whenever there is somebody to tell.
             let _ = place.try_attach("guest", "10.244.1.9");
             let _ = place.try_detach("guest");

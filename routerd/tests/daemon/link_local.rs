@@ -7,24 +7,9 @@ use cni_plugin::socket::Reply;
 use kernel::testing::TestNs;
 
 use super::wired::Wired;
-use super::world::wait;
+use super::world::{pods, policy, wait};
 
-const PODS: &str = "apiVersion: v1
-kind: Pod
-metadata: {name: isolated, labels: {app: isolated}}
-spec: {nodeName: node1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: other, labels: {app: other}}
-spec: {nodeName: node1}
-";
-
-const DENY: &str = "apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: deny}
-spec: {podSelector: {matchLabels: {app: isolated}}, policyTypes: [Ingress, Egress]}
-";
+const DENY: &str = "podSelector: {matchLabels: {app: isolated}}, policyTypes: [Ingress, Egress]";
 
 /// Its link-local address on a device, once it can be used, and the number of the device.
 fn link_local(space: &TestNs, device: &str) -> (Ipv6Addr, u32) {
@@ -64,8 +49,8 @@ fn an_isolated_pod_cannot_be_reached_and_reaches_nobody_by_link_local_addresses(
             .map(|(from, to)| reaches(from, to))
     };
     assert_eq!(ways(&wired), [true; 4], "nobody judges yet");
-    wired.world.write("pods.yaml", PODS);
-    wired.world.write("policy.yaml", DENY);
+    wired.world.write("pods.yaml", &pods([("isolated", "isolated"), ("other", "other")]));
+    wired.world.write("policy.yaml", &policy("deny", DENY));
     wired.world.start_with(&super::wired::FLAGS);
     wired.synced();
     for (pod, number) in [("isolated", 2), ("other", 3)] {

@@ -9,25 +9,17 @@ use kernel::nft::{Nft, Watch};
 use serde_json::Value;
 
 use super::wired::{Wired, rounds};
-use super::world::wait;
+use super::world::{placed, policy, wait};
 use super::{POD, plane};
 
-const FRIENDS: &str = "apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: friends}
-spec: {podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: 80}, {port: 81}]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: friend, labels: {app: friend}}
-spec: {nodeName: node2}
-status: {podIP: 10.244.2.2, podIPs: [{ip: 10.244.2.2}]}
-";
+const FRIENDS: &str = "podSelector: {}, \
+    ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: 80}, {port: 81}]}]";
 
 fn world() -> Wired {
     let wired = Wired::running("tampered");
     wired.world.write("pods.yaml", POD);
-    wired.world.write("policy.yaml", FRIENDS);
+    let friend = placed("friend", "friend", "node2", "10.244.2.2");
+    wired.world.write("policy.yaml", &(policy("friends", FRIENDS) + &friend));
     wired.world.until("the policy", |status| plane(status, "policy")["counts"]["policies"] == 1);
     wired.pod("web", 7);
     wired

@@ -26,6 +26,30 @@ spec: {podCIDR: 10.244.1.0/24}
 status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
 ";
 
+/// Pods of `node1` by name, each with the label `app` that goes with it.
+pub(crate) fn pods<'a>(apps: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let pod = |(name, app)| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {app}}}}}\nspec: {{nodeName: node1}}\n"
+        )
+    };
+    apps.into_iter().map(pod).collect()
+}
+
+/// A pod of a node, with the label `app` and the address of its status.
+pub(crate) fn placed(name: &str, app: &str, node: &str, address: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {app}}}}}\nspec: {{nodeName: {node}}}\nstatus: {{podIP: {address}, podIPs: [{{ip: {address}}}]}}\n"
+    )
+}
+
+/// A policy with this spec in the flow style of YAML.
+pub(crate) fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+    )
+}
+
 /// Namespace, folders, and at most one daemon. All of it goes when this is dropped.
 pub(crate) struct World {
     pub(crate) namespace: TestNs,
