@@ -16,7 +16,7 @@ use super::selector::Selector;
 pub type Labels = BTreeMap<String, String>;
 
 /// Namespace and name of an object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// The namespace.
     pub namespace: String,
@@ -97,6 +97,8 @@ pub struct Node {
     pub internal_addresses: Vec<IpAddr>,
     /// `status.addresses` of type ExternalIP, in their order.
     pub external_addresses: Vec<IpAddr>,
+    /// It is about to go: being deleted, or tainted so by the cluster autoscaler. Load balancers are told (KEP-3836).
+    pub leaving: bool,
 }
 
 impl Node {
@@ -158,9 +160,10 @@ pub struct Pod {
 }
 
 /// What a Service is reached by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ServiceKind {
     /// Inside the cluster only.
+    #[default]
     ClusterIp,
     /// By a port of every node as well.
     NodePort,
@@ -183,8 +186,21 @@ pub struct ServicePort {
     pub node_port: Option<u16>,
 }
 
+/// What of a Service only the allocator of load balancer addresses reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Balancing {
+    /// `spec.loadBalancerClass`.
+    pub class: Option<String>,
+    /// `spec.loadBalancerIP`: the address the owner asks for.
+    pub requested: Option<IpAddr>,
+    /// `spec.ipFamilyPolicy: RequireDualStack`: addresses of both families or none.
+    pub both_families: bool,
+    /// `status.loadBalancer.ingress[].ip` whose `ipMode` is Proxy: not ours to serve, but in use.
+    pub proxied_ips: Vec<IpAddr>,
+}
+
 /// A Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
@@ -192,6 +208,8 @@ pub struct Service {
     pub labels: Labels,
     /// Its annotations.
     pub annotations: Labels,
+    /// When it was made, in seconds since 1970; 0 if nobody says.
+    pub created: i64,
     /// Its kind.
     pub kind: ServiceKind,
     /// `spec.clusterIPs` (or `spec.clusterIP`) without `None`: empty for a headless Service.
@@ -200,6 +218,8 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip` whose `ipMode` is not Proxy.
     pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.loadBalancerSourceRanges`: the only sources that its load balancer addresses admit; `None` admits all.
+    pub source_ranges: Option<Vec<Prefix>>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
     /// Seconds of ClientIP session affinity.
@@ -210,6 +230,8 @@ pub struct Service {
     pub external_local: bool,
     /// `healthCheckNodePort`.
     pub health_check_node_port: Option<u16>,
+    /// What the allocator of load balancer addresses reads.
+    pub balancing: Balancing,
 }
 
 /// One port of an EndpointSlice.
@@ -236,6 +258,29 @@ pub struct Endpoint {
     pub terminating: bool,
     /// The node it runs on.
     pub node: Option<String>,
+    /// Whom it is meant for; `None` is everybody.
+    pub hints: Option<Box<Hints>>,
+}
+
+impl Endpoint {
+    /// The nodes that it is meant for; none says nothing of nodes.
+    pub fn node_hints(&self) -> &[String] {
+        self.hints.as_deref().map_or(&[], |hints| &hints.nodes)
+    }
+
+    /// The zones that it is meant for; none says nothing of zones.
+    pub fn zone_hints(&self) -> &[String] {
+        self.hints.as_deref().map_or(&[], |hints| &hints.zones)
+    }
+}
+
+/// Whom an endpoint is meant for (`endpoints[].hints`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `forZones[].name`.
+    pub zones: Vec<String>,
+    /// `forNodes[].name`.
+    pub nodes: Vec<String>,
 }
 
 /// An EndpointSlice.

@@ -132,12 +132,18 @@ pub struct ServicesConfig {
     pub masquerade_all: bool,
     /// `--nodeport-bindon-all-ip`.
     pub node_port_on_all_addresses: bool,
+    /// `--nodeport-addresses`: prefixes of the addresses that node ports are at.
+    pub node_port_ranges: Vec<Prefix>,
     /// Prefixes that external IPs may be of.
     pub external_ranges: Vec<Prefix>,
     /// Prefixes that load balancer addresses may be of.
     pub load_balancer_ranges: Vec<Prefix>,
     /// `--strict-external-ip-validation`: addresses outside these prefixes are ignored.
     pub strict_external_addresses: bool,
+    /// `--ipvs-permit-all`: a virtual address exposes its Services and nothing of the node.
+    pub firewall: bool,
+    /// `--ipvs-graceful-period` with `--ipvs-graceful-termination`; `None`: connections end with their endpoint.
+    pub grace: Option<Duration>,
     /// IPVS timeout of idle TCP connections; zero keeps the kernel's.
     pub tcp_timeout: Duration,
     /// IPVS timeout of closing TCP connections; zero keeps the kernel's.

@@ -181,6 +181,9 @@ fn service_settings(config: &ServicesConfig) -> services::Settings {
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     services::Settings {
         node_port_on_all_addresses: config.node_port_on_all_addresses,
+        node_port_ranges: config.node_port_ranges.clone(),
+        firewall: config.firewall,
+        grace: config.grace,
         masquerade_all: config.masquerade_all,
         excluded: config.excluded.clone(),
         cluster_ranges: config.cluster_ranges.clone(),

@@ -1,18 +1,25 @@
 //! Brings the plan into the kernel and tells what could not be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::time::Duration;
 
 use kernel::KernelError;
-use kernel::ipvs::Command;
+use kernel::ipvs::{Command, Destination, Service};
 
 use super::desired::{Key, NodeFacts, Value, Wish};
-use super::plan::{Extent, PacketChange, Plan, StaleFlows, VipStep};
+use super::draining::Draining;
+use super::execute::Known;
+use super::plan::{Extent, PacketChange, StaleFlows, VipStep};
 use super::state::{State, Tuple};
+use super::tend::Round;
 use super::wanted::{LocalAddresses, Touched, Wanted};
-use super::{NAME, Settings, status};
+use super::{Settings, status};
 use crate::cluster::objects::ObjectName;
 use crate::runner::{Apply, Problem, Report, Scope};
+
+/// Virtual services that are programmed together at the start.
+const BATCH: usize = 2048;
+const DNS_PORT: u16 = 53;
 
 /// Something that hinders the plane but does not stop it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +42,10 @@ pub trait Kernel: Send + 'static {
     fn observe(&mut self) -> Result<State, KernelError>;
     /// The addresses of the node's devices.
     fn local_addresses(&mut self) -> Result<LocalAddresses, KernelError>;
+    /// The virtual services that are found by a tuple.
+    fn services(&mut self) -> Result<Vec<Service>, KernelError>;
+    /// The backends of a virtual service, each with the number of its connections.
+    fn backends(&mut self, tuple: &Tuple) -> Result<Vec<(Destination, u32)>, KernelError>;
     /// Changes IPVS; the outcome of each command.
     fn balance(&mut self, commands: &[Command]) -> Vec<Result<(), KernelError>>;
     /// Changes the dummy device and the `local` table; the outcome of each step.
@@ -48,18 +59,22 @@ pub trait Kernel: Send + 'static {
 /// The half of the plane that writes.
 #[derive(Debug)]
 pub struct Applier<K> {
-    kernel: K,
-    settings: Settings,
-    wanted: Wanted,
+    pub(super) kernel: K,
+    pub(super) settings: Settings,
+    pub(super) wanted: Wanted,
     /// What is in the kernel as far as we know: what was read last and what was written since. `None` when it must be
     /// read again.
-    known: Option<State>,
+    pub(super) known: Option<State>,
+    pub(super) draining: Draining,
+    pub(super) round: Round,
 }
 
 impl<K: Kernel> Applier<K> {
     /// An applier that has not looked at the kernel yet.
     pub fn new(kernel: K, settings: Settings) -> Self {
-        Self { kernel, settings, wanted: Wanted::default(), known: None }
+        let draining = Draining::new(settings.grace);
+        let (wanted, round) = (Wanted::default(), Round::default());
+        Self { kernel, settings, wanted, known: None, draining, round }
     }
 
     /// The kernel it writes to.
@@ -79,24 +94,42 @@ impl<K: Kernel> Applier<K> {
             Some(Value::Node(facts)) => facts.clone(),
             _ => NodeFacts::default(),
         };
-        let local = self.kernel.local_addresses()?;
-        let observed = self.kernel.observe()?;
+        let local = self.kernel.local_addresses()?.within(&self.settings.node_port_ranges);
+        let mut known = Known::new(self.kernel.observe()?);
         self.wanted = Wanted::new(node, local, self.settings.masquerade_all);
-        for (name, wish) in wishes(desired.iter()) {
-            self.wanted.set(name, Some(wish));
+        if self.settings.firewall {
+            self.wanted.expose_services_only();
         }
-        self.run(observed, &Extent::Everything, report);
+        let (first, rest): (Vec<_>, Vec<_>) =
+            wishes(desired.iter()).partition(|(name, wish)| is_needed_first(name, wish));
+        for wishes in [first, rest] {
+            for (name, wish) in wishes {
+                self.wanted.set(name, Some(wish));
+            }
+            self.in_batches(&mut known, report);
+        }
+        self.run(&mut known, &Extent::Everything, report);
+        self.known = known.state();
         Ok(())
     }
 
-    /// Some Services, against what is known to be in the kernel.
+    /// All that is wanted and not there yet, so many virtual services at a time that the first need not wait for the last.
+    fn in_batches(&mut self, known: &mut Known, report: &mut Report) {
+        let tuples: Vec<Tuple> = self.wanted.state().services.keys().copied().collect();
+        for batch in tuples.chunks(BATCH) {
+            let tuples = batch.iter().copied().collect();
+            self.run(known, &Extent::Only(Touched { tuples, ..Touched::default() }), report);
+        }
+    }
+
+    /// Some Services, against what is known to be in the kernel; others that may have won or lost by it.
     fn some<'a>(
         &mut self,
         known: State,
         desired: &BTreeMap<Key, Value>,
         names: impl Iterator<Item = &'a ObjectName>,
         report: &mut Report,
-    ) {
+    ) -> BTreeSet<ObjectName> {
         let mut touched = Touched::default();
         for name in names {
             let wish = match desired.get(&Key::Service(name.clone())) {
@@ -106,71 +139,13 @@ impl<K: Kernel> Applier<K> {
             let more = self.wanted.set(name, wish);
             touched.tuples.extend(more.tuples);
             touched.hairpin.extend(more.hairpin);
+            touched.rivals.extend(more.rivals);
         }
-        self.run(known, &Extent::Only(touched), report);
-    }
-
-    fn run(&mut self, mut observed: State, extent: &Extent, report: &mut Report) {
-        let settings = &self.settings;
-        let plan =
-            Plan::between(&observed, self.wanted.state(), extent, |address| settings.is_excluded(address));
-        let problems = self.execute(&plan, report);
-        if problems.is_empty() {
-            plan.apply_to(&mut observed);
-            self.known = Some(observed);
-        } else {
-            // What is in the kernel now is not what was meant: it is read before the next write.
-            self.known = None;
-        }
-        report.problems.extend(problems);
-    }
-
-    fn execute(&mut self, plan: &Plan, report: &mut Report) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        self.packets(&plan.announce, report, &mut problems);
-        self.balance(&plan.balance, report, &mut problems);
-        for (step, outcome) in plan.vips.iter().zip(self.kernel.vips(&plan.vips)) {
-            match outcome {
-                Ok(()) => report.writes += 1,
-                Err(error) => problems.push(self.of_address(step.address(), &error)),
-            }
-        }
-        self.balance(&plan.unbalance, report, &mut problems);
-        self.packets(&plan.withdraw, report, &mut problems);
-        if !plan.flows.is_empty() {
-            match self.kernel.forget(&plan.flows) {
-                Ok(forgotten) => report.writes += forgotten,
-                Err(error) => problems.push(status::of_part(error.to_string(), true)),
-            }
-        }
-        problems
-    }
-
-    fn packets(&mut self, change: &PacketChange, report: &mut Report, problems: &mut Vec<Problem>) {
-        if change.writes() == 0 {
-            return;
-        }
-        match self.kernel.packets(change) {
-            Ok(()) => report.writes += u64::try_from(change.writes()).unwrap_or(u64::MAX),
-            Err(error) => problems.push(status::of_plane(error.to_string(), true)),
-        }
-    }
-
-    fn balance(&mut self, commands: &[Command], report: &mut Report, problems: &mut Vec<Problem>) {
-        if commands.is_empty() {
-            return;
-        }
-        let outcomes = self.kernel.balance(commands);
-        let mut failed = BTreeSet::new();
-        for (command, outcome) in commands.iter().zip(outcomes) {
-            let tuple = command.service().and_then(|key| Tuple::of(&key));
-            match outcome {
-                Ok(()) => report.writes += 1,
-                // A service that could not be made has its destinations fail too; the first error says it all.
-                Err(_) if tuple.is_some_and(|tuple| !failed.insert(tuple)) => {}
-                Err(error) => problems.push(self.of_tuple(tuple, &error)),
-            }
-        }
+        let rivals = std::mem::take(&mut touched.rivals);
+        let mut known = Known::new(known);
+        self.run(&mut known, &Extent::Only(touched), report);
+        self.known = known.state();
+        rivals
     }
 
     /// What is wrong with the objects of `keys`, of all if `None`.
@@ -183,17 +158,14 @@ impl<K: Kernel> Applier<K> {
             }
         }
     }
+}
 
-    fn of_tuple(&self, tuple: Option<Tuple>, error: &KernelError) -> Problem {
-        let owner = tuple.and_then(|tuple| self.wanted.owner(&tuple));
-        let item = owner.map_or_else(|| NAME.to_owned(), status::item);
-        Problem { item, message: error.to_string(), retry: true }
-    }
-
-    fn of_address(&self, address: IpAddr, error: &KernelError) -> Problem {
-        let (first, last) = Tuple::bounds(address);
-        let tuple = self.wanted.state().services.range(first..=last).next().map(|(tuple, _)| *tuple);
-        self.of_tuple(tuple, error)
+/// What a new node cannot do without: the API server's Service and the cluster's DNS.
+fn is_needed_first(name: &ObjectName, wish: &Wish) -> bool {
+    match name.namespace.as_str() {
+        "default" => name.name == "kubernetes",
+        "kube-system" => wish.virtuals.iter().any(|wanted| wanted.port == DNS_PORT),
+        _ => false,
     }
 }
 
@@ -212,17 +184,20 @@ impl<K: Kernel> Apply for Applier<K> {
 
     fn apply(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>) -> Report {
         let mut report = Report::default();
-        let judged: Option<&BTreeSet<Key>> = match scope {
+        let keys: Option<&BTreeSet<Key>> = match scope {
             Scope::Keys(keys) if !keys.contains(&Key::Node) => Some(keys),
             _ => None,
         };
-        match (judged, self.known.take()) {
+        let mut judged = keys.cloned().unwrap_or_default();
+        match (keys, self.known.take()) {
             (Some(keys), Some(known)) => {
                 let names = keys.iter().filter_map(|key| match key {
                     Key::Service(name) => Some(name),
                     Key::Node => None,
                 });
-                self.some(known, desired, names, &mut report);
+                let rivals = self.some(known, desired, names, &mut report);
+                report.judged = rivals.iter().map(status::item).collect();
+                judged.extend(rivals.into_iter().map(Key::Service));
             }
             _ => {
                 if let Err(error) = self.all(desired, &mut report) {
@@ -230,9 +205,17 @@ impl<K: Kernel> Apply for Applier<K> {
                 }
             }
         }
-        report.problems.extend(self.of_objects(desired, judged));
+        report.problems.extend(self.of_objects(desired, keys.map(|_| &judged)));
         report.counts = status::counts(&self.wanted);
         report
+    }
+
+    fn tend(&mut self, _: &BTreeMap<Key, Value>) -> Option<Report> {
+        self.round()
+    }
+
+    fn tend_after(&self) -> Option<Duration> {
+        self.known.is_some().then(|| self.round.pause())
     }
 
     fn item(&self, key: &Key) -> Option<String> {

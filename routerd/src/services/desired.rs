@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use prefix::{Family, Prefix};
 
 use super::endpoints::{self, Backends};
+use super::external::{self, External};
+use super::gates::Gate;
+use super::outlook::{Local, Outlook};
 use super::scheduling::Scheduling;
-use super::{NAME, Settings, external};
+use super::{NAME, Settings, touched};
 use crate::cluster::objects::{ObjectName, Protocol, Service, ServiceKind, ServicePort};
 use crate::cluster::{Change, Index};
 use crate::runner::Plane;
@@ -55,6 +58,8 @@ impl NodeFacts {
 /// What one Service wants of this node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wish {
+    /// When the object was made, in seconds since 1970; 0 if nobody knows.
+    pub since: i64,
     /// Its virtual services.
     pub virtuals: Vec<VirtualService>,
     /// What of the object cannot be programmed, and why.
@@ -72,9 +77,26 @@ pub enum At {
     EveryAddress(Family),
 }
 
+/// Whose word an address is. What comes first here wins where two Services want the same: nobody takes a cluster address
+/// by writing it among the external ones of another Service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Given by the API server.
+    #[default]
+    Cluster,
+    /// A node port, given by the API server or checked by it.
+    NodePort,
+    /// Given by whoever gives load balancer addresses.
+    Balancer,
+    /// Written by the owner of the Service.
+    External,
+}
+
 /// One virtual service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VirtualService {
+    /// Whose word the address is.
+    pub origin: Origin,
     /// Where it is reached.
     pub at: At,
     /// By which protocol.
@@ -85,6 +107,8 @@ pub struct VirtualService {
     pub scheduling: Scheduling,
     /// Among which.
     pub backends: Backends,
+    /// What stands before it for some clients.
+    pub gate: Gate,
 }
 
 /// The pure half of the plane.
@@ -103,27 +127,42 @@ impl Services {
         if !is_ours(service) {
             return None;
         }
-        let mut wish = Wish::default();
-        let scheduling = Scheduling::of(service, &mut wish.problems);
-        let external = external::addresses(&self.settings, service, &mut wish.problems);
-        let forced = service.annotations.get(FORCE_LOCAL).is_some_and(|value| value == "true");
-        let (internal_local, external_local) =
-            (service.internal_local || forced, service.external_local || forced);
+        let mut problems = endpoints::problems(index, service);
+        let scheduling = Scheduling::of(service, &mut problems);
+        let external = external::addresses(&self.settings, index, service, &mut problems);
+        let local = local_policies(service, &mut problems);
+        let mut virtuals = Vec::new();
         for port in &service.ports {
-            for address in &service.cluster_ips {
-                let at = At::Virtual(*address);
-                wish.add(index, service, port, (at, port.port), scheduling, internal_local);
-            }
-            for address in &external {
-                let at = place(index, *address);
-                wish.add(index, service, port, (at, port.port), scheduling, external_local);
-            }
-            for at in self.node_ports(index, service, port, &mut wish.problems) {
-                let number = port.node_port.unwrap_or(0);
-                wish.add(index, service, port, (at, number), scheduling, external_local);
-            }
+            let places = self.places(index, service, port, &external, &mut problems);
+            let mut outlook = Outlook::of(index, service, port, local);
+            virtuals.extend(places.into_iter().map(|(origin, at)| {
+                let (backends, gate) = outlook.at(origin, at.family());
+                let number = if origin == Origin::NodePort { port.node_port } else { Some(port.port) };
+                let (protocol, port) = (port.protocol, number.unwrap_or(0));
+                VirtualService { origin, at, protocol, port, scheduling, backends, gate }
+            }));
         }
-        Some(wish)
+        Some(Wish { since: service.created, virtuals, problems })
+    }
+
+    /// Where `port` is reached.
+    fn places(
+        &self,
+        index: &Index,
+        service: &Service,
+        port: &ServicePort,
+        external: &External,
+        problems: &mut Vec<String>,
+    ) -> Vec<(Origin, At)> {
+        let virtuals = |origin, addresses: &[IpAddr]| {
+            addresses.iter().map(|address| (origin, At::Virtual(*address))).collect::<Vec<_>>()
+        };
+        let mut places = virtuals(Origin::Cluster, &service.cluster_ips);
+        places.extend(virtuals(Origin::Balancer, &external.balancers));
+        places.extend(virtuals(Origin::External, &external.others));
+        let ports = self.node_ports(index, service, port, problems);
+        places.extend(ports.into_iter().map(|at| (Origin::NodePort, at)));
+        places
     }
 
     /// Where the node port of `port` is reached: once in each family the Service has.
@@ -141,7 +180,9 @@ impl Services {
         let families: BTreeSet<Family> = service.cluster_ips.iter().copied().map(Family::of).collect();
         let mut places = Vec::new();
         for family in families {
-            if self.settings.node_port_on_all_addresses {
+            let ranges = &self.settings.node_port_ranges;
+            if self.settings.node_port_on_all_addresses || ranges.iter().any(|range| range.family() == family)
+            {
                 places.push(At::EveryAddress(family));
             } else if let Some(address) = index.own_node().and_then(|node| node.address(family)) {
                 places.push(At::Node(address));
@@ -157,39 +198,33 @@ impl Services {
     }
 }
 
-impl Wish {
-    fn add(
-        &mut self,
-        index: &Index,
-        service: &Service,
-        port: &ServicePort,
-        (at, number): (At, u16),
-        scheduling: Scheduling,
-        local_only: bool,
-    ) {
-        let family = match at {
-            At::Virtual(address) | At::Node(address) => Family::of(address),
-            At::EveryAddress(family) => family,
-        };
-        let backends = endpoints::backends(index, service, port, family, local_only);
-        self.virtuals.push(VirtualService {
-            at,
-            protocol: port.protocol,
-            port: number,
-            scheduling,
-            backends,
-        });
+impl At {
+    /// The family of the addresses.
+    pub fn family(&self) -> Family {
+        match self {
+            At::Virtual(address) | At::Node(address) => Family::of(*address),
+            At::EveryAddress(family) => *family,
+        }
     }
 }
 
-/// An address of the node must not go to the dummy device: taking it away again would cut the node off.
-fn place(index: &Index, address: IpAddr) -> At {
-    let of_node = index.own_node().is_some_and(|node| node.addresses().any(|own| own == address));
-    if of_node { At::Node(address) } else { At::Virtual(address) }
+/// The policies `Local` of a Service: for clients in the cluster, and for those outside.
+fn local_policies(service: &Service, problems: &mut Vec<String>) -> Local {
+    let forced = match service.annotations.get(FORCE_LOCAL).map(|value| value.trim()) {
+        Some("true") => true,
+        None | Some("false") => false,
+        Some(other) => {
+            problems.push(format!(
+                "annotation {FORCE_LOCAL}: {other:?} is neither true nor false; it is ignored"
+            ));
+            false
+        }
+    };
+    Local { internal: service.internal_local || forced, external: service.external_local || forced }
 }
 
 /// False for Services that have no virtual address or that another proxy serves.
-fn is_ours(service: &Service) -> bool {
+pub(super) fn is_ours(service: &Service) -> bool {
     let proxy = service.labels.get(PROXY_NAME);
     service.kind != ServiceKind::ExternalName
         && !service.cluster_ips.is_empty()
@@ -208,18 +243,7 @@ impl Plane for Services {
     }
 
     fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Key> {
-        match change {
-            Change::Service(delta) => delta.any().map(|service| service.name.clone()).map(Key::Service),
-            Change::EndpointSlice(delta) => {
-                return delta.both().filter_map(|slice| slice.service.clone()).map(Key::Service).collect();
-            }
-            Change::Node(delta) if delta.any().is_some_and(|node| node.name == index.node_name()) => {
-                return self.keys(index);
-            }
-            _ => None,
-        }
-        .into_iter()
-        .collect()
+        touched::by(index, change).unwrap_or_else(|| self.keys(index))
     }
 
     fn desired(&self, index: &Index, key: &Key) -> Option<Value> {

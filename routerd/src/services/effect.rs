@@ -1,6 +1,6 @@
 //! What a plan makes of a state when every write of it succeeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::ipvs::Command;
 
@@ -26,15 +26,25 @@ pub(super) fn apply_packets(change: &PacketChange, packets: &mut Packets) {
     if change.program.is_some() {
         packets.program.clone_from(&change.program);
     }
-    packets.refused.retain(|tuple, _| !change.unrefuse.contains(tuple));
+    for tuple in &change.unrefuse {
+        packets.refused.remove(tuple);
+    }
     packets.refused.extend(&change.refuse);
-    packets.tuples.retain(|tuple| !change.remove_tuples.contains(tuple));
-    packets.tuples.extend(&change.add_tuples);
-    packets.hairpin.retain(|address| !change.remove_hairpin.contains(address));
-    packets.hairpin.extend(&change.add_hairpin);
+    renew(&mut packets.tuples, &change.remove_tuples, &change.add_tuples);
+    renew(&mut packets.hairpin, &change.remove_hairpin, &change.add_hairpin);
+    renew(&mut packets.exposed, &change.hide, &change.expose);
+    change.gates.apply_to(&mut packets.gates);
 }
 
-fn apply_command(command: &Command, services: &mut BTreeMap<Tuple, Balanced>) {
+fn renew<T: Ord + Copy>(set: &mut BTreeSet<T>, gone: &BTreeSet<T>, new: &BTreeSet<T>) {
+    for one in gone {
+        set.remove(one);
+    }
+    set.extend(new);
+}
+
+/// A command that the kernel has done.
+pub(super) fn apply_command(command: &Command, services: &mut BTreeMap<Tuple, Balanced>) {
     let Some(tuple) = command.service().and_then(|key| Tuple::of(&key)) else { return };
     match command {
         Command::AddService(service) => {

@@ -13,17 +13,25 @@
 
 pub mod apply;
 pub mod desired;
+mod draining;
 mod effect;
 mod endpoints;
+mod execute;
 mod external;
+mod firewall;
+pub mod gates;
 pub mod linux;
+mod outlook;
 pub mod plan;
 pub mod program;
 mod scheduling;
 pub mod state;
 pub mod status;
+mod tend;
 #[cfg(test)]
 mod tests;
+mod topology;
+mod touched;
 pub mod wanted;
 
 pub(crate) use endpoints::backends;
@@ -41,6 +49,13 @@ pub const DUMMY_DEVICE: &str = "kube-dummy-if";
 pub struct Settings {
     /// `--nodeport-bindon-all-ip`: node ports at every address of the node.
     pub node_port_on_all_addresses: bool,
+    /// `--nodeport-addresses`: node ports at the node's addresses in these prefixes, for the families they are of.
+    pub node_port_ranges: Vec<Prefix>,
+    /// `--ipvs-permit-all`: a virtual address exposes its Services and nothing of the node.
+    pub firewall: bool,
+    /// `--ipvs-graceful-termination` and `--ipvs-graceful-period`: how long at most a backend that is no longer wanted
+    /// keeps its connections; `None`: they end at once.
+    pub grace: Option<std::time::Duration>,
     /// `--masquerade-all`: the source of all balanced traffic is rewritten, also that of this node's pods.
     pub masquerade_all: bool,
     /// `--excluded-cidrs`: virtual services here that are not wanted by a Service are somebody else's.

@@ -9,12 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use kernel::ipvs::Command;
 
+use super::gates::GateChange;
 use super::program::Program;
 use super::state::{Balanced, Packets, Refusal, State, Tuple, Vip};
 use super::wanted::Touched;
 
 /// The IP protocol number of UDP, whose clients conntrack holds to a backend that is gone.
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 
 /// Which parts of the states are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,12 @@ pub struct PacketChange {
     pub add_hairpin: BTreeSet<IpAddr>,
     /// Backends to remove from it.
     pub remove_hairpin: BTreeSet<IpAddr>,
+    /// Virtual addresses to put behind the firewall.
+    pub expose: BTreeSet<IpAddr>,
+    /// Those to take away from it.
+    pub hide: BTreeSet<IpAddr>,
+    /// Gates to take away and to add.
+    pub gates: GateChange,
 }
 
 impl PacketChange {
@@ -54,6 +61,9 @@ impl PacketChange {
             + self.unrefuse.len()
             + self.add_hairpin.len()
             + self.remove_hairpin.len()
+            + self.expose.len()
+            + self.hide.len()
+            + self.gates.writes()
     }
 }
 
@@ -124,9 +134,7 @@ impl Plan {
     ) -> Self {
         let mut plan = Plan::default();
         let (tuples, addresses) = match extent {
-            Extent::Everything => {
-                (all_tuples(observed, desired), keys_of(&observed.vips, &desired.vips).collect())
-            }
+            Extent::Everything => (all_tuples(observed, desired), all_addresses(observed, desired)),
             Extent::Only(touched) => {
                 let addresses: BTreeSet<IpAddr> = touched.tuples.iter().map(|tuple| tuple.address).collect();
                 (touched.tuples.clone(), addresses)
@@ -141,9 +149,10 @@ impl Plan {
         }
         for address in addresses {
             match (observed.vips.get(&address), desired.vips.get(&address)) {
-                (Some(_), None) if excluded(address) => {}
+                (Some(_), None) if excluded(address) => continue,
                 (old, new) => plan.vip(address, old.copied().unwrap_or_default(), new.copied()),
             }
+            plan.exposed(address, &observed.packets, &desired.packets);
         }
         plan.hairpin(&observed.packets, &desired.packets, extent);
         if observed.packets.program != desired.packets.program {
@@ -218,6 +227,11 @@ impl Plan {
             (true, false) => _ = self.withdraw.remove_tuples.insert(tuple),
             _ => {}
         }
+        // A gate that changes does so at once; one whose virtual service goes stands until that is gone.
+        let stays = new.tuples.contains(&tuple);
+        let gone = if stays { &mut self.announce } else { &mut self.withdraw };
+        old.gates.without(&new.gates, tuple, &mut gone.gates.remove);
+        new.gates.without(&old.gates, tuple, &mut self.announce.gates.add);
         match (old.refused.get(&tuple), new.refused.get(&tuple)) {
             (Some(_), None) => _ = self.withdraw.unrefuse.insert(tuple),
             (old, Some(new)) if old != Some(new) => {
@@ -231,12 +245,29 @@ impl Plan {
     }
 
     fn hairpin(&mut self, old: &Packets, new: &Packets, extent: &Extent) {
-        let within = |address: &&IpAddr| match extent {
-            Extent::Everything => true,
-            Extent::Only(touched) => touched.hairpin.contains(*address),
+        let all;
+        let addresses = match extent {
+            Extent::Everything => {
+                all = old.hairpin.union(&new.hairpin).copied().collect();
+                &all
+            }
+            Extent::Only(touched) => &touched.hairpin,
         };
-        self.announce.add_hairpin = new.hairpin.difference(&old.hairpin).filter(within).copied().collect();
-        self.withdraw.remove_hairpin = old.hairpin.difference(&new.hairpin).filter(within).copied().collect();
+        for address in addresses {
+            match (old.hairpin.contains(address), new.hairpin.contains(address)) {
+                (false, true) => _ = self.announce.add_hairpin.insert(*address),
+                (true, false) => _ = self.withdraw.remove_hairpin.insert(*address),
+                _ => {}
+            }
+        }
+    }
+
+    fn exposed(&mut self, address: IpAddr, old: &Packets, new: &Packets) {
+        match (old.exposed.contains(&address), new.exposed.contains(&address)) {
+            (false, true) => _ = self.announce.expose.insert(address),
+            (true, false) => _ = self.withdraw.hide.insert(address),
+            _ => {}
+        }
     }
 
     fn vip(&mut self, address: IpAddr, old: Vip, new: Option<Vip>) {
@@ -300,12 +331,10 @@ impl Plan {
     }
 }
 
-fn keys_of<'a, K: Ord + Copy, V>(
-    a: &'a BTreeMap<K, V>,
-    b: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = K> + 'a {
-    let all: BTreeSet<K> = a.keys().chain(b.keys()).copied().collect();
-    all.into_iter()
+/// All addresses that are on the device, should be, or are taken for one that is.
+fn all_addresses(observed: &State, desired: &State) -> BTreeSet<IpAddr> {
+    let vips = observed.vips.keys().chain(desired.vips.keys());
+    vips.chain(&observed.packets.exposed).chain(&desired.packets.exposed).copied().collect()
 }
 
 /// The tuples of all virtual services that are ours.
@@ -315,5 +344,6 @@ fn all_tuples(observed: &State, desired: &State) -> BTreeSet<Tuple> {
     };
     let stale = observed.services.keys().filter(on_device);
     let noted = observed.packets.tuples.iter().chain(observed.packets.refused.keys());
+    let noted = noted.chain(observed.packets.gates.tuples());
     stale.chain(noted).chain(desired.services.keys()).copied().collect()
 }

@@ -1,8 +1,10 @@
 //! Our part of the nft table `inet routerd`: chains, rules and sets, pure.
 //!
 //! ```text
-//!  prerouting (mangle)   in services-tuples?            -> mark 0x4000
-//!  output (mangle)       in services-refused?           -> reject or drop; in services-tuples? -> mark 0x4000
+//!  prerouting (mangle)   in services-tuples?            -> mark 0x4000; gates/rules.rs: who may come
+//!  output (mangle)       the same
+//!  both (dstnat)         gates/rules.rs: where clients of this node are led
+//!  output (behind that)  in services-refused?           -> reject or drop
 //!  input (before filter) in services-refused?           -> reject or drop
 //!  postrouting (srcnat)  mark 0x4000?                   -> services-masquerade:
 //!      a backend to itself                              -> source becomes the node's address
@@ -17,24 +19,26 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use kernel::nft::{
-    Chain, ChainType, DataType, Element, Field, Hook, NatFlags, Reject, Rule, Set, Table, Transaction,
-    Unreachable, Verdict, priority,
+    Chain, ChainType, CtState, DataType, Element, Field, Hook, NatFlags, Reject, Rule, Set, Table,
+    Transaction, Unreachable, Verdict, priority,
 };
 use prefix::Family;
 
 use super::desired::NodeFacts;
 use super::plan::PacketChange;
 use super::state::{Refusal, Tuple};
+use super::{firewall, gates};
 use crate::ruleset::table;
 
 /// The mark that asks for masquerading, and its mask. The plugin's host ports leave alone what has it.
-const MARK: u32 = cni_plugin::netfilter::SERVICE_MARK;
+pub(super) const MARK: u32 = cni_plugin::netfilter::SERVICE_MARK;
 const PREROUTING: &str = "services-prerouting";
 const INPUT: &str = "services-input";
 const OUTPUT: &str = "services-output";
+const REFUSE: &str = "services-refuse";
 const POSTROUTING: &str = "services-postrouting";
 const MASQUERADE: &str = "services-masquerade";
-const REJECT: &str = "services-reject";
+pub(super) const REJECT: &str = "services-reject";
 /// What begins so is ours.
 pub const PREFIX: &str = "services-";
 /// Chains with their rules, and the definitions of sets.
@@ -74,7 +78,7 @@ pub fn hairpin_set(family: Family) -> Set {
     Set::new(table().set(name), [DataType::address(family), DataType::address(family)])
 }
 
-fn tuple_fields(family: Family) -> [Field; 3] {
+pub(super) fn tuple_fields(family: Family) -> [Field; 3] {
     [Field::destination(family), Field::L4Proto, Field::DestinationPort]
 }
 
@@ -87,14 +91,16 @@ impl Program {
                 program.sets.insert(set.name.name.clone(), set);
             }
         }
-        let mark = Family::BOTH.map(mark_rule);
+        gates::lay(&mut program, node);
+        firewall::lay(&mut program);
+        let mark: Vec<Rule> =
+            Family::BOTH.map(mark_rule).into_iter().chain(Family::BOTH.map(gates::guard_rule)).collect();
         let refuse = Family::BOTH.map(refuse_rule);
         let base = |name, kind, hook, priority| Chain::base(table().chain(name), kind, hook, priority);
-        program.chain(base(PREROUTING, ChainType::Filter, Hook::Prerouting, priority::MANGLE), mark.to_vec());
-        program.chain(
-            base(OUTPUT, ChainType::Filter, Hook::Output, priority::MANGLE),
-            refuse.iter().chain(&mark).cloned().collect(),
-        );
+        program.chain(base(PREROUTING, ChainType::Filter, Hook::Prerouting, priority::MANGLE), mark.clone());
+        program.chain(base(OUTPUT, ChainType::Filter, Hook::Output, priority::MANGLE), mark);
+        // Behind detours, and before IPVS, which takes the node's own packets right after.
+        program.chain(base(REFUSE, ChainType::Filter, Hook::Output, priority::DSTNAT + 1), refuse.to_vec());
         // Before policies judge: that nobody answers is so for everyone.
         program.chain(base(INPUT, ChainType::Filter, Hook::Input, priority::FILTER - 10), refuse.to_vec());
         program.chain(
@@ -106,7 +112,16 @@ impl Program {
         program
     }
 
-    fn chain(&mut self, chain: Chain, rules: Vec<Rule>) {
+    /// The same, and virtual addresses expose their Services only.
+    #[must_use]
+    pub fn with_firewall(mut self) -> Self {
+        if let Some((_, rules)) = self.chains.get_mut(INPUT) {
+            rules.extend(firewall::entry());
+        }
+        self
+    }
+
+    pub(super) fn chain(&mut self, chain: Chain, rules: Vec<Rule>) {
         self.chains.insert(chain.name.name.clone(), (chain, rules));
     }
 }
@@ -115,8 +130,10 @@ fn mark_rule(family: Family) -> Rule {
     Rule::new().in_set(&tuple_fields(family), tuple_set(family).name.name).set_mark(MARK, MARK)
 }
 
+/// A connection that a backend without successor still serves goes on.
 fn refuse_rule(family: Family) -> Rule {
-    Rule::new().verdict_map(&tuple_fields(family), refused_map(family).name.name)
+    let new = CtState::NEW | CtState::INVALID | CtState::UNTRACKED;
+    Rule::new().state(new).verdict_map(&tuple_fields(family), refused_map(family).name.name)
 }
 
 fn reject_rules() -> Vec<Rule> {
@@ -200,7 +217,9 @@ pub fn transaction(change: &PacketChange, present: &[Chain]) -> Transaction {
             .add_elements(&tuple_set(family), tuples(&change.add_tuples))
             .delete_elements(&hairpin_set(family), pairs(&change.remove_hairpin))
             .add_elements(&hairpin_set(family), pairs(&change.add_hairpin));
+        firewall::transaction(&mut out, change, family);
     }
+    gates::transaction(&mut out, &change.gates);
     out
 }
 

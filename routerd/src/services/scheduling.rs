@@ -6,8 +6,9 @@ use crate::cluster::objects::Service;
 
 const SCHEDULER: &str = "kube-router.io/service.scheduler";
 const SCHEDULER_FLAGS: &str = "kube-router.io/service.schedflags";
-/// The schedulers of kube-router's documents; the first is the default.
-const KNOWN: [&str; 5] = ["rr", "lc", "dh", "sh", "mh"];
+/// The schedulers of kube-router's documents and those of `ipvsadm` that need no more than weights; the first is the
+/// default.
+const KNOWN: [&str; 9] = ["rr", "wrr", "lc", "wlc", "dh", "sh", "mh", "sed", "nq"];
 /// The schedulers whose flags mean something in the kernel.
 const WITH_FLAGS: [&str; 2] = ["sh", "mh"];
 

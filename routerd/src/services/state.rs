@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use kernel::ipvs::{Destination, Service, ServiceKey};
 
+use super::gates::Gates;
 use super::program::Program;
 
 /// What a virtual service is reached by. They sort by address first.
@@ -105,6 +106,10 @@ pub struct Packets {
     pub refused: BTreeMap<Tuple, Refusal>,
     /// Backends of this node: what goes from one of them to itself needs another source.
     pub hairpin: BTreeSet<IpAddr>,
+    /// Virtual addresses that expose their Services only.
+    pub exposed: BTreeSet<IpAddr>,
+    /// What stands before virtual services for some clients.
+    pub gates: Gates,
 }
 
 /// All of it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::NAME;
 use super::desired::Wish;
+use super::state::Tuple;
 use super::wanted::Wanted;
 use crate::cluster::objects::ObjectName;
 use crate::runner::Problem;
@@ -40,11 +41,21 @@ pub(super) fn of_part(message: impl Into<String>, retry: bool) -> Problem {
 /// What is wrong with the object of a Service; trying again does not help.
 pub(super) fn of_object(name: &ObjectName, wish: &Wish, wanted: &Wanted) -> Vec<Problem> {
     let problem = |message| Problem { item: item(name), message, retry: false };
-    let lost = wanted.lost(name).map(|(tuple, owner)| {
-        problem(format!(
-            "{tuple} is not programmed: Service {owner} has the same address and port and comes first by name; \
-             give one of them another"
-        ))
-    });
-    wish.problems.iter().cloned().map(problem).chain(lost).collect()
+    wish.problems.iter().cloned().chain(lost(name, wanted)).map(problem).collect()
+}
+
+/// What other Services have, one sentence for each of them: a node port can be at many addresses.
+fn lost(name: &ObjectName, wanted: &Wanted) -> Vec<String> {
+    let mut by_owner: BTreeMap<&ObjectName, (&Tuple, usize)> = BTreeMap::new();
+    for (tuple, owner) in wanted.lost(name) {
+        by_owner.entry(owner).or_insert((tuple, 0)).1 += 1;
+    }
+    let sentence = |(owner, (tuple, count))| {
+        let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+        format!(
+            "{tuple}{more} is not programmed: Service {owner} has the same address and port, and what the API server \
+             gives comes first, then what is older; give one of them another"
+        )
+    };
+    by_owner.into_iter().map(sentence).collect()
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use kernel::ipvs;
-use prefix::Family;
+use prefix::{Family, Prefix};
 
-use super::desired::{At, NodeFacts, VirtualService, Wish};
+use super::desired::{At, NodeFacts, Origin, VirtualService, Wish};
+use super::gates::Gate;
 use super::program::Program;
 use super::state::{Balanced, Refusal, State, Tuple, Vip};
 use crate::cluster::objects::ObjectName;
@@ -17,8 +18,18 @@ struct Claim {
     on_device: bool,
     balanced: Balanced,
     refusal: Refusal,
+    gate: Gate,
     /// Backends of this node.
     local: BTreeSet<IpAddr>,
+}
+
+/// Who wants a tuple. The first gets it: every node decides so, and a restart does not change it. What is given by the API
+/// server comes before what somebody wrote, and the older Service before the newer, so nobody takes what another has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Claimant {
+    origin: Origin,
+    since: i64,
+    name: ObjectName,
 }
 
 /// The parts of the state that a change has touched.
@@ -28,6 +39,8 @@ pub struct Touched {
     pub tuples: BTreeSet<Tuple>,
     /// Backends of this node.
     pub hairpin: BTreeSet<IpAddr>,
+    /// Other Services that want one of the tuples too: they may have lost it or got it.
+    pub rivals: BTreeSet<ObjectName>,
 }
 
 /// The addresses that the node's devices have.
@@ -39,16 +52,29 @@ pub struct LocalAddresses {
     pub for_node_ports: BTreeSet<IpAddr>,
 }
 
+impl LocalAddresses {
+    /// The same with node ports only at addresses in `ranges`, for the families that these are of.
+    #[must_use]
+    pub fn within(mut self, ranges: &[Prefix]) -> Self {
+        self.for_node_ports.retain(|address| {
+            let mut own = ranges.iter().filter(|range| range.family() == Family::of(*address)).peekable();
+            own.peek().is_none() || own.any(|range| range.contains(*address))
+        });
+        self
+    }
+}
+
 /// The desired state of all Services.
 #[derive(Debug, Default)]
 pub struct Wanted {
     node: NodeFacts,
     local_addresses: LocalAddresses,
-    /// Who wants a tuple. If several do, the first by name gets it: every node decides so, and a restart does not change it.
-    claims: BTreeMap<Tuple, BTreeMap<ObjectName, Claim>>,
-    tuples_of: BTreeMap<ObjectName, BTreeSet<Tuple>>,
+    /// Who wants a tuple, and what there.
+    claims: BTreeMap<Tuple, BTreeMap<Claimant, Claim>>,
+    tuples_of: BTreeMap<ObjectName, BTreeMap<Tuple, Claimant>>,
     /// How many virtual services a local backend serves.
     hairpin_users: BTreeMap<IpAddr, usize>,
+    firewall: bool,
     state: State,
 }
 
@@ -60,6 +86,13 @@ impl Wanted {
         wanted
     }
 
+    /// Virtual addresses expose their Services only.
+    pub fn expose_services_only(&mut self) {
+        self.firewall = true;
+        let program = &mut self.state.packets.program;
+        *program = program.take().map(Program::with_firewall);
+    }
+
     /// The desired state.
     pub fn state(&self) -> &State {
         &self.state
@@ -67,7 +100,7 @@ impl Wanted {
 
     /// The Service that gets a tuple.
     pub fn owner(&self, tuple: &Tuple) -> Option<&ObjectName> {
-        self.claims.get(tuple)?.keys().next()
+        self.claims.get(tuple)?.keys().next().map(|claimant| &claimant.name)
     }
 
     /// Number of Services that want something.
@@ -80,7 +113,7 @@ impl Wanted {
         self.tuples_of
             .get(name)
             .into_iter()
-            .flatten()
+            .flat_map(BTreeMap::keys)
             .filter_map(|tuple| Some((tuple, self.owner(tuple)?)))
             .filter(move |(_, owner)| *owner != name)
     }
@@ -88,23 +121,30 @@ impl Wanted {
     /// Replaces what a Service wants; what of the state that touches.
     pub fn set(&mut self, name: &ObjectName, wish: Option<&Wish>) -> Touched {
         let mut new = BTreeMap::new();
-        for virtual_service in wish.into_iter().flat_map(|wish| &wish.virtuals) {
-            for (tuple, claim) in self.claims_of(virtual_service) {
-                // A Service cannot be in conflict with itself but by a load balancer address that is a cluster IP too.
-                new.entry(tuple).or_insert(claim);
+        for (since, wanted) in
+            wish.into_iter().flat_map(|wish| wish.virtuals.iter().map(|one| (wish.since, one)))
+        {
+            for (tuple, claim) in self.claims_of(wanted) {
+                let claimant = Claimant { origin: wanted.origin, since, name: name.clone() };
+                // A Service cannot be in conflict with itself but by an address that it has twice.
+                new.entry(tuple).or_insert((claimant, claim));
             }
         }
         let mut touched = Touched::default();
-        let old = self.tuples_of.remove(name).unwrap_or_default();
-        for tuple in old.difference(&new.keys().copied().collect()) {
-            self.put(*tuple, name, None, &mut touched);
+        let tuples = new.iter().map(|(tuple, (claimant, _))| (*tuple, claimant.clone())).collect();
+        let old = self.tuples_of.insert(name.clone(), tuples).unwrap_or_default();
+        if new.is_empty() {
+            self.tuples_of.remove(name);
         }
-        if !new.is_empty() {
-            self.tuples_of.insert(name.clone(), new.keys().copied().collect());
+        for (tuple, claimant) in old {
+            // One that comes in under another rank leaves its old place in the same step.
+            let claim = new.remove(&tuple);
+            self.put(tuple, Some(&claimant), claim, &mut touched);
         }
         for (tuple, claim) in new {
-            self.put(tuple, name, Some(claim), &mut touched);
+            self.put(tuple, None, Some(claim), &mut touched);
         }
+        touched.rivals.remove(name);
         touched
     }
 
@@ -128,14 +168,20 @@ impl Wanted {
         addresses.filter(|address| Family::of(*address) == family).collect()
     }
 
-    fn put(&mut self, tuple: Tuple, name: &ObjectName, claim: Option<Claim>, touched: &mut Touched) {
-        let before = self.claims.get(&tuple).and_then(|claims| claims.first_key_value());
-        let before = before.map(|(_, claim)| claim.clone());
+    fn put(
+        &mut self,
+        tuple: Tuple,
+        old: Option<&Claimant>,
+        new: Option<(Claimant, Claim)>,
+        touched: &mut Touched,
+    ) {
         let claims = self.claims.entry(tuple).or_default();
-        match claim {
-            Some(claim) => claims.insert(name.clone(), claim),
-            None => claims.remove(name),
-        };
+        let before = claims.first_key_value().map(|(_, claim)| claim.clone());
+        if let Some(old) = old {
+            claims.remove(old);
+        }
+        touched.rivals.extend(claims.keys().map(|claimant| claimant.name.clone()));
+        claims.extend(new);
         let after = claims.first_key_value().map(|(_, claim)| claim.clone());
         if claims.is_empty() {
             self.claims.remove(&tuple);
@@ -154,6 +200,8 @@ impl Wanted {
         state.services.remove(&tuple);
         state.packets.tuples.remove(&tuple);
         state.packets.refused.remove(&tuple);
+        let gate = winner.as_ref().map(|claim| claim.gate.clone()).unwrap_or_default();
+        state.packets.gates.set(tuple, gate);
         if let Some(claim) = winner {
             if claim.balanced.destinations.is_empty() {
                 state.packets.refused.insert(tuple, claim.refusal);
@@ -166,8 +214,12 @@ impl Wanted {
         if claims.into_iter().any(|claim| claim.on_device) {
             let source = self.node.address(Family::of(tuple.address));
             self.state.vips.insert(tuple.address, Vip::wanted(tuple.address, source));
+            if self.firewall {
+                self.state.packets.exposed.insert(tuple.address);
+            }
         } else {
             self.state.vips.remove(&tuple.address);
+            self.state.packets.exposed.remove(&tuple.address);
         }
     }
 
@@ -203,6 +255,7 @@ fn claim(tuple: Tuple, wanted: &VirtualService) -> Claim {
         on_device: false,
         balanced: Balanced { service, destinations },
         refusal: wanted.backends.refusal,
+        gate: wanted.gate.clone(),
         local: backends.iter().filter(|(_, backend)| backend.local).map(|(socket, _)| socket.ip()).collect(),
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use kernel::testing::TestNs;
 use prefix::Family;
 use routerd::cluster::objects::{
-    Endpoint, EndpointSlice, Labels, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, SlicePort,
+    Endpoint, EndpointSlice, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, SlicePort,
 };
 use routerd::cluster::{Event, Index, Object};
 use routerd::runner::{Apply, Plane, Report, Scope};
@@ -19,7 +19,7 @@ pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn node() -> Node {
+pub(crate) fn node() -> Node {
     Node {
         name: "node".into(),
         pod_cidrs: vec!["10.1.1.0/24".parse().unwrap(), "fd00:1:1::/64".parse().unwrap()],
@@ -32,17 +32,10 @@ fn node() -> Node {
 pub(crate) fn service(name: &str, last: u16, protocol: Protocol, port: u16, node_port: u16) -> Service {
     Service {
         name: ObjectName::new("default", name),
-        labels: Labels::new(),
-        annotations: Labels::new(),
         kind: ServiceKind::NodePort,
         cluster_ips: vec![ip(&format!("10.96.0.{last}")), ip(&format!("fd00:96::{last}"))],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
         ports: vec![ServicePort { name: String::new(), protocol, port, node_port: Some(node_port) }],
-        affinity_seconds: None,
-        internal_local: false,
-        external_local: false,
-        health_check_node_port: None,
+        ..Service::default()
     }
 }
 
@@ -55,6 +48,7 @@ pub(crate) fn ready(address: &str) -> Endpoint {
         serving: true,
         terminating: false,
         node: Some(if here { "node" } else { "far" }.into()),
+        hints: None,
     }
 }
 
@@ -86,7 +80,11 @@ impl Daemon {
     }
 
     pub(crate) fn put(&mut self, service: Service) {
-        self.index.apply(Event::Upsert(Object::Service(service)));
+        self.upsert(Object::Service(service));
+    }
+
+    pub(crate) fn upsert(&mut self, object: Object) {
+        self.index.apply(Event::Upsert(object));
     }
 
     pub(crate) fn delete(&mut self, name: &str) {
@@ -100,12 +98,12 @@ impl Daemon {
             name: ObjectName::new("default", format!("{service}-{family}").to_lowercase()),
             service: Some(ObjectName::new("default", service)),
             family,
-            ports: [Protocol::Tcp, Protocol::Udp]
+            ports: [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
                 .map(|protocol| SlicePort { name: String::new(), protocol, number: Some(port) })
                 .to_vec(),
             endpoints,
         };
-        self.index.apply(Event::Upsert(Object::EndpointSlice(slice)));
+        self.upsert(Object::EndpointSlice(slice));
     }
 
     /// Applies in the node's namespace: all, or the Services of these names.

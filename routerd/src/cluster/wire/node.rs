@@ -13,6 +13,8 @@ use crate::cluster::objects::{Labels, Namespace, Node};
 const POD_CIDRS: &str = "kube-router.io/pod-cidrs";
 /// The older one, for a single prefix.
 const POD_CIDR: &str = "kube-router.io/pod-cidr";
+/// The taint that the cluster autoscaler gives a node before it takes it away; load balancers are then to leave it too.
+const ABOUT_TO_GO: &str = "ToBeDeletedByClusterAutoscaler";
 /// The label by which policies name a namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -34,6 +36,13 @@ struct Spec {
     pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs", default, deserialize_with = "nullable")]
     pod_cidrs: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    taints: Vec<Taint>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Taint {
+    key: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -56,6 +65,8 @@ impl Wire for WireNode {
         let mut problems = Problems::default();
         let annotations: Labels = self.metadata.annotations.unwrap_or_default();
         let pod_cidrs = pod_cidrs(&annotations, &self.spec, &mut problems);
+        let tainted = self.spec.taints.iter().any(|taint| taint.key == ABOUT_TO_GO);
+        let leaving = tainted || self.metadata.deletion_timestamp.is_some();
         let mut internal_addresses = Vec::new();
         let mut external_addresses = Vec::new();
         for (index, entry) in self.status.addresses.iter().enumerate() {
@@ -79,6 +90,7 @@ impl Wire for WireNode {
             pod_cidrs,
             internal_addresses,
             external_addresses,
+            leaving,
         }))
     }
 }

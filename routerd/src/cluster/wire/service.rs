@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Service as ApiService;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use prefix::Prefix;
 use serde::Deserialize;
 
 use super::{Converted, Kind, Object, Problems, Wire, nullable, object_name, tcp};
-use crate::cluster::objects::{Service, ServiceKind, ServicePort};
+use crate::cluster::objects::{Balancing, Service, ServiceKind, ServicePort};
 
 /// The API's default of `sessionAffinityConfig.clientIP.timeoutSeconds`.
 const AFFINITY_SECONDS: u32 = 10_800;
+
+/// Where its load balancer addresses stand.
+const INGRESS: &str = "status.loadBalancer.ingress";
 
 /// A Service.
 #[derive(Debug, Clone, Resource, Deserialize)]
@@ -43,6 +47,12 @@ struct Spec {
     internal_traffic_policy: Option<String>,
     external_traffic_policy: Option<String>,
     health_check_node_port: Option<u16>,
+    ip_family_policy: Option<String>,
+    load_balancer_class: Option<String>,
+    #[serde(rename = "loadBalancerIP", default, deserialize_with = "nullable")]
+    load_balancer_ip: String,
+    #[serde(default, deserialize_with = "nullable")]
+    load_balancer_source_ranges: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -104,25 +114,36 @@ impl Wire for WireService {
             }
         };
         // `ipMode: Proxy` says that the balancer sends to node ports; the address is not ours to serve (KEP-1860).
-        let ingress = self.status.load_balancer.ingress.iter();
-        let balanced = ingress.filter(|entry| entry.ip_mode.as_deref() != Some("Proxy"));
-        let balanced: Vec<&String> = balanced.filter_map(|entry| entry.ip.as_ref()).collect();
+        let (proxied, balanced): (Vec<Ingress>, Vec<Ingress>) =
+            (self.status.load_balancer.ingress.into_iter())
+                .partition(|entry| entry.ip_mode.as_deref() == Some("Proxy"));
+        let [proxied, balanced] = [&proxied, &balanced]
+            .map(|ingress| problems.addresses(INGRESS, ingress.iter().filter_map(|entry| entry.ip.as_ref())));
         let seconds = spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(AFFINITY_SECONDS);
         let affine = spec.session_affinity.as_deref() == Some("ClientIP");
         problems_of_text(&spec, &mut problems);
+        let requested = Some(&spec.load_balancer_ip).filter(|text| !text.is_empty());
         let service = Service {
             name: object_name(&self.metadata),
             labels: self.metadata.labels.unwrap_or_default(),
             annotations: self.metadata.annotations.unwrap_or_default(),
+            created: self.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
             kind,
             cluster_ips: cluster_ips(&spec, kind, &mut problems),
             external_ips: problems.addresses("spec.externalIPs", &spec.external_ips),
-            load_balancer_ips: problems.addresses("status.loadBalancer.ingress", balanced),
+            load_balancer_ips: balanced,
+            source_ranges: source_ranges(&spec.load_balancer_source_ranges, &mut problems),
             ports: ports(&spec.ports, &mut problems),
             affinity_seconds: affine.then_some(seconds),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
             health_check_node_port: spec.health_check_node_port.filter(|port| *port != 0),
+            balancing: Balancing {
+                class: spec.load_balancer_class,
+                requested: problems.addresses("spec.loadBalancerIP", requested).pop(),
+                both_families: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
+                proxied_ips: proxied,
+            },
         };
         problems.with(Object::Service(service))
     }
@@ -140,6 +161,21 @@ fn problems_of_text(spec: &Spec, problems: &mut Problems) {
             problems.add(field, format!("{value:?} is neither {default} nor {other}; {default} is taken"));
         }
     }
+}
+
+/// One that is no prefix admits nobody, and if all are so nobody is admitted.
+fn source_ranges(texts: &[String], problems: &mut Problems) -> Option<Vec<Prefix>> {
+    let mut ranges = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match text.trim().parse() {
+            Ok(range) => ranges.push(range),
+            Err(_) => problems.add(
+                format!("spec.loadBalancerSourceRanges[{index}]"),
+                format!("{text:?} is not a prefix; it admits nobody"),
+            ),
+        }
+    }
+    (!texts.is_empty()).then_some(ranges)
 }
 
 fn cluster_ips(spec: &Spec, kind: ServiceKind, problems: &mut Problems) -> Vec<IpAddr> {

@@ -7,9 +7,11 @@ use prefix::Family;
 use serde::Deserialize;
 
 use super::{Converted, Kind, Object, Problems, Wire, nullable, object_name, tcp};
-use crate::cluster::objects::{Endpoint, EndpointSlice, ObjectName, SlicePort};
+use crate::cluster::objects::{Endpoint, EndpointSlice, Hints, ObjectName, SlicePort};
 
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+/// What is marked so has no virtual address that anybody could balance.
+const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// An EndpointSlice.
 #[derive(Debug, Clone, Resource, Deserialize)]
@@ -40,6 +42,22 @@ struct WireEndpoint {
     #[serde(default, deserialize_with = "nullable")]
     conditions: Conditions,
     node_name: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    hints: WireHints,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireHints {
+    #[serde(default, deserialize_with = "nullable")]
+    for_zones: Vec<Hint>,
+    #[serde(default, deserialize_with = "nullable")]
+    for_nodes: Vec<Hint>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Hint {
+    name: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -57,6 +75,8 @@ impl Wire for WireSlice {
         let family = match self.address_type.as_str() {
             "IPv4" => Family::V4,
             "IPv6" => Family::V6,
+            // Names are for who resolves names.
+            "FQDN" => return problems.without_object(),
             other => {
                 problems
                     .add("addressType", format!("{other:?} is neither IPv4 nor IPv6; the slice is ignored"));
@@ -64,27 +84,20 @@ impl Wire for WireSlice {
             }
         };
         let name = object_name(&self.metadata);
-        let service = self.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL));
+        let labels = self.metadata.labels.as_ref().filter(|labels| !labels.contains_key(HEADLESS));
+        let service = labels.and_then(|labels| labels.get(SERVICE_LABEL));
         let service = service.map(|service| ObjectName::new(&name.namespace, service));
-        let endpoints = self.endpoints.iter().enumerate();
-        let endpoints =
-            endpoints.filter_map(|(index, wire)| endpoint(index, wire, family, &mut problems)).collect();
+        let endpoints = self.endpoints.into_iter().enumerate();
+        let endpoints = endpoints.filter_map(|(index, wire)| endpoint(index, wire, &mut problems)).collect();
         let ports = ports(&self.ports, &mut problems);
         problems.with(Object::EndpointSlice(EndpointSlice { name, service, family, ports, endpoints }))
     }
 }
 
-fn endpoint(index: usize, wire: &WireEndpoint, family: Family, problems: &mut Problems) -> Option<Endpoint> {
+/// Addresses of the other family stay: the Service that must do without them says so.
+fn endpoint(index: usize, wire: WireEndpoint, problems: &mut Problems) -> Option<Endpoint> {
     let field = format!("endpoints[{index}].addresses");
-    let mut addresses = problems.addresses(&field, &wire.addresses);
-    let all = addresses.len();
-    addresses.retain(|address| Family::of(*address) == family);
-    if addresses.len() < all {
-        problems.add(
-            field.as_str(),
-            format!("not all are of family {family}, as addressType says; the others are ignored"),
-        );
-    }
+    let addresses = problems.addresses(&field, &wire.addresses);
     if addresses.is_empty() {
         if wire.addresses.is_empty() {
             problems.add(field, "is empty; the endpoint is ignored");
@@ -98,8 +111,16 @@ fn endpoint(index: usize, wire: &WireEndpoint, family: Family, problems: &mut Pr
         ready,
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
-        node: wire.node_name.clone(),
+        node: wire.node_name,
+        hints: hints(wire.hints),
     })
+}
+
+/// Most endpoints have none, and there are many endpoints.
+fn hints(wire: WireHints) -> Option<Box<Hints>> {
+    let names = |hints: Vec<Hint>| hints.into_iter().map(|hint| hint.name).collect();
+    let hints = Hints { zones: names(wire.for_zones), nodes: names(wire.for_nodes) };
+    (hints != Hints::default()).then(|| Box::new(hints))
 }
 
 fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<SlicePort> {

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::objects::{PolicyPeer, PortMatch, Protocol, ServiceKind};
+use crate::cluster::objects::{Balancing, PolicyPeer, PortMatch, Protocol, ServiceKind};
 use crate::cluster::selector::Requirement;
 
 fn convert<T: Wire + DeserializeOwned>(value: Value) -> Converted {
@@ -112,6 +112,7 @@ fn a_service_keeps_its_good_ports_and_addresses() {
             "spec": {
                 "type": "LoadBalancer", "clusterIP": "10.96.0.10", "externalIPs": ["192.0.2.9", "x"],
                 "sessionAffinity": "ClientIP", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000,
+                "loadBalancerClass": "kube-router", "loadBalancerIP": "203.0.113.1", "ipFamilyPolicy": "RequireDualStack",
                 "ports": [
                     {"name": "http", "port": 80, "nodePort": 30080},
                     {"name": "bad", "port": 0}, {"name": "icmp", "port": 1, "protocol": "ICMP"},
@@ -128,8 +129,29 @@ fn a_service_keeps_its_good_ports_and_addresses() {
     assert_eq!(service.affinity_seconds, Some(10_800));
     assert!(service.external_local && !service.internal_local);
     assert_eq!(service.load_balancer_ips.len(), 1);
+    let balancing = Balancing {
+        class: Some("kube-router".into()),
+        requested: Some("203.0.113.1".parse().unwrap()),
+        both_families: true,
+        proxied_ips: vec!["203.0.113.2".parse().unwrap()],
+    };
+    assert_eq!(service.balancing, balancing);
     let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
     assert_eq!(fields, ["spec.externalIPs[1]", "spec.ports[1].port", "spec.ports[2].protocol"]);
+}
+
+#[test]
+fn a_node_that_is_deleted_or_tainted_by_the_autoscaler_is_about_to_go() {
+    let leaving = |metadata: Value, taints: Value| {
+        let node = json!({"metadata": metadata, "spec": {"taints": taints}});
+        object!(WireNode, Node, node).0.leaving
+    };
+    let taint = |key: &str| json!([{"key": key, "effect": "NoSchedule"}]);
+    let name = json!({"name": "n1"});
+    assert!(!leaving(name.clone(), Value::Null));
+    assert!(!leaving(name.clone(), taint("node.kubernetes.io/unschedulable")));
+    assert!(leaving(name, taint("ToBeDeletedByClusterAutoscaler")));
+    assert!(leaving(json!({"name": "n1", "deletionTimestamp": "2026-01-01T00:00:00Z"}), Value::Null));
 }
 
 #[test]
@@ -153,17 +175,55 @@ fn conditions_of_an_endpoint_that_are_absent_count_as_the_api_says() {
             "endpoints": [
                 {"addresses": ["10.244.1.2"], "conditions": {}},
                 {"addresses": ["10.244.1.3"], "conditions": {"ready": false, "serving": true, "terminating": true}, "nodeName": "n2"},
-                {"addresses": ["fd00::1"]},
                 {"addresses": []},
+                {"addresses": ["fd00::1"], "hints": {"forZones": [{"name": "a"}], "forNodes": [{"name": "n1"}]}},
             ],
         })
     );
     assert_eq!(slice.service.unwrap().to_string(), "default/web");
     let seen: Vec<_> = slice.endpoints.iter().map(|one| (one.ready, one.serving, one.terminating)).collect();
-    assert_eq!(seen, [(true, true, false), (false, true, true)]);
+    assert_eq!(seen, [(true, true, false), (false, true, true), (true, true, false)]);
     assert_eq!(slice.ports[1].number, None);
+    assert_eq!(
+        (slice.endpoints[2].zone_hints(), slice.endpoints[2].node_hints()),
+        (&["a".to_owned()][..], &["n1".to_owned()][..])
+    );
+    assert!(slice.endpoints[0].hints.is_none());
     let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
-    assert_eq!(fields, ["endpoints[2].addresses", "endpoints[3].addresses"]);
+    assert_eq!(fields, ["endpoints[2].addresses"]);
+}
+
+#[test]
+fn slices_of_names_and_of_headless_services_are_not_balanced() {
+    let slice = |address_type: &str, label: &str| {
+        let labels = json!({"kubernetes.io/service-name": "web", label: ""});
+        let slice = json!({"metadata": {"name": "a", "labels": labels}, "addressType": address_type, "endpoints": []});
+        serde_json::from_value::<WireSlice>(slice).unwrap().convert()
+    };
+    let names = slice("FQDN", "a");
+    assert!(names.object.is_none() && names.problems.is_empty());
+    assert_eq!(slice("Other", "a").problems[0].field, "addressType");
+    let service = |label: &str| match slice("IPv4", label).object {
+        Some(Object::EndpointSlice(slice)) => slice.service,
+        other => panic!("{other:?}"),
+    };
+    assert!(service("a").is_some() && service("service.kubernetes.io/headless").is_none());
+}
+
+#[test]
+fn source_ranges_that_are_no_prefixes_admit_nobody_and_are_named() {
+    let service = |ranges: Value| {
+        let spec =
+            json!({"type": "LoadBalancer", "clusterIP": "10.96.0.1", "loadBalancerSourceRanges": ranges});
+        let created = json!({"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"});
+        object!(WireService, Service, json!({"metadata": created, "spec": spec}))
+    };
+    let (open, problems) = service(json!(null));
+    assert_eq!((open.source_ranges, problems.len(), open.created), (None, 0, 1_767_225_600));
+    let (some, problems) = service(json!([" 10.0.0.0/8 ", "10.0.0.0/33"]));
+    assert_eq!(some.source_ranges, Some(vec!["10.0.0.0/8".parse().unwrap()]));
+    assert_eq!(problems[0].field, "spec.loadBalancerSourceRanges[1]");
+    assert_eq!(service(json!(["all"])).0.source_ranges, Some(Vec::new()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Effect::{Never, NotYet, Works};
 use super::Kind::{Bool, Duration, PortRange, Prefixes, UnixEndpoint};
-use super::{DAY, Flag, Group, flag};
+use super::{DAY, Flag, Group, flag, own};
 
 pub(super) const GROUP: Group = Group { title: "Services", flags: FLAGS };
 
@@ -25,22 +25,22 @@ const FLAGS: &[Flag] = &[
         "ipvs-graceful-period",
         Duration(0, DAY),
         "30s",
-        NotYet,
-        "Longest time an endpoint that goes away keeps its connections.",
+        Works,
+        "Longest time an endpoint that goes away keeps its connections, with --ipvs-graceful-termination.",
     ),
     flag(
         "ipvs-graceful-termination",
         Bool,
         "false",
-        NotYet,
-        "Let endpoints that go away finish their connections.",
+        Works,
+        "Let endpoints that go away finish their connections (not UDP, whose clients move at once).",
     ),
     flag(
         "ipvs-permit-all",
         Bool,
         "true",
-        NotYet,
-        "Admit traffic to the addresses and ports of Services at the node's input.",
+        Works,
+        "Admit to the virtual addresses of Services their ports, echo and ICMP errors, and refuse everything else there.",
     ),
     flag(
         "ipvs-sync-period",
@@ -65,6 +65,12 @@ const FLAGS: &[Flag] = &[
         "How often load balancer Services are looked at again.",
     ),
     flag("masquerade-all", Bool, "false", Works, "Masquerade all traffic to Services."),
+    own(
+        "nodeport-addresses",
+        Prefixes,
+        "",
+        "Serve node ports at the node's addresses in these prefixes, in the families that these are of, as kube-proxy does.",
+    ),
     flag(
         "nodeport-bindon-all-ip",
         Bool,

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use kernel::KernelError;
 use kernel::conntrack::Conntrack;
-use kernel::ipvs::{Command, Ipvs};
+use kernel::ipvs::{Command, Destination, DestinationEntry, Ipvs, Service};
 use kernel::nft::{Identity, Nft};
 use kernel::rtnl::Rtnl;
 
@@ -104,6 +104,17 @@ impl Kernel for Linux {
     fn local_addresses(&mut self) -> Result<LocalAddresses> {
         let sockets = self.sockets()?;
         vips::local_addresses(&mut sockets.rtnl, sockets.dummy)
+    }
+
+    fn services(&mut self) -> Result<Vec<Service>> {
+        let entries = self.sockets()?.ipvs.services()?;
+        Ok(entries.into_iter().map(|entry| entry.service).collect())
+    }
+
+    fn backends(&mut self, tuple: &Tuple) -> Result<Vec<(Destination, u32)>> {
+        let entries = self.sockets()?.ipvs.destinations(&tuple.key())?;
+        let connections = |entry: &DestinationEntry| entry.active_connections + entry.inactive_connections;
+        Ok(entries.into_iter().map(|entry| (entry.destination, connections(&entry))).collect())
     }
 
     fn balance(&mut self, commands: &[Command]) -> Vec<Result<()>> {

@@ -8,6 +8,8 @@ use prefix::Family;
 
 use super::Result;
 use crate::ruleset::table;
+use crate::services::firewall::exposed_set;
+use crate::services::gates;
 use crate::services::plan::PacketChange;
 use crate::services::program::{self, Program, hairpin_set, refused_map, tuple_set};
 use crate::services::state::{Packets, Tuple};
@@ -22,7 +24,7 @@ pub(super) fn observe(nft: &mut Nft) -> Result<Packets> {
     let mut packets = Packets::default();
     let mut ours = BTreeMap::new();
     for family in Family::BOTH {
-        for set in [tuple_set(family), refused_map(family), hairpin_set(family)] {
+        for set in [tuple_set(family), refused_map(family), hairpin_set(family), exposed_set(family)] {
             if sets.get(&set.name.name) == Some(&set) {
                 ours.insert(set.name.name.clone(), set);
             }
@@ -37,7 +39,11 @@ pub(super) fn observe(nft: &mut Nft) -> Result<Packets> {
         for element in elements(nft, &ours, &hairpin_set(family))? {
             packets.hairpin.extend(pair(&element));
         }
+        for element in elements(nft, &ours, &exposed_set(family))? {
+            packets.exposed.extend(fields(&element).first().and_then(address));
+        }
     }
+    packets.gates = gates::observe(nft, &sets, &mut ours)?;
     packets.program = Some(Program { chains: chains(nft)?, sets: ours });
     Ok(packets)
 }

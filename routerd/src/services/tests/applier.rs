@@ -125,28 +125,109 @@ fn a_service_the_kernel_refuses_is_named_and_the_others_are_programmed() {
     assert_eq!(applier.kernel().state.services.len(), 3);
 }
 
+/// Two Services at one address, as objects.
+fn two(a: Service, b: Service) -> Vec<Object> {
+    vec![
+        Object::EndpointSlice(slice(&a.name.name, "s", vec![ready("10.1.2.1")])),
+        Object::EndpointSlice(slice(&b.name.name, "s", vec![ready("10.1.2.2")])),
+        Object::Service(a),
+        Object::Service(b),
+    ]
+}
+
+/// The backend that serves the address of [`two`].
+fn backend(applier: &Applier<Fake>) -> String {
+    let found = &applier.kernel().state.services[&tuple("10.96.0.7", 6, 80)].destinations;
+    found.keys().map(ToString::to_string).collect()
+}
+
 #[test]
-fn of_two_services_at_one_address_and_port_the_first_by_name_gets_it_and_the_other_says_so() {
-    let same = |text: &str| Service { name: name(text), ..service("x", "10.96.0.7") };
-    let both = vec![
-        Object::Service(same("a")),
-        Object::Service(same("b")),
-        Object::EndpointSlice(slice("a", "s", vec![ready("10.1.2.1")])),
-        Object::EndpointSlice(slice("b", "s", vec![ready("10.1.2.2")])),
-    ];
+fn of_two_services_at_one_address_and_port_the_older_has_it_and_the_newer_says_so_until_it_gets_it() {
+    let aged = |text: &str, created| Service { created, ..service(text, "10.96.0.7") };
+    let both = two(aged("a", 20), aged("b", 10));
     let mut applier = applier(Fake::default());
-    let report = applier.apply(&desired(&index(both.clone())), &Scope::Everything);
-    assert_eq!(report.problems.len(), 1);
+    let alone = [both[0].clone(), both[2].clone()];
+    clean(&applier.apply(&desired(&index(alone.to_vec())), &Scope::Everything));
+    assert_eq!(backend(&applier), "10.1.2.1:8080");
+
+    // The other comes; only it is looked at, and the one that lost is judged all the same.
+    let report = applier.apply(&desired(&index(both.clone())), &keys(&["b"]));
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    let problem = &report.problems[0];
     assert!(
-        report.problems[0].item == "Service default/b" && report.problems[0].message.contains("default/a")
+        problem.item == "Service default/a" && problem.message.contains("Service default/b"),
+        "{problem:?}"
     );
-    let backend = |applier: &Applier<Fake>| {
-        let found = &applier.kernel().state.services[&tuple("10.96.0.7", 6, 80)].destinations;
-        found.keys().map(ToString::to_string).collect::<BTreeSet<_>>()
+    assert_eq!(backend(&applier), "10.1.2.2:8080");
+
+    let report = applier.apply(&desired(&index(alone.to_vec())), &keys(&["b"]));
+    clean(&report);
+    assert_eq!(report.judged, ["Service default/a".to_owned()].into(), "what was said of it is over");
+    assert_eq!(backend(&applier), "10.1.2.1:8080");
+}
+
+#[test]
+fn nobody_takes_a_cluster_address_by_writing_it_among_external_ones() {
+    let thief = Service { external_ips: vec![ip("10.96.0.7")], created: 1, ..service("a", "10.96.0.8") };
+    let owner = Service { created: 2, ..service("b", "10.96.0.7") };
+    let plane = Services::new(Settings { any_external_address: true, ..Settings::default() });
+    let index = index(two(thief, owner));
+    let wanted =
+        plane.keys(&index).into_iter().filter_map(|key| Some((key.clone(), plane.desired(&index, &key)?)));
+    let mut applier = applier(Fake::default());
+    let report = applier.apply(&wanted.collect(), &Scope::Everything);
+    assert_eq!(backend(&applier), "10.1.2.2:8080");
+    assert_eq!((report.problems.len(), report.problems[0].item.as_str()), (1, "Service default/a"));
+}
+
+#[test]
+fn node_ports_of_two_services_that_are_the_same_are_one_problem_of_the_newer_and_its_other_addresses_work() {
+    let at = |text: &str, address: &str| Service {
+        kind: ServiceKind::NodePort,
+        ports: vec![port(Protocol::Tcp, 80, Some(30080))],
+        ..service(text, address)
     };
-    assert_eq!(backend(&applier), BTreeSet::from(["10.1.2.1:8080".to_owned()]));
-    clean(&applier.apply(&desired(&index(both[1..].to_vec())), &keys(&["a", "b"])));
-    assert_eq!(backend(&applier), BTreeSet::from(["10.1.2.2:8080".to_owned()]));
+    let mut applier = applier(Fake::default());
+    let report =
+        applier.apply(&desired(&index(two(at("a", "10.96.0.7"), at("b", "10.96.0.8")))), &Scope::Everything);
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    let problem = &report.problems[0];
+    assert!(
+        problem.item == "Service default/b" && problem.message.contains("192.0.2.11:30080"),
+        "{problem:?}"
+    );
+    assert!(applier.kernel().state.services.contains_key(&tuple("10.96.0.8", 6, 80)));
+    let node_port = &applier.kernel().state.services[&tuple("192.0.2.11", 6, 30080)];
+    assert!(node_port.destinations.contains_key(&"10.1.2.1:8080".parse().unwrap()));
+}
+
+#[test]
+fn a_gate_that_changes_is_written_as_its_difference() {
+    let balanced = |ranges: &[&str]| Service {
+        kind: ServiceKind::LoadBalancer,
+        load_balancer_ips: vec![ip("203.0.113.1")],
+        source_ranges: Some(ranges.iter().map(|range| range.parse().unwrap()).collect()),
+        ..service("web", "10.96.0.1")
+    };
+    let plane = Services::new(Settings { any_external_address: true, ..Settings::default() });
+    let wanted = |ranges: &[&str]| {
+        let index = index(vec![
+            Object::Service(balanced(ranges)),
+            Object::EndpointSlice(slice("web", "a", vec![ready("10.1.2.1")])),
+        ]);
+        let key = Key::Service(name("web"));
+        BTreeMap::from([(key.clone(), plane.desired(&index, &key).unwrap())])
+    };
+    let mut applier = applier(Fake::default());
+    clean(&applier.apply(&wanted(&["192.0.2.0/24", "198.51.100.0/24"]), &Scope::Everything));
+    let report = applier.apply(&wanted(&["192.0.2.0/25", "198.51.100.0/24"]), &keys(&["web"]));
+    clean(&report);
+    assert_eq!(report.writes, 2, "a range comes and a range goes");
+    let gates = &applier.kernel().state.packets.gates;
+    let sources = &gates.sources[&tuple("203.0.113.1", 6, 80)];
+    assert!(sources.contains(&(ip("192.0.2.0"), ip("192.0.2.127"))) && sources.len() == 2, "{sources:?}");
+    clean(&applier.apply(&BTreeMap::new(), &keys(&["web"])));
+    assert!(applier.kernel().state.packets.gates.is_empty());
 }
 
 #[test]

@@ -7,8 +7,10 @@ use prefix::Family;
 
 use super::super::Settings;
 use super::super::desired::{At, Key, NodeFacts, Services, Value};
+use super::super::gates::Gate;
+use super::super::wanted::LocalAddresses;
 use super::fixture::*;
-use crate::cluster::objects::{Labels, Protocol, Service, ServiceKind};
+use crate::cluster::objects::{Endpoint, Labels, Protocol, Service, ServiceKind, ServicePort};
 use crate::cluster::{Event, Index, Object, ObjectKey};
 use crate::runner::Plane;
 
@@ -82,7 +84,7 @@ fn external_addresses_need_a_range_and_never_lie_among_cluster_addresses() {
         ..Settings::default()
     };
     let (found, problems) = places(ranges, web.clone());
-    assert_eq!(found[1..], [(At::Virtual(ip("198.51.100.1")), 80), (At::Virtual(ip("203.0.113.1")), 80)]);
+    assert_eq!(found[1..], [(At::Virtual(ip("203.0.113.1")), 80), (At::Virtual(ip("198.51.100.1")), 80)]);
     assert!(problems.len() == 1 && problems[0].contains("10.96.7.7"), "{problems:?}");
 
     web.annotations.insert("kube-router.io/service.skiplbips".into(), "true".into());
@@ -91,11 +93,32 @@ fn external_addresses_need_a_range_and_never_lie_among_cluster_addresses() {
 }
 
 #[test]
-fn an_external_address_of_the_node_itself_does_not_go_to_the_dummy_device() {
+fn an_external_address_of_a_node_is_refused_whatever_else_is_allowed() {
     let mut web = service("web", "10.96.0.1");
-    web.external_ips = vec![ip("192.0.2.11")];
-    let (found, _) = places(Settings { any_external_address: true, ..Settings::default() }, web);
-    assert_eq!(found[1], (At::Node(ip("192.0.2.11")), 80));
+    web.external_ips = vec![ip("192.0.2.11"), ip("192.0.2.12"), ip("10.1.1.7")];
+    let mut other = node();
+    other.name = "n2".into();
+    other.internal_addresses = vec![ip("192.0.2.12")];
+    let index = index(vec![Object::Service(web), Object::Node(other)]);
+    let any = wish_with(Settings { any_external_address: true, ..Settings::default() }, &index);
+    assert_eq!(
+        any.virtuals.iter().map(|found| found.at).collect::<Vec<_>>(),
+        [At::Virtual(ip("10.96.0.1")), At::Virtual(ip("10.1.1.7"))]
+    );
+    assert!(
+        any.problems[0].contains("192.0.2.11") && any.problems[0].contains("Node n1"),
+        "{:?}",
+        any.problems
+    );
+    assert!(
+        any.problems[1].contains("192.0.2.12") && any.problems[1].contains("Node n2"),
+        "{:?}",
+        any.problems
+    );
+    let ranges = Settings { external_ranges: vec!["10.0.0.0/8".parse().unwrap()], ..Settings::default() };
+    let strict = wish_with(ranges, &index);
+    assert!(strict.problems[2].contains("10.1.1.0/24 of the pods of Node n1"), "{:?}", strict.problems);
+    assert_eq!(strict.virtuals.len(), 1);
 }
 
 #[test]
@@ -166,11 +189,104 @@ fn a_change_touches_the_services_it_concerns() {
 
     let mut other = node();
     other.name = "n2".into();
-    assert_eq!(touched(&mut index, Event::Upsert(Object::Node(other))), BTreeSet::new());
+    assert_eq!(touched(&mut index, Event::Upsert(Object::Node(other.clone()))), BTreeSet::new());
     let mut own = node();
     own.internal_addresses.remove(1);
     let all = BTreeSet::from([Key::Node, Key::Service(name("db"))]);
-    assert_eq!(touched(&mut index, Event::Upsert(Object::Node(own))), all);
+    assert_eq!(touched(&mut index, Event::Upsert(Object::Node(own.clone()))), all);
+
+    own.labels.insert("disk".into(), "fast".into());
+    assert_eq!(touched(&mut index, Event::Upsert(Object::Node(own.clone()))), BTreeSet::new());
+    own.labels.insert("topology.kubernetes.io/zone".into(), "a".into());
+    assert_eq!(
+        touched(&mut index, Event::Upsert(Object::Node(own.clone()))),
+        BTreeSet::new(),
+        "nobody has hints"
+    );
+    index.apply(Event::Upsert(Object::EndpointSlice(super::fixture::slice(
+        "db",
+        "z",
+        vec![hinted("10.1.2.1", &["a"], &[])],
+    ))));
+    own.labels.insert("topology.kubernetes.io/zone".into(), "b".into());
+    let db = BTreeSet::from([Key::Service(name("db"))]);
+    assert_eq!(touched(&mut index, Event::Upsert(Object::Node(own))), db);
+
+    // A node gets an address that a Service has among its external ones.
+    let public = Service { external_ips: vec![ip("192.0.2.12")], ..service("db", "10.96.0.2") };
+    index.apply(Event::Upsert(Object::Service(public)));
+    other.internal_addresses = vec![ip("192.0.2.12")];
+    assert_eq!(touched(&mut index, Event::Upsert(Object::Node(other))), db);
+}
+
+#[test]
+fn node_ports_keep_to_the_given_ranges_in_the_families_that_these_are_of() {
+    let settings =
+        Settings { node_port_ranges: vec!["192.0.2.0/24".parse().unwrap()], ..Settings::default() };
+    let (found, _) = places(settings, dual_node_port());
+    assert_eq!(found[2..], [(At::EveryAddress(Family::V4), 30053), (At::Node(ip("2001:db8::11")), 30053)]);
+    let addresses = LocalAddresses {
+        for_node_ports: ["192.0.2.11", "198.51.100.7", "2001:db8::11"].map(ip).into(),
+        ..LocalAddresses::default()
+    };
+    let within = addresses.within(&["192.0.2.0/24".parse().unwrap()]);
+    assert_eq!(within.for_node_ports, ["192.0.2.11", "2001:db8::11"].map(ip).into());
+}
+
+#[test]
+fn one_port_with_several_protocols_and_several_ports_are_virtual_services_of_their_own() {
+    let mut dns = service("web", "10.96.0.1");
+    let of = |protocol, number| ServicePort { name: "p".into(), ..port(protocol, number, None) };
+    dns.ports =
+        vec![of(Protocol::Udp, 53), of(Protocol::Tcp, 53), of(Protocol::Sctp, 53), of(Protocol::Tcp, 9153)];
+    let wish = wish(&index(vec![
+        Object::Service(dns),
+        Object::EndpointSlice(slice("web", "a", vec![ready("10.1.2.1")])),
+    ]));
+    let found: Vec<_> =
+        wish.virtuals.iter().map(|one| (one.protocol, one.port, one.backends.by_socket.len())).collect();
+    assert_eq!(
+        found,
+        [(Protocol::Udp, 53, 1), (Protocol::Tcp, 53, 1), (Protocol::Sctp, 53, 1), (Protocol::Tcp, 9153, 1)]
+    );
+}
+
+#[test]
+fn a_local_external_policy_leads_clients_of_the_node_to_the_cluster_address_if_that_serves_more() {
+    let mut web = dual_node_port();
+    web.external_local = true;
+    let gate = |web: &Service, endpoints: Vec<Endpoint>| {
+        let objects = vec![Object::Service(web.clone()), Object::EndpointSlice(slice("web", "a", endpoints))];
+        let wish = wish(&index(objects));
+        assert_eq!(at(&wish, At::Virtual(ip("10.96.0.1")), 53).gate, Gate::default());
+        at(&wish, At::Node(ip("192.0.2.11")), 30053).gate.clone()
+    };
+    let elsewhere = || vec![ready("10.1.2.1")];
+    assert_eq!(gate(&web, elsewhere()).detour, Some("10.96.0.1:53".parse().unwrap()));
+    assert_eq!(gate(&web, Vec::new()).detour, None, "nobody serves: refused like everybody");
+    web.internal_local = true;
+    assert_eq!(gate(&web, elsewhere()).detour, None, "the cluster address has no more");
+    (web.internal_local, web.external_local) = (false, false);
+    assert_eq!(gate(&web, elsewhere()).detour, None);
+    web.annotations.insert("kube-router.io/service.local".into(), "maybe".into());
+    let wish = wish(&index(vec![Object::Service(web)]));
+    assert!(wish.problems[0].contains("service.local") && wish.problems[0].contains("maybe"), "{wish:?}");
+}
+
+#[test]
+fn source_ranges_stand_before_load_balancer_addresses_only() {
+    let mut web = service("web", "10.96.0.1");
+    web.kind = ServiceKind::LoadBalancer;
+    web.load_balancer_ips = vec![ip("203.0.113.1")];
+    web.external_ips = vec![ip("198.51.100.1")];
+    web.source_ranges = Some(vec!["192.0.2.0/24".parse().unwrap()]);
+    let wish = wish_with(
+        Settings { any_external_address: true, ..Settings::default() },
+        &index(vec![Object::Service(web)]),
+    );
+    let sources = |address: &str| at(&wish, At::Virtual(ip(address)), 80).gate.sources.clone();
+    assert_eq!(sources("203.0.113.1"), Some([(ip("192.0.2.0"), ip("192.0.2.255"))].into()));
+    assert_eq!((sources("198.51.100.1"), sources("10.96.0.1")), (None, None));
 }
 
 #[test]

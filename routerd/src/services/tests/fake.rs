@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use kernel::KernelError;
-use kernel::ipvs::{Command, Destination};
+use kernel::ipvs::{Command, Destination, Service};
 use nix::errno::Errno;
 
 use super::super::Settings;
@@ -20,6 +20,8 @@ pub(super) struct Fake {
     pub(super) local: LocalAddresses,
     /// UDP flows: to which virtual service, answered by which backend.
     pub(super) flows: Vec<(Tuple, SocketAddr)>,
+    /// Connections of backends that have some.
+    pub(super) connections: BTreeMap<(Tuple, SocketAddr), u32>,
     /// Schedulers the kernel lacks.
     pub(super) missing_scheduler: Option<&'static str>,
     pub(super) without_ipvs: bool,
@@ -115,6 +117,18 @@ impl Kernel for Fake {
 
     fn local_addresses(&mut self) -> Result<LocalAddresses, KernelError> {
         Ok(self.local.clone())
+    }
+
+    fn services(&mut self) -> Result<Vec<Service>, KernelError> {
+        Ok(self.state.services.values().map(|balanced| balanced.service.clone()).collect())
+    }
+
+    fn backends(&mut self, tuple: &Tuple) -> Result<Vec<(Destination, u32)>, KernelError> {
+        let destinations =
+            self.state.services.get(tuple).into_iter().flat_map(|one| one.destinations.values());
+        let connections =
+            |one: &Destination| self.connections.get(&(*tuple, one.socket())).copied().unwrap_or(0);
+        Ok(destinations.map(|one| (*one, connections(one))).collect())
     }
 
     fn balance(&mut self, commands: &[Command]) -> Vec<Result<(), KernelError>> {

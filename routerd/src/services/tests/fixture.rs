@@ -7,22 +7,22 @@ use prefix::Family;
 use super::super::desired::{Key, Services, Value, VirtualService, Wish};
 use super::super::{Settings, desired::At};
 use crate::cluster::objects::{
-    Endpoint, EndpointSlice, Labels, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, SlicePort,
+    Endpoint, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort, SlicePort,
 };
 use crate::cluster::{Event, Index, Object};
 use crate::runner::Plane;
 
-pub(super) const NODE: &str = "n1";
+pub(in crate::services) const NODE: &str = "n1";
 
-pub(super) fn ip(text: &str) -> IpAddr {
+pub(in crate::services) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-pub(super) fn name(text: &str) -> ObjectName {
+pub(in crate::services) fn name(text: &str) -> ObjectName {
     ObjectName::new("default", text)
 }
 
-pub(super) fn node() -> Node {
+pub(in crate::services) fn node() -> Node {
     Node {
         name: NODE.into(),
         pod_cidrs: vec!["10.1.1.0/24".parse().unwrap(), "fd00:1:1::/64".parse().unwrap()],
@@ -31,51 +31,51 @@ pub(super) fn node() -> Node {
     }
 }
 
-pub(super) fn port(protocol: Protocol, number: u16, node_port: Option<u16>) -> ServicePort {
+pub(in crate::services) fn port(protocol: Protocol, number: u16, node_port: Option<u16>) -> ServicePort {
     ServicePort { name: "p".into(), protocol, port: number, node_port }
 }
 
 /// A ClusterIP Service with TCP port 80.
-pub(super) fn service(text: &str, cluster_ip: &str) -> Service {
+pub(in crate::services) fn service(text: &str, cluster_ip: &str) -> Service {
     Service {
         name: name(text),
-        labels: Labels::new(),
-        annotations: Labels::new(),
-        kind: ServiceKind::ClusterIp,
         cluster_ips: vec![ip(cluster_ip)],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
         ports: vec![port(Protocol::Tcp, 80, None)],
-        affinity_seconds: None,
-        internal_local: false,
-        external_local: false,
-        health_check_node_port: None,
+        ..Service::default()
     }
 }
 
 /// A ready endpoint on another node.
-pub(super) fn ready(address: &str) -> Endpoint {
+pub(in crate::services) fn ready(address: &str) -> Endpoint {
     Endpoint {
         addresses: vec![ip(address)],
         ready: true,
         serving: true,
         terminating: false,
         node: Some("n2".into()),
+        hints: None,
     }
 }
 
+/// A ready endpoint elsewhere that is meant for these zones and nodes.
+pub(super) fn hinted(address: &str, zones: &[&str], nodes: &[&str]) -> Endpoint {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let hints = Hints { zones: names(zones), nodes: names(nodes) };
+    Endpoint { hints: Some(Box::new(hints)), ..ready(address) }
+}
+
 /// An endpoint that is about to end but still serves.
-pub(super) fn ending(address: &str) -> Endpoint {
+pub(in crate::services) fn ending(address: &str) -> Endpoint {
     Endpoint { ready: false, terminating: true, ..ready(address) }
 }
 
 /// The same on this node.
-pub(super) fn here(endpoint: Endpoint) -> Endpoint {
+pub(in crate::services) fn here(endpoint: Endpoint) -> Endpoint {
     Endpoint { node: Some(NODE.into()), ..endpoint }
 }
 
 /// A slice of a Service that serves TCP and UDP at 8080 under the port name `p`.
-pub(super) fn slice(service: &str, suffix: &str, endpoints: Vec<Endpoint>) -> EndpointSlice {
+pub(in crate::services) fn slice(service: &str, suffix: &str, endpoints: Vec<Endpoint>) -> EndpointSlice {
     let family = endpoints.first().and_then(|endpoint| endpoint.addresses.first());
     EndpointSlice {
         name: name(&format!("{service}-{suffix}")),
@@ -88,7 +88,7 @@ pub(super) fn slice(service: &str, suffix: &str, endpoints: Vec<Endpoint>) -> En
     }
 }
 
-pub(super) fn index(objects: Vec<Object>) -> Index {
+pub(in crate::services) fn index(objects: Vec<Object>) -> Index {
     let mut index = Index::new(NODE);
     index.apply(Event::Upsert(Object::Node(node())));
     for object in objects {
@@ -98,19 +98,19 @@ pub(super) fn index(objects: Vec<Object>) -> Index {
 }
 
 /// What the Service `web` wants, with these settings.
-pub(super) fn wish_with(settings: Settings, index: &Index) -> Wish {
+pub(in crate::services) fn wish_with(settings: Settings, index: &Index) -> Wish {
     match Services::new(settings).desired(index, &Key::Service(name("web"))) {
         Some(Value::Service(wish)) => wish,
         other => panic!("no wish but {other:?}"),
     }
 }
 
-pub(super) fn wish(index: &Index) -> Wish {
+pub(in crate::services) fn wish(index: &Index) -> Wish {
     wish_with(Settings::default(), index)
 }
 
 /// The virtual service at that place and port.
-pub(super) fn at(wish: &Wish, at: At, port: u16) -> &VirtualService {
+pub(in crate::services) fn at(wish: &Wish, at: At, port: u16) -> &VirtualService {
     let found = wish.virtuals.iter().find(|found| found.at == at && found.port == port);
     found.unwrap_or_else(|| panic!("nothing at {at:?} port {port} in {wish:?}"))
 }

@@ -4,5 +4,5 @@ mod applier;
 mod desired;
 mod endpoints;
 mod fake;
-mod fixture;
+pub(in crate::services) mod fixture;
 mod plan;

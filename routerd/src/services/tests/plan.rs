@@ -7,8 +7,9 @@ use kernel::ipvs::Command;
 use proptest::prelude::*;
 
 use super::super::apply::Kernel;
-use super::super::desired::{At, NodeFacts, VirtualService, Wish};
+use super::super::desired::{At, NodeFacts, Origin, VirtualService, Wish};
 use super::super::endpoints::{Backend, Backends};
+use super::super::gates::Gate;
 use super::super::plan::{Extent, Plan, VipStep};
 use super::super::scheduling::Scheduling;
 use super::super::state::{Packets, Refusal, State, Tuple, Vip};
@@ -41,6 +42,8 @@ prop_compose! {
         backends in proptest::collection::btree_map(1u8..5, 0u32..2, 0..4), drop in any::<bool>(),
     ) -> VirtualService {
         VirtualService {
+            origin: Origin::default(),
+            gate: Gate::default(),
             at: VIPS.get(place).map_or(At::Node(ip("192.0.2.11")), |text| At::Virtual(ip(text))),
             protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
             port,
@@ -58,8 +61,11 @@ prop_compose! {
 }
 
 fn wishes() -> impl Strategy<Value = Vec<Wish>> {
-    let wish = proptest::collection::vec(virtual_service(), 0..4)
-        .prop_map(|virtuals| Wish { virtuals, problems: Vec::new() });
+    let wish = proptest::collection::vec(virtual_service(), 0..4).prop_map(|virtuals| Wish {
+        since: 0,
+        virtuals,
+        problems: Vec::new(),
+    });
     proptest::collection::vec(wish, 0..4)
 }
 
@@ -175,11 +181,13 @@ proptest! {
 }
 
 fn one(virtuals: Vec<VirtualService>) -> Wanted {
-    wanted(&[Wish { virtuals, problems: Vec::new() }], 0)
+    wanted(&[Wish { since: 0, virtuals, problems: Vec::new() }], 0)
 }
 
 fn udp(backends: &[(u8, u32)]) -> VirtualService {
     VirtualService {
+        origin: Origin::default(),
+        gate: Gate::default(),
         at: At::Virtual(ip("10.96.0.1")),
         protocol: Protocol::Udp,
         port: 53,

@@ -1,0 +1,78 @@
+//! The backends of one port of a Service as clients from each side get them.
+
+use std::net::SocketAddr;
+
+use prefix::Family;
+
+use super::desired::Origin;
+use super::endpoints::{Backends, Endpoints};
+use super::gates::Gate;
+use crate::cluster::Index;
+use crate::cluster::objects::{Service, ServicePort};
+
+/// Which policies say `Local`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Local {
+    /// `internalTrafficPolicy`.
+    pub(super) internal: bool,
+    /// `externalTrafficPolicy`.
+    pub(super) external: bool,
+}
+
+/// One port in both families; a family is looked at when it is first asked for.
+pub(super) struct Outlook<'a> {
+    index: &'a Index,
+    service: &'a Service,
+    port: &'a ServicePort,
+    local: Local,
+    seen: [Option<Sides>; 2],
+}
+
+/// What the two policies give.
+#[derive(Clone)]
+struct Sides {
+    internal: Backends,
+    external: Backends,
+    /// Where clients of this node are led if the external policy would give them less.
+    detour: Option<SocketAddr>,
+}
+
+impl<'a> Outlook<'a> {
+    pub(super) fn of(index: &'a Index, service: &'a Service, port: &'a ServicePort, local: Local) -> Self {
+        Self { index, service, port, local, seen: [None, None] }
+    }
+
+    /// The backends at an address, and what stands before it.
+    pub(super) fn at(&mut self, origin: Origin, family: Family) -> (Backends, Gate) {
+        let slot = usize::from(family == Family::V6);
+        let sides = match self.seen[slot].take() {
+            Some(sides) => sides,
+            None => self.sides(family),
+        };
+        let (backends, detour) = match origin {
+            Origin::Cluster => (sides.internal.clone(), None),
+            _ => (sides.external.clone(), sides.detour),
+        };
+        self.seen[slot] = Some(sides);
+        let sources = match (&self.service.source_ranges, origin) {
+            (Some(ranges), Origin::Balancer) => Gate::admits(ranges, family),
+            _ => None,
+        };
+        (backends, Gate { sources, detour })
+    }
+
+    fn sides(&self, family: Family) -> Sides {
+        let endpoints = Endpoints::of(self.index, self.service, self.port, family);
+        let internal = endpoints.backends(self.local.internal);
+        let external = if self.local.external == self.local.internal {
+            internal.clone()
+        } else {
+            endpoints.backends(self.local.external)
+        };
+        // At the cluster address all endpoints serve, unless the internal policy is `Local` too.
+        let cluster_ip = self.service.cluster_ips.iter().find(|address| Family::of(**address) == family);
+        let useful = self.local.external && !self.local.internal && !internal.by_socket.is_empty();
+        let detour = cluster_ip.filter(|_| useful).map(|address| SocketAddr::new(*address, self.port.port));
+        Sides { internal, external, detour }
+    }
+}
