@@ -4,7 +4,7 @@ use kernel::rtnl::{Batch, Link, LinkChange, LinkKind, NewLink, Rtnl};
 use sha2::{Digest, Sha512};
 
 use super::refused;
-use crate::bridge::host_interface;
+use crate::bridge::{host_interface, without_link_local};
 use crate::error::{CniError, Code};
 use crate::request::Request;
 use crate::tag::Tag;
@@ -87,7 +87,10 @@ pub(super) fn make(
     let block = NewLink { mtu: Some(port.mtu), queue_length: Some(0), ..NewLink::ifb(&name) };
     let mut batch = Batch::new();
     batch.create_link(&block)?.change_link_named(&name, &change)?.look_up(&name)?;
-    host.run_for_link(&batch).map_err(|error| refused(error, port))
+    let link = host.run_for_link(&batch).map_err(|error| refused(error, port))?;
+    // What is redirected to it is the pod's: it has nothing to say itself.
+    without_link_local(&LinkChange::default(), |change| host.change_link(link.index, change))?;
+    Ok(link)
 }
 
 pub(super) fn up() -> LinkChange<'static> {

@@ -32,17 +32,18 @@ pub(super) fn add(
     gateway::ensure(&mut host, carrier, conf, &plan.gateways, bridge.index, &shared, undo)?;
     let near = pair::make(&mut host, request, conf, &bridge, &pod, undo)?;
     let (far, announcement) = pod.visit(|| {
-        let mut end = PodEnd::open(&request.env.ifname)?;
+        let mut end = PodEnd::open(&request.env.ifname, &near)?;
         if conf.disable_container_interface {
             end.settings(conf, false)?;
             host.set_up(near.index)?;
-            return Ok((end.link, None));
+            return Ok((end.link()?, None));
         }
         end.configure(conf, &plan)?;
         pair::open(&mut host, &near, &bridge)?;
-        end.wait()?;
+        let far = end.wait()?;
         end.settle(conf)?;
-        end.announced(&near)
+        let announcement = end.announced(&near, &far)?;
+        Ok::<_, CniError>((far, announcement))
     })??;
     // A bridge of somebody else whose address nobody set may have got that of our port.
     let bridge = if conf.is_gateway { bridge } else { host.link_by_index(bridge.index)?.unwrap_or(bridge) };

@@ -25,8 +25,8 @@ mod vlan;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use kernel::NetNs;
-use kernel::rtnl::{LinkKind, Rtnl};
+use kernel::rtnl::{LinkChange, LinkKind, Rtnl};
+use kernel::{KernelError, NetNs};
 
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
@@ -96,6 +96,18 @@ fn not_ready(mut error: CniError) -> CniError {
 fn not_a_bridge(name: &str, kind: &LinkKind) -> CniError {
     CniError::new(Code::EXISTS, format!("{name:?} already exists but is not a bridge (it is a {kind})"))
         .with_details("choose another name in the key `bridge`, or remove that device")
+}
+
+/// Does `run` with `change` and no link-local address; where the link has no IPv6, which the kernel then says before it
+/// changes anything, with `change` alone.
+pub(crate) fn without_link_local<T>(
+    change: &LinkChange<'_>,
+    mut run: impl FnMut(&LinkChange<'_>) -> Result<T, KernelError>,
+) -> Result<T, KernelError> {
+    match run(&LinkChange { link_local: Some(false), ..change.clone() }) {
+        Err(error) if error.is_unsupported() => run(change),
+        done => done,
+    }
 }
 
 /// Opens the pod's namespace.

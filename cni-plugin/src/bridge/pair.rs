@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use kernel::rtnl::{Batch, BridgePort, Link, LinkChange, MacAddress, NewLink, OperState, Rtnl, VethPeer};
 use kernel::{KernelError, NetNs, sysctl};
+use nix::errno::Errno;
 
 use super::segment::ignore_ipv6_absent;
-use super::{names, vlan};
+use super::{names, vlan, without_link_local};
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
 use crate::request::Request;
@@ -40,16 +41,10 @@ pub(super) fn make(
     let change = LinkChange {
         alias: Some(&tag),
         port: (port != BridgePort::default()).then_some(port),
-        // A port has no address, and with one of its own it would only talk to the pod.
-        link_local: Some(false),
         ..LinkChange::default()
     };
-    let link = match name_it(host, &name, &change) {
-        Err(error) if error.is_unsupported() => {
-            name_it(host, &name, &LinkChange { link_local: None, ..change })
-        }
-        named => named,
-    }?;
+    // A port has no address, and with one of its own it would only talk to the pod.
+    let link = without_link_local(&change, |change| name_it(host, &name, change))?;
     vlan::set(host, link.index, conf)?;
     ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", &name, "accept_ra"], "0"))?;
     Ok(link)
@@ -102,6 +97,7 @@ fn create(
                 }
                 last = Some(error);
             }
+            Err(error) if error.errno == Errno::EXFULL => return Err(full(&bridge.name, &error)),
             Err(error) => return Err(error.into()),
         }
     }
@@ -111,6 +107,16 @@ fn create(
 fn taken(name: &str, ifname: &str, error: &KernelError) -> CniError {
     let msg = format!("container veth name ({ifname:?}) peer provided ({name:?}) already exists");
     CniError::new(Code::EXISTS, msg).with_details(error.to_string())
+}
+
+/// A kernel's bridge numbers its ports from 1 to 1023 (`BR_MAX_PORTS`).
+fn full(bridge: &str, error: &KernelError) -> CniError {
+    let msg =
+        format!("bridge {bridge} is full: it has 1023 ports, the most that the kernel gives to a bridge");
+    CniError::new(Code::TRY_AGAIN, msg).with_details(format!(
+        "it will be tried again, and there is room when a pod of this node goes; let kubelet put fewer pods here \
+         (maxPods), or give some of them a network with a bridge of its own ({error})"
+    ))
 }
 
 fn removed(name: &str) -> CniError {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use kernel::rtnl::{
-    Address, Batch, Link, LinkChange, NewAddress, NextHop, Route as KernelRoute, RouteFilter, Rtnl, Scope,
+    Address, Batch, Link, LinkChange, MacAddress, NewAddress, NextHop, Route as KernelRoute, RouteFilter,
+    Rtnl, Scope,
 };
 use kernel::{KernelError, sysctl};
 use prefix::Family;
@@ -12,6 +13,7 @@ use super::gateway::broadcast;
 use super::pair::wait_until_up;
 use super::plan::Plan;
 use super::segment::ignore_ipv6_absent;
+use super::without_link_local;
 use crate::config::BridgeConf;
 use crate::error::{CniError, Code};
 use crate::result::Route;
@@ -28,17 +30,27 @@ const MOST_ADVMSS: u32 = 65535 - 40;
 #[derive(Debug)]
 pub(super) struct PodEnd {
     rtnl: Rtnl,
-    pub(super) link: Link,
+    name: String,
+    index: u32,
 }
 
 impl PodEnd {
-    /// Opens the pod's end in the calling thread's namespace.
-    pub(super) fn open(ifname: &str) -> Result<Self, CniError> {
-        let mut rtnl = Rtnl::open()?;
-        let link = rtnl.link_by_name(ifname)?.ok_or_else(|| {
-            CniError::new(Code::KERNEL, format!("{ifname} was removed from the pod while it was configured"))
-        })?;
-        Ok(Self { rtnl, link })
+    /// Opens the pod's end in the calling thread's namespace. The near end knows its number there.
+    pub(super) fn open(ifname: &str, near: &Link) -> Result<Self, CniError> {
+        let mut end = Self { rtnl: Rtnl::open()?, name: ifname.to_owned(), index: 0 };
+        end.index = match near.peer_index {
+            Some(index) => index,
+            None => end.link()?.index,
+        };
+        Ok(end)
+    }
+
+    /// The link as it is now.
+    pub(super) fn link(&mut self) -> Result<Link, CniError> {
+        self.rtnl.link_by_name(&self.name)?.ok_or_else(|| {
+            let msg = format!("{} was removed from the pod while it was configured", self.name);
+            CniError::new(Code::KERNEL, msg)
+        })
     }
 
     /// Gives the interface its settings, addresses and routes and sets it up. It has no carrier before the near end is up.
@@ -50,7 +62,7 @@ impl PodEnd {
             let address = NewAddress {
                 broadcast: broadcast(&ip.address),
                 no_dad: !conf.enable_dad,
-                ..NewAddress::new(self.link.index, ip.address.address, ip.address.length())
+                ..NewAddress::new(self.index, ip.address.address, ip.address.length())
             };
             self.rtnl.add_address(&address)?;
         }
@@ -62,7 +74,7 @@ impl PodEnd {
 
     /// What holds for it before it is up.
     pub(super) fn settings(&self, conf: &BridgeConf, has_ipv6: bool) -> Result<(), CniError> {
-        let name = self.link.name.as_str();
+        let name = self.name.as_str();
         let set = |key: &str, value: &str| {
             ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", name, key], value))
         };
@@ -86,30 +98,24 @@ impl PodEnd {
     /// A pod of an IPv4 network gets no link-local address either: nothing judges or uses it, and to join its groups
     /// and to announce it are some six packets to each pod of the node.
     fn set_up(&mut self, has_ipv6: bool) -> Result<(), CniError> {
-        let change = LinkChange {
-            // `announce` makes use of it, and the kernel when the link was down.
-            arp_notify: Some(true),
-            link_local: (!has_ipv6).then_some(false),
-            ..LinkChange::default()
-        };
-        match self.run_up(&change) {
-            Err(error) if error.is_unsupported() => {
-                Ok(self.run_up(&LinkChange { link_local: None, ..change })?)
-            }
-            done => Ok(done?),
+        // `announce` makes use of it, and the kernel when the link was down.
+        let change = LinkChange { arp_notify: Some(true), ..LinkChange::default() };
+        if has_ipv6 {
+            return Ok(self.run_up(&change)?);
         }
+        Ok(without_link_local(&change, |change| self.run_up(change))?)
     }
 
     fn run_up(&mut self, before: &LinkChange<'_>) -> Result<(), KernelError> {
         let mut batch = Batch::new();
         let up = LinkChange { up: Some(true), ..LinkChange::default() };
         // Two messages: in one the kernel would set it up first.
-        batch.change_link(self.link.index, before)?.change_link(self.link.index, &up)?;
+        batch.change_link(self.index, before)?.change_link(self.index, &up)?;
         self.rtnl.run(&batch).map(drop)
     }
 
     fn add_route(&mut self, route: &Route) -> Result<(), CniError> {
-        let kernel_route = to_kernel(route, self.link.index);
+        let kernel_route = to_kernel(route, self.index);
         match self.rtnl.append_route(&kernel_route) {
             // A route of the configuration may be one that the addresses brought.
             Err(error) if error.is_exists() && self.has_route(&kernel_route)? => Ok(()),
@@ -132,7 +138,7 @@ impl PodEnd {
         }
         let start = Instant::now();
         loop {
-            let addresses = self.rtnl.addresses(Some(self.link.index), Some(Family::V6))?;
+            let addresses = self.rtnl.addresses(Some(self.index), Some(Family::V6))?;
             if let Some(duplicate) = addresses.iter().find(|one| one.duplicate) {
                 let msg = format!("duplicate address detection failed for {}", duplicate.address);
                 return Err(CniError::new(Code::EXISTS, msg).with_details("somebody on the bridge has it"));
@@ -147,8 +153,8 @@ impl PodEnd {
     }
 
     /// Waits until the pod can send.
-    pub(super) fn wait(&mut self) -> Result<(), CniError> {
-        wait_until_up(&mut self.rtnl, &self.link.name).map(drop)
+    pub(super) fn wait(&mut self) -> Result<Link, CniError> {
+        wait_until_up(&mut self.rtnl, &self.name)
     }
 
     /// Tells everybody on the bridge where the pod's addresses are now (gratuitous ARP, unsolicited neighbour
@@ -156,31 +162,34 @@ impl PodEnd {
     ///
     /// The kernel says it when a link's Ethernet address is set, even to what it is. A packet socket of our own would
     /// cost an RCU grace period when closed, more than all the rest of the ADD.
-    fn announce(&mut self) -> Result<(), CniError> {
-        let change = LinkChange { mac: self.link.mac, ..LinkChange::default() };
-        Ok(self.rtnl.change_link(self.link.index, &change)?)
+    fn announce(&mut self, mac: Option<MacAddress>) -> Result<(), CniError> {
+        let change = LinkChange { mac, ..LinkChange::default() };
+        Ok(self.rtnl.change_link(self.index, &change)?)
     }
 
     /// [Announces](Self::announce) the pod; on a bridge with many ports, where every port makes it dearer by some
     /// 4 µs, beside the ADD and not in it.
-    pub(super) fn announced(mut self, near: &Link) -> Result<(Link, Option<Announcement>), CniError> {
+    pub(super) fn announced(mut self, near: &Link, far: &Link) -> Result<Option<Announcement>, CniError> {
         if near.port_number.is_some_and(|number| number > MOST_TOLD) {
-            return Ok((self.link.clone(), Some(Announcement(self))));
+            return Ok(Some(Announcement { end: self, mac: far.mac }));
         }
-        self.announce()?;
-        Ok((self.link, None))
+        self.announce(far.mac)?;
+        Ok(None)
     }
 }
 
 /// An announcement that is still to be made.
 #[derive(Debug)]
-pub struct Announcement(PodEnd);
+pub struct Announcement {
+    end: PodEnd,
+    mac: Option<MacAddress>,
+}
 
 impl Announcement {
     /// Makes it in a process of its own, which ends with it.
     pub(crate) fn make(mut self) -> Result<(), CniError> {
         // The pod works without: who has a wrong entry asks again within half a minute.
-        Ok(kernel::aside(move || drop(self.0.announce()))?)
+        Ok(kernel::aside(move || drop(self.end.announce(self.mac)))?)
     }
 }
 

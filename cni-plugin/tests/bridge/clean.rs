@@ -169,3 +169,25 @@ fn an_add_that_fails_leaves_the_settings_of_the_node_and_of_its_bridge_as_they_w
         assert!(settings(&node).contains("PROMISC true"));
     }
 }
+
+#[test]
+fn a_bridge_that_is_full_is_told_of_with_what_to_do_and_nothing_stays() {
+    let node = Node::new();
+    // Both ends of each pair are ports: of 1024 the last one finds no room.
+    let pairs = |number| format!("link add p{number} master cni0 type veth peer name q{number}\n");
+    let ports = |number| format!("link set q{number} master cni0\n");
+    let all = (0..511).flat_map(|number| [pairs(number), ports(number)]).collect::<String>();
+    let last = pairs(511);
+    let batch = node.folder().join("ports");
+    std::fs::write(&batch, format!("link add cni0 type bridge\n{all}{last}")).unwrap();
+    node.ns.run("ip", &["-batch", batch.to_str().unwrap()]);
+    let before = node.links("veth");
+    let refused = node.add(&Pod::new(), &node.network(&json!({})));
+    assert_eq!(refused.json["code"], 11, "{}", refused.json);
+    let words = refused.error();
+    for word in ["cni0", "full", "1023 ports", "maxPods"] {
+        assert!(words.contains(word), "{word}: {words}");
+    }
+    assert_eq!(node.links("veth"), before);
+    assert_eq!(node.leases(), Vec::<String>::new());
+}
