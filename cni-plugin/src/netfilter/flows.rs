@@ -3,13 +3,14 @@
 //! Address translation is decided with the first packet of a flow. A UDP client that keeps its source port would go
 //! on being sent to where the first packet went: to the node itself after ADD, to a pod that is gone after DEL.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry as Known;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use kernel::KernelError;
 use kernel::conntrack::Filter;
 use kernel::nft::Nft;
-use kernel::rtnl::Rtnl;
+use kernel::rtnl::{Route, RouteFilter, RouteKind, Rtnl, table};
 use prefix::Family;
 
 use super::entry::{Entry, HostPort, Transport};
@@ -56,26 +57,23 @@ pub(super) fn refresh(nft: &mut Nft, entries: &[Entry]) -> Result<(), KernelErro
         return Ok(());
     }
     let mut conntrack = nft.conntrack();
-    let mut own = None;
+    let mut known = BTreeMap::new();
     for mapping in mappings {
         let all = mapping.filter();
         if mapping.address.is_some() {
             conntrack.forget(&all)?;
             continue;
         }
-        let own = match &own {
-            Some(own) => own,
-            None => own.insert(addresses()?),
+        let own: &BTreeSet<IpAddr> = match known.entry(all.family) {
+            Known::Occupied(entry) => entry.into_mut(),
+            Known::Vacant(entry) => entry.insert(addresses(all.family)?),
         };
-        // Every pod's device has a link-local address: only those of the mapping's family count.
-        let of_family: Vec<&IpAddr> =
-            own.iter().filter(|address| Family::of(**address) == all.family).collect();
-        if of_family.len() > MOST_ADDRESSES {
+        if own.len() > MOST_ADDRESSES {
             conntrack.delete_matching(&all, |flow| own.contains(&flow.original.destination.ip()))?;
             continue;
         }
         let to = |address: &IpAddr| Filter { original_destination: Some(*address), ..all };
-        conntrack.forget_each(&all, &of_family.into_iter().map(to).collect::<Vec<_>>())?;
+        conntrack.forget_each(&all, &own.iter().map(to).collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -87,11 +85,23 @@ const MOST_ADDRESSES: usize = 64;
 const SERVICES: &str = "kube-dummy-if";
 
 /// The addresses of this node. A flow through it to the same port elsewhere has nothing to do with a mapping.
-fn addresses() -> Result<BTreeSet<IpAddr>, KernelError> {
+///
+/// To list IPv4 addresses the kernel walks all links, of which each pod has some; to list its routes to itself it does
+/// not. Its IPv6 routes to itself have all multicast routes among them, one a link.
+fn addresses(family: Family) -> Result<BTreeSet<IpAddr>, KernelError> {
     let mut rtnl = Rtnl::open()?;
     let services = rtnl.link_by_name(SERVICES)?.map(|link| link.index);
-    let all = rtnl.addresses(None, None)?;
-    Ok(all.into_iter().filter(|one| Some(one.link) != services).map(|one| one.address).collect())
+    if family == Family::V6 {
+        let all = rtnl.addresses(None, Some(family))?;
+        return Ok(all.into_iter().filter(|one| Some(one.link) != services).map(|one| one.address).collect());
+    }
+    let filter = RouteFilter { family: Some(family), table: Some(table::LOCAL), protocol: None };
+    let leads_here = |route: &Route| {
+        let of_service = route.next_hops.iter().any(|hop| hop.link.is_some() && hop.link == services);
+        route.kind == RouteKind::Local && route.destination.length() == family.bits() && !of_service
+    };
+    let routes = rtnl.routes(&filter)?;
+    Ok(routes.iter().filter(|route| leads_here(route)).map(|route| route.destination.address()).collect())
 }
 
 /// After DEL: flows by the mappings are forgotten. Whoever has the port next, or the address, must not get them; that
