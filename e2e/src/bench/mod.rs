@@ -12,9 +12,15 @@ use crate::paths::cache;
 use crate::sandbox::{self, Inside, Outcome};
 use crate::setup::{self, Ready, binaries, go, packages};
 
+mod agent;
+mod api;
 mod cni;
+mod on_node;
+mod peer;
 mod policy;
 mod services;
+mod table;
+mod world;
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
@@ -43,14 +49,13 @@ pub enum Bench {
         /// What to do.
         task: PathBuf,
     },
-    /// Programming Services from an empty kernel, and one more, in a guest, beside `ipvsadm --restore`.
-    Services {
-        /// How many Services.
-        #[arg(long, default_value_t = 1000)]
-        count: usize,
-        /// A folder with routerd built before, instead of building it.
-        #[arg(long, value_name = "DIR")]
-        binaries: Option<PathBuf>,
+    /// Services beside kube-router 2.11 and kube-proxy's nftables mode: start, an endpoint's change, CPU and memory, in a guest.
+    Services(services::Options),
+    /// The side of `services` that runs on the node.
+    #[command(hide = true)]
+    ServicesNode {
+        /// What to do.
+        task: PathBuf,
     },
 }
 
@@ -59,8 +64,10 @@ const READY: &str = "ready.json";
 
 /// The subcommand: both sides of the name spaces. Returns the exit status.
 pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
-    if let Bench::PolicyNode { task } = bench {
-        return policy::on_node(task).map(|()| 0);
+    match bench {
+        Bench::PolicyNode { task } => return policy::node_side(task).map(|()| 0),
+        Bench::ServicesNode { task } => return services::node_side(task).map(|()| 0),
+        _ => {}
     }
     if let Some(inside) = Inside::enter()? {
         let ready: Ready = serde_json::from_slice(&fs::read(inside.folder.join(READY))?)?;
@@ -72,8 +79,8 @@ pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
                 cni::run(&inside, &cni::Plan { binaries, release, rounds, others, alone })?;
             }
             Bench::Policy(options) => policy::run(&inside, &ready, options)?,
-            Bench::Services { count, .. } => services::run(&inside, &ready, *count)?,
-            Bench::PolicyNode { .. } => {}
+            Bench::Services(options) => services::run(&inside, &ready, options)?,
+            Bench::PolicyNode { .. } | Bench::ServicesNode { .. } => {}
         }
         return Ok(0);
     }
@@ -100,14 +107,16 @@ fn prepare(bench: &Bench) -> Result<Ready> {
             Ok(Ready { kernel: None, binaries: binaries::prepare(binaries.as_deref())? })
         }
         Bench::Policy(options) => {
-            packages::ensure(&[policy::PACKAGES], &cache)?;
-            let kernel = if options.host { NodeKind::Host } else { NodeKind::Uml };
-            setup::nodes(&Nodes { kernel, binaries: options.binaries.clone() })
+            packages::ensure(&[peer::PACKAGES], &cache)?;
+            setup::nodes(&Nodes { kernel: options.kind(), binaries: options.binaries.clone() })
         }
-        Bench::PolicyNode { .. } => bail!("this is a helper that the lab starts itself"),
-        Bench::Services { binaries, .. } => {
-            packages::ensure(&[&["ipvsadm"]], &cache)?;
-            setup::nodes(&Nodes { kernel: NodeKind::Uml, binaries: binaries.clone() })
+        Bench::PolicyNode { .. } | Bench::ServicesNode { .. } => {
+            bail!("this is a helper that the lab starts itself")
+        }
+        Bench::Services(options) => {
+            packages::ensure(&[peer::PACKAGES], &cache)?;
+            services::prepare(options)?;
+            setup::nodes(&Nodes { kernel: NodeKind::Uml, binaries: options.binaries.clone() })
         }
     }
 }

@@ -11,6 +11,7 @@ use super::node::{self, Member, PAUSE};
 use super::{Line, Parts, diagnose, dns, health, host_ports, manifest, pods, policy, teardown};
 use crate::image::{self, Image};
 use crate::lab::Lab;
+use crate::net::ip;
 use crate::process::wait_for;
 use crate::progress::step;
 
@@ -95,6 +96,18 @@ impl Cluster {
     /// The cluster's DNS, whose image the nodes must have.
     pub(crate) fn name_service(&mut self) -> Result<()> {
         self.timed("DNS of the cluster answers", |cluster| dns::deploy(cluster.plane()?))
+    }
+
+    /// Lets the API server reach pods, as its proxy for pods and Services needs: it is beside the nodes, and theirs are the ways.
+    pub(crate) fn pods_for_the_api_server(&self) -> Result<()> {
+        let api = &self.plane()?.api;
+        for node in &self.lab.nodes {
+            let object = api.get(&format!("/api/v1/nodes/{}", node.name))?;
+            let range =
+                object["spec"]["podCIDR"].as_str().with_context(|| format!("{} has no range", node.name))?;
+            ip(&["route", "replace", range, "via", &node.address.to_string()])?;
+        }
+        Ok(())
     }
 
     fn nodes_ready(&self) -> Result<()> {

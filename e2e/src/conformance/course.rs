@@ -45,6 +45,7 @@ pub(super) fn run(inside: &Inside, order: &Order) -> Result<u8> {
 fn tests(cluster: &mut Cluster, order: &Order) -> Result<Summary> {
     cluster.bring_up(&order.parts, images::of(order)?)?;
     if order.services.is_some() {
+        cluster.pods_for_the_api_server()?;
         cluster.name_service()?;
     }
     println!("  routerd before: {}", state(cluster)?);

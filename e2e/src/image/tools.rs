@@ -9,13 +9,17 @@ use crate::process::{capture, command};
 
 /// The Debian packages that the programs come from.
 pub const PACKAGES: &[&str] =
-    &["bind9-dnsutils", "busybox-static", "curl", "dash", "libc-bin", "netcat-openbsd"];
+    &["bind9-dnsutils", "busybox-static", "curl", "dash", "hostname", "libc-bin", "netcat-openbsd", "wget"];
 
-/// What the tests call, where it is called, and where Debian has it.
-const PROGRAMS: [(&str, &str); 4] = [
+/// What the tests call, where it is called, and where Debian has it. What looks names up must not be busybox's: a static program
+/// ends with a segmentation fault when it finds the image's C library.
+const PROGRAMS: [(&str, &str); 7] = [
     ("bin/sh", "/usr/bin/dash"),
     ("usr/bin/curl", "/usr/bin/curl"),
     ("usr/bin/dig", "/usr/bin/dig"),
+    ("usr/bin/getent", "/usr/bin/getent"),
+    ("usr/bin/hostname", "/usr/bin/hostname"),
+    ("usr/bin/wget", "/usr/bin/wget"),
     ("usr/bin/nc", "/usr/bin/nc.openbsd"),
 ];
 

@@ -30,7 +30,7 @@ pub const BUILD: &[&str] = &["gcc", "libc6-dev"];
 
 /// What tests compare with.
 pub const TESTS: &[&str] =
-    &["ipvsadm", "bird2", "runc", "containernetworking-plugins", "conntrack", "iptables"];
+    &["ipvsadm", "bird2", "frr", "gobgpd", "runc", "containernetworking-plugins", "conntrack", "iptables"];
 
 /// Makes sure that these packages are there.
 pub fn ensure(groups: &[&[&str]], folder: &Path) -> Result<()> {

@@ -11,7 +11,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 
-use super::world::World;
+use crate::bench::world::World;
 
 /// The multicast group `NFNLGRP_NFTABLES` (7) as bind(2) takes it.
 const GROUP: u32 = 1 << 6;

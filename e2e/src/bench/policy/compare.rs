@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::time::{ClockId, clock_gettime};
 
-use super::agent::{Agent, Program};
-use super::api::Api;
-use super::objects::{Cluster, FIRST_PORT, REFUSED_PORT, client};
+use super::agent::Program;
+use super::objects::{Cluster, REFUSED_PORT, client};
 use super::probe::{self, Asker, answered};
-use super::table::{Row, ms, percentile};
-use super::world::World;
+use crate::bench::agent::{Agent, own_cpu};
+use crate::bench::api::Api;
+use crate::bench::table::{Row, ms, percentile};
+use crate::bench::world::{FIRST_PORT, World};
 use crate::progress::{Step, step};
 
 /// How long the peer may take for one thing.
@@ -75,7 +75,7 @@ fn begin(program: &Program, world: &World, folder: &Path) -> Result<(Agent, Cold
     asker.first(Duration::from_secs(10)).context("without policies the pods reach each other")?;
     let bench = own_cpu()?;
     let mut agent = program.start(world, folder)?;
-    let ready = wait_until_ready(&mut agent, world)?;
+    let ready = wait_until_ready(&mut agent, program, world)?;
     let bench = own_cpu()?.saturating_sub(bench);
     let cpu = agent.settle()?;
     let last = asker.end()?;
@@ -101,13 +101,8 @@ fn opens(world: &World, tries: usize) -> Result<bool> {
     Ok(false)
 }
 
-/// Processor time of this process: the API server and the packets that ask whether policies hold.
-fn own_cpu() -> Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
-}
-
-fn wait_until_ready(agent: &mut Agent, world: &World) -> Result<Duration> {
-    while !agent.ready(world) {
+fn wait_until_ready(agent: &mut Agent, program: &Program, world: &World) -> Result<Duration> {
+    while !program.ready(world) {
         agent.still_running()?;
         if agent.begin.elapsed() > LIMIT {
             bail!("it is not ready within {} min:\n{}", LIMIT.as_secs() / 60, agent.log());

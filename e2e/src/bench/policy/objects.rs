@@ -5,12 +5,11 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::api::Kind;
+use crate::bench::api::Kind;
+use crate::bench::world::{CLIENT, FIRST_PORT, NODE_ADDRESS, SERVER};
 
 /// The node under test.
 pub(super) const NODE: &str = "node1";
-/// Its address.
-pub(super) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The addresses of its pods.
 const NODE_RANGE: &str = "10.244.0.0/16";
 /// The node that all other pods are on.
@@ -18,12 +17,6 @@ const OTHER_NODE: &str = "node2";
 
 /// The namespace of the two pods that send real packets.
 pub(super) const PROBE: &str = "probe";
-/// The pod that sends.
-pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 255, 2);
-/// The pod that receives.
-pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 244, 255, 3);
-/// From this UDP port on the server may be asked by the client.
-pub(super) const FIRST_PORT: u16 = 20_000;
 /// At this UDP port it may not.
 pub(super) const REFUSED_PORT: u16 = 700;
 

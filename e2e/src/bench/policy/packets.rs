@@ -12,8 +12,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
-use super::objects::{CLIENT, FIRST_PORT, SERVER};
-use super::world::{World, on};
+use crate::bench::world::{CLIENT, FIRST_PORT, SERVER, World, on};
 use crate::progress::Step;
 
 /// Packets that one system call sends.

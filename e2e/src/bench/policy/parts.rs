@@ -8,8 +8,9 @@ use super::compare::{self, Cold, Column, Figures};
 use super::objects::Cluster;
 use super::packets::{self, Clock};
 use super::scale;
-use super::table::{Row, costs, mean, ms, percentile, table};
-use super::world::World;
+use super::table::costs;
+use crate::bench::table::{Row, mean, ms, percentile, table};
+use crate::bench::world::World;
 use crate::process::{capture, command};
 use crate::progress::step;
 

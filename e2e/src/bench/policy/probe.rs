@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::objects::{FIRST_PORT, REFUSED_PORT, SERVER};
-use super::world::{World, on};
+use super::objects::REFUSED_PORT;
+use crate::bench::world::{FIRST_PORT, SERVER, World, on};
 use crate::guest::agent::enter_netns;
 
 /// A try is asked this often; so exact are the figures.

@@ -8,11 +8,11 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::agent::Program;
-use super::api::Kind;
 use super::commits::{self, Commit};
 use super::compare::{self, Cold, Running};
 use super::objects::{Cluster, team};
-use super::table::{Row, ms, percentile};
+use crate::bench::api::Kind;
+use crate::bench::table::{Row, ms, percentile};
 use crate::progress::{Step, step};
 
 /// A change that has not come to the kernel by then changes nothing there.

@@ -6,12 +6,18 @@ use super::Options;
 use super::objects::Cluster;
 use super::packets::{Clock, Effort};
 use super::scale;
+use crate::guest::NodeKind;
 
 /// One namespace, and policies that select by one of several labels.
 const PLAIN: Cluster =
     Cluster { pods: 0, local: 0, policies: 0, rules: 1, namespaces: 1, labels: 50, all: false };
 
 impl Options {
+    /// Whose kernel the figures are of.
+    pub(in crate::bench) const fn kind(&self) -> NodeKind {
+        if self.host { NodeKind::Host } else { NodeKind::Uml }
+    }
+
     /// What ours and the peer are compared in.
     pub(super) fn compared(&self) -> Cluster {
         let [pods, local, policies] = if self.quick { [100, 10, 20] } else { [1000, 100, 200] };

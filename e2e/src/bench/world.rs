@@ -5,9 +5,17 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::objects::{CLIENT, FIRST_PORT, NODE_ADDRESS, SERVER};
 use crate::guest::agent::{enter_netns, make_netns, remove_netns};
 use crate::process::{capture, command};
+
+/// The address of the node.
+pub(super) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// The pod that sends.
+pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 255, 2);
+/// The pod that receives.
+pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 244, 255, 3);
+/// From this UDP port on the server may be asked; from the third on nobody answers, and nothing says so.
+pub(super) const FIRST_PORT: u16 = 20_000;
 
 /// What pods know as their gateway.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -106,7 +114,8 @@ pub(super) fn on<T: Send>(netns: &str, work: impl FnOnce() -> Result<T> + Send) 
     })
 }
 
-fn ip(words: &str) -> Result<()> {
+/// Runs `ip` with these words, in the network of the calling thread.
+pub(super) fn ip(words: &str) -> Result<()> {
     capture(command("ip").args(words.split_whitespace())).map(|_| ())
 }
 

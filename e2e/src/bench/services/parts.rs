@@ -1,0 +1,103 @@
+//! The parts of the bench, each with its table.
+
+use anyhow::Result;
+
+use super::cold::{self, Cold};
+use super::flip::{self, Change};
+use super::program::Program;
+use super::rolling::{self, REPLACED, Roll};
+use super::{Task, objects};
+use crate::bench::table::{Row, mean, ms, percentile, table};
+use crate::progress::step;
+
+/// One program's column.
+struct Column<T> {
+    label: &'static str,
+    figures: Result<T>,
+}
+
+/// Changes of one endpoint: ours is over soon, the others take seconds or minutes for each.
+const CHANGES: [usize; 2] = [20, 2];
+
+/// So many Services of two endpoints, for every program.
+pub(super) fn sized(task: &Task, services: usize, kernel: &str) {
+    let mut columns = Vec::new();
+    for (number, program) in Program::all(task).iter().enumerate() {
+        if number > 0 && services > task.options.peers_up_to {
+            continue;
+        }
+        let what = format!("{services} Services, {}", program.label());
+        columns.push(column(program, &what, || {
+            let objects = objects::cluster(services)?;
+            let name = format!("size{services}-{number}");
+            let (mut running, cold) = cold::start(program, &name, objects, services, &task.folder)?;
+            let changes = CHANGES[number.min(1)];
+            let changes = (0..changes).map(|_| flip::change(&mut running)).collect::<Result<Vec<_>>>()?;
+            Ok((cold, changes))
+        }));
+    }
+    let walls =
+        |(_, changes): &(Cold, Vec<Change>)| changes.iter().map(|change| ms(change.wall)).collect::<Vec<_>>();
+    let cpus =
+        |(_, changes): &(Cold, Vec<Change>)| changes.iter().map(|change| ms(change.cpu)).collect::<Vec<_>>();
+    let mut rows = cold_rows(&columns, |(cold, _)| *cold);
+    rows.extend([
+        row(&columns, "one endpoint's change seen, p50", "ms", |figures| percentile(&walls(figures), 50)),
+        row(&columns, "one endpoint's change seen, max", "ms", |figures| percentile(&walls(figures), 100)),
+        row(&columns, "CPU of one endpoint's change, mean", "ms", |figures| mean(&cpus(figures))),
+    ]);
+    show(&format!("{services} Services of 2 endpoints. {kernel}"), &columns, &rows);
+}
+
+/// One Service with many endpoints, for every program.
+pub(super) fn rolled(task: &Task, kernel: &str) {
+    let endpoints = task.options.endpoints;
+    let mut columns = Vec::new();
+    for (number, program) in Program::all(task).iter().enumerate() {
+        let what = format!("a Service of {endpoints} endpoints, {}", program.label());
+        let name = format!("roll{number}");
+        columns.push(column(program, &what, || rolling::measure(program, &name, endpoints, &task.folder)));
+    }
+    let count = |number: usize| u32::try_from(number).ok().map(f64::from);
+    let mut rows = cold_rows(&columns, |roll: &Roll| roll.cold);
+    rows.extend([
+        row(&columns, "CPU of one endpoint replaced, mean", "ms", |roll| Some(ms(roll.cpu))),
+        row(&columns, "the event after the last in force", "ms", |roll| Some(ms(roll.behind))),
+        row(&columns, "connections meanwhile", "", |roll| count(roll.tried)),
+        row(&columns, "of them failed", "", |roll| count(roll.failed)),
+    ]);
+    let title = format!("1 Service of {endpoints} endpoints, {REPLACED} replaced one by one. {kernel}");
+    show(&title, &columns, &rows);
+}
+
+fn column<T>(program: &Program, what: &str, work: impl FnOnce() -> Result<T>) -> Column<T> {
+    let figures = step(what, |_| Ok((work()?, "done".to_owned())));
+    Column { label: program.label(), figures }
+}
+
+fn row<T>(columns: &[Column<T>], what: &str, unit: &'static str, of: impl Fn(&T) -> Option<f64>) -> Row {
+    let values = columns.iter().map(|column| column.figures.as_ref().ok().and_then(&of)).collect();
+    Row { what: what.to_owned(), unit, values }
+}
+
+fn cold_rows<T>(columns: &[Column<T>], cold: impl Fn(&T) -> Cold) -> Vec<Row> {
+    let row = |what, unit, of: fn(&Cold) -> f64| row(columns, what, unit, |figures| Some(of(&cold(figures))));
+    vec![
+        row("start to the API server's VIP answering", "ms", |cold| ms(cold.first)),
+        row("start to the last VIP answering", "ms", |cold| ms(cold.last)),
+        row("CPU of the start", "ms", |cold| ms(cold.cpu)),
+        row("CPU of the bench itself meanwhile", "ms", |cold| ms(cold.bench)),
+        row("resident set after it", "MiB", |cold| cold.memory.0),
+        row("resident set at most", "MiB", |cold| cold.memory.1),
+    ]
+}
+
+fn show<T>(title: &str, columns: &[Column<T>], rows: &[Row]) {
+    let labels: Vec<&str> = columns.iter().map(|column| column.label).collect();
+    print!("{}", table(title, &labels, rows));
+    for column in columns {
+        if let Err(error) = &column.figures {
+            println!("  {} failed: {error:#}", column.label);
+        }
+    }
+}
