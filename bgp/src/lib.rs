@@ -36,8 +36,11 @@ pub mod rib;
 pub mod session;
 pub mod speaker;
 
-pub use config::{Announcement, GracefulRestart, PeerConfig, SpeakerConfig};
-pub use policy::Policy;
+pub use config::{
+    Announcement, Audience, Communities, GracefulRestart, Password, PasswordError, PeerConfig, PeerError,
+    PrefixLimit, SpeakerConfig, Ttl,
+};
+pub use policy::{ExportRules, ImportRules, Prepend, Verdict};
 pub use speaker::handle::{BlockingHandle, SpeakerGone, SpeakerHandle};
-pub use speaker::status::{ListenerStatus, PeerStatus, RibEntry, RibPath, SpeakerStatus};
-pub use speaker::{ConfigError, RibEvent, Shutdown, Speaker};
+pub use speaker::status::{Advertised, ListenerStatus, PeerStatus, RibEntry, RibPath, SpeakerStatus};
+pub use speaker::{ConfigError, ResetCause, RibEvent, Shutdown, Speaker};

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bgp::fsm::State;
 use bgp::{
-    Announcement, GracefulRestart, PeerConfig, RibEvent, Shutdown, Speaker, SpeakerConfig, SpeakerHandle,
+    Announcement, Communities, GracefulRestart, PeerConfig, RibEvent, Shutdown, Speaker, SpeakerConfig,
+    SpeakerHandle,
 };
 use kernel::testing::TestNs;
 use prefix::Prefix;
@@ -154,7 +155,6 @@ impl Ours {
         let ours: IpAddr = session.ours.parse().unwrap();
         let config = SpeakerConfig {
             listen: vec![SocketAddr::new(ours, 179)],
-            graceful_restart,
             ..SpeakerConfig::new(ASN, "192.0.2.1".parse().unwrap())
         };
         let (handle, events) = {
@@ -163,7 +163,7 @@ impl Ours {
         };
         let speaker = handle.blocking();
         let v4 = Announcement {
-            communities: vec![ASN << 16 | 7],
+            communities: Communities { standard: vec![ASN << 16 | 7], ..Communities::default() },
             ..Announcement::via("192.0.2.1".parse().unwrap())
         };
         speaker.announce("10.1.0.0/24".parse().unwrap(), v4).unwrap();
@@ -171,7 +171,11 @@ impl Ours {
         speaker.announce("fd00:1::/64".parse().unwrap(), v6).unwrap();
         speaker.view_complete().unwrap();
         let birds = session.birds.parse().unwrap();
-        let peer = PeerConfig { local_address: Some(ours), ..PeerConfig::new(birds, session.birds_asn) };
+        let peer = PeerConfig {
+            local_address: Some(ours),
+            graceful_restart,
+            ..PeerConfig::new(birds, session.birds_asn)
+        };
         speaker.set_peer(peer).unwrap();
         Self { runtime, handle, events, routes: BTreeMap::new() }
     }
@@ -222,7 +226,7 @@ fn exchange(session: Session) {
         }
         let peer = ours.handle.blocking().status().unwrap().peers.remove(0);
         assert_eq!(
-            (peer.state, peer.hold_time, peer.received, peer.sent),
+            (peer.state, peer.hold_time, peer.received.all(), peer.sent.all()),
             (State::Established, Some(9), 3, 2)
         );
         // Longer than the hold time: keepalives go both ways.
@@ -279,7 +283,7 @@ fn a_cut_cable_shows_by_the_hold_time() {
 fn bird_keeps_our_routes_over_a_graceful_restart_and_drops_them_when_we_cease() {
     let (ns, birds_ns) = cabled();
     let bird = Bird::start(birds_ns, INSIDE_V4);
-    let graceful = Some(GracefulRestart { restart_time: 30, restarting: false });
+    let graceful = Some(GracefulRestart { restart_time: 30, ..GracefulRestart::default() });
     let learnt = || bird.route("10.1.0.0/24").contains("BGP.next_hop: 192.0.2.1");
     ns.run_in(|| {
         let mut ours = Ours::start(INSIDE_V4, graceful);
@@ -295,7 +299,8 @@ fn bird_keeps_our_routes_over_a_graceful_restart_and_drops_them_when_we_cease() 
         ours.wait_for(&BIRDS_ROUTES);
         wait_for("the new session in BIRD", || bird.ask("show protocols ours").contains("Established"));
         assert!(learnt());
-        ours.runtime.block_on(ours.handle.shutdown(Shutdown::Cease)).unwrap();
+        ours.runtime.block_on(ours.handle.shutdown(Shutdown::Cease("that is all".to_owned()))).unwrap();
         wait_for("BIRD to drop our route", || !learnt());
+        assert!(bird.ask("show protocols all ours").contains("that is all"), "the words came over");
     });
 }

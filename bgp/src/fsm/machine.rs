@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, Agreed, CONNECT_TIMEOUT, Down, Event, OPEN_TIMEOUT, RETRY_FIRST, RETRY_LAST, Settings, Side,
-    State, Timer,
+    Action, Agreed, CONNECT_TIMEOUT, Down, Event, OPEN_TIMEOUT, RETRY_FIRST, RETRY_LAST, Reset, Settings,
+    Side, State, Timer,
 };
 use crate::packet::notification::{cease, fsm as fsm_error, hold};
 use crate::packet::{Context, Message, Notification, Open};
@@ -23,6 +23,11 @@ impl Slot {
     fn is_open(&self) -> bool {
         self.state >= State::OpenSent
     }
+
+    /// RFC 8538 is agreed.
+    fn survives(&self, settings: &Settings) -> bool {
+        self.agreed.as_ref().is_some_and(|agreed| agreed.survives_notifications(&settings.capabilities))
+    }
 }
 
 /// How a connection ends.
@@ -30,13 +35,27 @@ impl Slot {
 struct End {
     notification: Option<Notification>,
     reason: String,
-    /// It was no speaker's decision, so what graceful restart promises holds.
-    unwanted: bool,
+    kept: Kept,
+}
+
+/// When the routes of a peer outlive the end of its session, graceful restart agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// Nobody decided to end it (RFC 4724 §4.2).
+    Always,
+    /// It ended by a notification or the hold time: only where both sides want that (RFC 8538 §4).
+    IfAgreed,
+    /// It is over.
+    Never,
 }
 
 impl End {
     fn with(notification: Notification, reason: impl Into<String>) -> Self {
-        Self { notification: Some(notification), reason: reason.into(), unwanted: false }
+        Self { notification: Some(notification), reason: reason.into(), kept: Kept::IfAgreed }
+    }
+
+    fn lost(reason: String) -> Self {
+        Self { notification: None, reason, kept: Kept::Always }
     }
 }
 
@@ -51,6 +70,8 @@ pub struct Fsm {
     failures: u32,
     /// The connect timer runs.
     retry_armed: bool,
+    /// The peer is to stay away until the connect timer runs out.
+    paused: bool,
 }
 
 impl Fsm {
@@ -63,6 +84,7 @@ impl Fsm {
             incoming: Slot::IDLE,
             failures: 0,
             retry_armed: false,
+            paused: false,
         }
     }
 
@@ -106,9 +128,10 @@ impl Fsm {
             }
             Event::Lost(side, reason) => {
                 if self.slot(side).is_open() {
-                    self.end(side, End { notification: None, reason, unwanted: true }, out);
+                    self.end(side, End::lost(reason), out);
                 }
             }
+            Event::Reset(reset) => self.reset(&reset, out),
             Event::Expired(timer) => self.expired(timer, out),
         }
         actions
@@ -152,7 +175,7 @@ impl Fsm {
 
     /// Sees to it that there will be another attempt, unless a connection is there that may come up.
     fn retry(&mut self, out: &mut Vec<Action>) {
-        if !self.started || self.settings.passive || self.retry_armed {
+        if !self.started || self.settings.passive || self.retry_armed || self.paused {
             return;
         }
         if self.outgoing.state == State::Active && !self.incoming.is_open() {
@@ -171,17 +194,43 @@ impl Fsm {
         for side in [Side::Outgoing, Side::Incoming] {
             if self.slot(side).is_open() {
                 let reason = "stopped".to_owned();
-                let end = End { notification: notification.cloned(), reason, unwanted: false };
+                let survives = self.slot(side).survives(&self.settings);
+                let notification =
+                    notification.map(|one| if survives { one.hardened() } else { one.clone() });
+                let end = End { notification, reason, kept: Kept::Never };
                 self.end(side, end, out);
             }
         }
         self.outgoing = Slot::IDLE;
         self.failures = 0;
+        self.paused = false;
+    }
+
+    /// Ends all connections, and lets none come up before the pause is over.
+    fn reset(&mut self, reset: &Reset, out: &mut Vec<Action>) {
+        if !self.started {
+            return;
+        }
+        if self.outgoing.state == State::Connect {
+            out.push(Action::CancelConnect);
+            self.outgoing.state = State::Active;
+        }
+        self.paused = true;
+        for side in [Side::Outgoing, Side::Incoming] {
+            if self.slot(side).is_open() {
+                let survives = self.slot(side).survives(&self.settings);
+                let notification = &reset.notification;
+                let notification = if survives { notification.hardened() } else { notification.clone() };
+                let reason = reset.reason.clone();
+                self.end(side, End { notification: Some(notification), reason, kept: Kept::Never }, out);
+            }
+        }
+        self.arm_connect(reset.pause, out);
     }
 
     /// The peer has connected to us.
     fn offered(&mut self, out: &mut Vec<Action>) {
-        if !self.started {
+        if !self.started || self.paused {
             out.push(Action::Refuse);
             return;
         }
@@ -195,7 +244,7 @@ impl Fsm {
                 return;
             }
             let reason = "the peer restarted and connected anew".to_owned();
-            self.end(side, End { notification: None, reason, unwanted: true }, out);
+            self.end(side, End::lost(reason), out);
         }
         if self.incoming.is_open() {
             // It connects again, so it has given the earlier connection up.
@@ -233,7 +282,8 @@ impl Fsm {
         match (state, message) {
             (_, Message::Notification(notification)) => {
                 let reason = format!("the peer closed the session: {notification}");
-                self.end(side, End { notification: None, reason, unwanted: false }, out);
+                let kept = if notification.is_hard() { Kept::Never } else { Kept::IfAgreed };
+                self.end(side, End { notification: None, reason, kept }, out);
             }
             (State::OpenSent, Message::Open(open)) => self.opened(side, &open, out),
             (State::OpenConfirm, Message::Keepalive) => self.confirmed(side, out),
@@ -303,6 +353,10 @@ impl Fsm {
         }
         self.disarm_connect(out);
         self.heard(side, out);
+        // RFC 4724 §4.1: the restart is over for this peer; what ends its next sessions is no restart of ours.
+        if let Some(restart) = &mut self.settings.capabilities.graceful_restart {
+            restart.restarting = false;
+        }
         if let Some(agreed) = self.slot(side).agreed.clone() {
             out.push(Action::Up(side, Box::new(agreed)));
         }
@@ -330,6 +384,7 @@ impl Fsm {
         match timer {
             Timer::Connect => {
                 self.retry_armed = false;
+                self.paused = false;
                 if self.outgoing.state == State::Connect {
                     out.push(Action::CancelConnect);
                     out.push(Action::Report(format!("no answer within {CONNECT_TIMEOUT:?}")));
@@ -368,8 +423,13 @@ impl Fsm {
             out.push(Action::Report(end.reason.clone()));
         }
         if slot.state == State::Established {
-            let graceful = slot.agreed.is_some_and(|agreed| agreed.graceful_restart.is_some());
-            out.push(Action::Down(Down { reason: end.reason, retain: end.unwanted && graceful }));
+            let graceful = slot.agreed.as_ref().is_some_and(|agreed| agreed.graceful_restart.is_some());
+            let retain = match end.kept {
+                Kept::Always => graceful,
+                Kept::IfAgreed => slot.survives(&self.settings),
+                Kept::Never => false,
+            };
+            out.push(Action::Down(Down { reason: end.reason, retain }));
         }
         if side == Side::Outgoing && self.started {
             self.outgoing.state = State::Active;

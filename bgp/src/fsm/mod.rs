@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use prefix::Family;
 
-use crate::packet::{Capabilities, Context, Message, Notification, Open, RestartCapability, Update};
+use crate::packet::{
+    Capabilities, Context, LongLived, Message, Notification, Open, RestartCapability, Update,
+};
 
 pub use machine::Fsm;
 
@@ -90,6 +92,8 @@ pub enum Event {
     Start,
     /// It is no longer wanted; the notification is sent, if there is one.
     Stop(Option<Notification>),
+    /// Its session is not to go on, and not to come back before a pause.
+    Reset(Reset),
     /// It has connected to us.
     Offered,
     /// We have connected to it.
@@ -104,6 +108,17 @@ pub enum Event {
     Lost(Side, String),
     /// A timer ran out.
     Expired(Timer),
+}
+
+/// A forced end of a session that comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    /// What the peer is told.
+    pub notification: Notification,
+    /// Why, for the status.
+    pub reason: String,
+    /// How long the peer then stays away; what it offers meanwhile is refused.
+    pub pause: Duration,
 }
 
 /// What is to be done, in order.
@@ -180,6 +195,17 @@ pub struct Agreed {
     pub route_refresh: bool,
     /// Graceful restart as the peer announced it, if we do too.
     pub graceful_restart: Option<RestartCapability>,
+    /// Its families of long-lived graceful restart (RFC 9494), if we do that too.
+    pub long_lived: Vec<LongLived>,
+}
+
+impl Agreed {
+    /// Notifications and the hold time do not end what is kept, because both sides want it so (RFC 8538).
+    pub fn survives_notifications(&self, ours: &Capabilities) -> bool {
+        let wants =
+            |restart: &Option<RestartCapability>| restart.as_ref().is_some_and(|one| one.notification);
+        wants(&self.graceful_restart) && wants(&ours.graceful_restart)
+    }
 }
 
 /// The end of a session.

@@ -25,6 +25,7 @@ fn settings() -> Settings {
             four_octet_as: true,
             route_refresh: true,
             graceful_restart: Some(RestartCapability { seconds: 90, ..Default::default() }),
+            long_lived: Vec::new(),
             extended_next_hop: false,
         },
         passive: false,

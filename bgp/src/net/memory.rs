@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Listener, Network, Stream};
+use super::{Distance, Listener, Network, Passwords, Stream, Way};
 
 /// Octets that may be under way in one direction.
 const WINDOW: usize = 64 * 1024;
@@ -96,10 +96,10 @@ impl Network for Memory {
         question.await.map_err(gone)?.map(MemoryListener)
     }
 
-    async fn connect(&self, peer: SocketAddr, local: Option<IpAddr>) -> io::Result<MemoryStream> {
+    async fn connect(&self, way: &Way) -> io::Result<MemoryStream> {
         let (answer, question) = oneshot::channel();
-        let from = local.unwrap_or(self.address);
-        self.hub.send(Request::Connect(from, peer, answer)).map_err(gone)?;
+        let from = way.local.unwrap_or(self.address);
+        self.hub.send(Request::Connect(from, way.peer, answer)).map_err(gone)?;
         question.await.map_err(gone)?
     }
 }
@@ -113,6 +113,10 @@ impl Listener for MemoryListener {
 
     async fn accept(&mut self) -> io::Result<Accepted> {
         self.0.recv().await.ok_or_else(|| io::ErrorKind::NetworkDown.into())
+    }
+
+    fn sign(&self, _: &Passwords, _: &Passwords) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -129,6 +133,10 @@ impl Stream for MemoryStream {
     }
 
     fn watch(&self, _: u16) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn limit(&self, _: Distance) -> io::Result<()> {
         Ok(())
     }
 }

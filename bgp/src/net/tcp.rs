@@ -5,13 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use kernel::{KernelError, tcp};
 use nix::sys::socket::{setsockopt, sockopt};
+use prefix::Family;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::{Listener, Network, Stream};
+use super::{Distance, Listener, Network, Passwords, Stream, Way};
 
 /// Connections that wait to be accepted. Every peer may come at once after a restart.
 const BACKLOG: u32 = 1024;
+/// What Linux sends with if nobody says otherwise.
+const SYSTEM_TTL: u8 = 64;
 
 /// The network of the namespace the process is in.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +23,21 @@ pub struct Tcp;
 
 fn socket(address: IpAddr) -> io::Result<TcpSocket> {
     if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+}
+
+/// The kernel's number and our words.
+fn io_error(error: &KernelError) -> io::Error {
+    io::Error::new(io::Error::from_raw_os_error(error.errno as i32).kind(), error.to_string())
+}
+
+fn limit(socket: &impl AsFd, family: Family, distance: Distance) -> Result<(), KernelError> {
+    if let Some(ttl) = distance.ttl {
+        tcp::set_ttl(socket, family, ttl)?;
+    }
+    match distance.least {
+        Some(least) => tcp::set_min_ttl(socket, family, least),
+        None => Ok(()),
+    }
 }
 
 impl Network for Tcp {
@@ -33,16 +52,23 @@ impl Network for Tcp {
             // The wildcard of IPv6 would take the port of IPv4 as well.
             setsockopt(&socket.as_fd(), sockopt::Ipv6V6Only, &true)?;
         }
+        // The kernel answers a SYN before anybody knows whose it is, and a peer may take nothing but 255 (RFC 5082).
+        tcp::set_ttl(&socket, Family::of(address.ip()), 255).map_err(|error| io_error(&error))?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     }
 
-    async fn connect(&self, peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
-        let socket = socket(peer.ip())?;
-        if let Some(local) = local {
+    async fn connect(&self, way: &Way) -> io::Result<TcpStream> {
+        let address = way.peer.ip();
+        let socket = socket(address)?;
+        if let Some(local) = way.local {
             socket.bind(SocketAddr::new(local, 0))?;
         }
-        socket.connect(peer).await
+        if let Some(password) = &way.password {
+            tcp::sign(&socket, address, Some(password.secret())).map_err(|error| io_error(&error))?;
+        }
+        limit(&socket, Family::of(address), way.distance).map_err(|error| io_error(&error))?;
+        socket.connect(way.peer).await
     }
 }
 
@@ -52,6 +78,22 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<(TcpStream, IpAddr)> {
         let (stream, peer) = TcpListener::accept(self).await?;
         Ok((stream, peer.ip().to_canonical()))
+    }
+
+    fn sign(&self, old: &Passwords, new: &Passwords) -> io::Result<()> {
+        let family = Family::of(self.local_addr()?.ip());
+        let gone = old.keys().filter(|peer| !new.contains_key(peer)).map(|peer| (*peer, None));
+        let there = new
+            .iter()
+            .filter(|(peer, password)| old.get(peer) != Some(password))
+            .map(|(peer, password)| (*peer, Some(password.secret())));
+        let mut result = Ok(());
+        for (peer, key) in gone.chain(there).filter(|(peer, _)| Family::of(*peer) == family) {
+            if let Err(error) = tcp::sign(self, peer, key) {
+                result = Err(io_error(&error));
+            }
+        }
+        result
     }
 }
 
@@ -68,5 +110,12 @@ impl Stream for TcpStream {
             setsockopt(&self.as_fd(), sockopt::TcpUserTimeout, &timeout)?;
         }
         Ok(())
+    }
+
+    fn limit(&self, distance: Distance) -> io::Result<()> {
+        let family = Family::of(self.local_addr()?.ip());
+        // The listener sends with 255, so a connection that wants the system's TTL says so.
+        let ttl = distance.ttl.unwrap_or(SYSTEM_TTL);
+        limit(self, family, Distance { ttl: Some(ttl), ..distance }).map_err(|error| io_error(&error))
     }
 }

@@ -89,8 +89,11 @@ impl Collected {
             code::EXTENDED_COMMUNITIES if !raw.value.len().is_multiple_of(8) || raw.value.is_empty() => {
                 Err(withdraw(raw, "its length is no multiple of 8"))
             }
+            code::EXTENDED_COMMUNITIES if raw.flags & (OPTIONAL | TRANSITIVE) != OPTIONAL | TRANSITIVE => {
+                Err(withdraw(raw, "its flags are wrong"))
+            }
             code::EXTENDED_COMMUNITIES => {
-                self.keep(raw, raw.flags & PARTIAL != 0);
+                self.attributes.extended_communities = raw.value.as_chunks::<8>().0.to_vec();
                 Ok(())
             }
             // Both are only for speakers that do not know four-octet AS numbers (RFC 6793 §4.1).
@@ -144,6 +147,9 @@ impl Collected {
             PathAttributeValue::AsPath(path) => {
                 self.has_as_path = true;
                 attributes.as_path = as_path(path);
+                if attributes.as_path.contains(0) {
+                    return Err(withdraw(raw, "AS 0 does not exist (RFC 7607)"));
+                }
             }
             PathAttributeValue::As4Path(path) => {
                 let path = CodecPath::as4_path_segments(path.segments());

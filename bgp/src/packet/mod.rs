@@ -14,7 +14,7 @@ mod write;
 mod tests;
 
 pub use notification::Notification;
-pub use open::{Capabilities, Open, RestartCapability};
+pub use open::{Capabilities, LongLived, Open, RestartCapability};
 pub use types::{AsPath, Attributes, Origin, Segment};
 pub use update::{Reach, Update};
 pub use write::{encode_update, encode_withdrawals, end_of_rib, is_valid_next_hop};

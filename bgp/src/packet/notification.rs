@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use prefix::Family;
+
 use super::frame::{HEADER, Kind, MAX_MESSAGE, framed};
 
 /// Message header errors (RFC 4271 §6.1).
@@ -70,16 +72,24 @@ pub mod fsm {
 pub mod cease {
     /// The error code.
     pub const CODE: u8 = 6;
+    /// The peer told more prefixes than allowed.
+    pub const MAX_PREFIXES: u8 = 1;
     /// The speaker is shut down.
     pub const SHUTDOWN: u8 = 2;
     /// The peer is no longer configured.
     pub const DECONFIGURED: u8 = 3;
+    /// An administrator wants the session to begin anew.
+    pub const RESET: u8 = 4;
     /// The connection is not wanted.
     pub const REJECTED: u8 = 5;
     /// The configuration of the peer has changed.
     pub const CONFIGURATION_CHANGE: u8 = 6;
     /// Another connection of the same two speakers is kept.
     pub const COLLISION: u8 = 7;
+    /// Packets no longer pass (RFC 9384).
+    pub const BFD_DOWN: u8 = 10;
+    /// The end of everything also with graceful restart; its data is another notification (RFC 8538).
+    pub const HARD_RESET: u8 = 9;
 }
 
 /// ROUTE-REFRESH errors (RFC 7313).
@@ -129,14 +139,58 @@ impl Notification {
         framed(Kind::Notification, &body)
     }
 
+    /// A Cease with words for the people on the other side (RFC 9003); what does not fit is left out.
+    pub fn cease(subcode: u8, text: &str) -> Self {
+        let mut end = text.len().min(usize::from(u8::MAX));
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut data = vec![u8::try_from(end).unwrap_or(u8::MAX)];
+        data.extend_from_slice(&text.as_bytes()[..end]);
+        Self { code: cease::CODE, subcode, data }
+    }
+
+    /// The family is told more prefixes than allowed (RFC 4486 §4).
+    pub fn too_many(family: Family, most: usize) -> Self {
+        let mut data = vec![0, if family == Family::V4 { 1 } else { 2 }, 1];
+        data.extend_from_slice(&u32::try_from(most).unwrap_or(u32::MAX).to_be_bytes());
+        Self { code: cease::CODE, subcode: cease::MAX_PREFIXES, data }
+    }
+
     /// True for "another connection is kept", which is no failure of the peer.
     pub fn is_collision(&self) -> bool {
         (self.code, self.subcode) == (cease::CODE, cease::COLLISION)
     }
 
-    /// The text of an administrative shutdown (RFC 9003), if there is one.
+    /// True for the end after which nothing is kept even where notifications do not end graceful restart (RFC 8538).
+    pub fn is_hard(&self) -> bool {
+        (self.code, self.subcode) == (cease::CODE, cease::HARD_RESET)
+    }
+
+    /// The same end for a peer that would otherwise keep what was told (RFC 8538 §3). A changed configuration is no
+    /// such end: the session comes back at once.
+    #[must_use]
+    pub fn hardened(&self) -> Self {
+        if self.code != cease::CODE || matches!(self.subcode, cease::CONFIGURATION_CHANGE | cease::COLLISION)
+        {
+            return self.clone();
+        }
+        let mut data = vec![self.code, self.subcode];
+        data.extend_from_slice(&self.data);
+        Self { code: cease::CODE, subcode: cease::HARD_RESET, data }
+    }
+
+    /// The notification that a hard reset carries.
+    fn inner(&self) -> Option<Self> {
+        match (self.is_hard(), self.data.split_first_chunk::<2>()) {
+            (true, Some(([code, subcode], data))) => Some(Self::with_data(*code, *subcode, data.to_vec())),
+            _ => None,
+        }
+    }
+
+    /// The words of an administrative shutdown (RFC 9003), if there are any.
     fn shutdown_text(&self) -> Option<String> {
-        if self.code != cease::CODE || !matches!(self.subcode, 2 | 4) {
+        if self.code != cease::CODE || !matches!(self.subcode, cease::SHUTDOWN | cease::RESET) {
             return None;
         }
         let (length, text) = self.data.split_first()?;
@@ -194,7 +248,19 @@ impl Notification {
 impl fmt::Display for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}/{})", self.text(), self.code, self.subcode)?;
-        match self.shutdown_text() {
+        if let Some(inner) = self.inner() {
+            return write!(f, ": {} ({}/{}){}", inner.text(), inner.code, inner.subcode, Quoted(&inner));
+        }
+        write!(f, "{}", Quoted(self))
+    }
+}
+
+/// What the other side said in words, if it did.
+struct Quoted<'a>(&'a Notification);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.shutdown_text() {
             Some(text) if !text.is_empty() => write!(f, ": {text:?}"),
             _ => Ok(()),
         }
@@ -211,5 +277,22 @@ mod tests {
         assert_eq!(said.to_string(), "administrative shutdown (6/2): \"hello\"");
         let lying = Notification::with_data(6, 2, b"\x50hello".to_vec());
         assert_eq!(lying.to_string(), "administrative shutdown (6/2)");
+    }
+
+    #[test]
+    fn a_hard_reset_carries_the_end_it_stands_for() {
+        let end = Notification::cease(cease::SHUTDOWN, "node is drained");
+        let hard = end.hardened();
+        assert!(hard.is_hard());
+        assert_eq!(hard.to_string(), "hard reset (6/9): administrative shutdown (6/2): \"node is drained\"");
+        let change = Notification::new(cease::CODE, cease::CONFIGURATION_CHANGE);
+        assert_eq!(change.hardened(), change);
+    }
+
+    #[test]
+    fn words_too_long_for_their_octet_are_cut_between_characters() {
+        let said = Notification::cease(cease::SHUTDOWN, &"ä".repeat(200));
+        assert_eq!((said.data[0], said.data.len()), (254, 255));
+        assert!(said.to_string().ends_with("ä\""));
     }
 }

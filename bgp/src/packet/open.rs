@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use netgauze_bgp_pkt::BgpMessage;
 use netgauze_bgp_pkt::capabilities::{
     BgpCapability, ExtendedNextHopEncoding, ExtendedNextHopEncodingCapability, FourOctetAsCapability,
-    GracefulRestartAddressFamily, GracefulRestartCapability, MultiProtocolExtensionsCapability,
+    GracefulRestartAddressFamily, GracefulRestartCapability, LongLivedGracefulRestartAddressFamily,
+    LongLivedGracefulRestartCapability, MultiProtocolExtensionsCapability,
 };
 use netgauze_bgp_pkt::iana::RouteRefreshSubcode;
 use netgauze_bgp_pkt::open::{BgpOpenMessage, BgpOpenMessageParameter};
@@ -36,6 +37,17 @@ pub struct RestartCapability {
     pub families: Vec<(Family, bool)>,
 }
 
+/// A family of the long-lived graceful restart capability (RFC 9494 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongLived {
+    /// The family.
+    pub family: Family,
+    /// Its forwarding state outlived the restart (F bit).
+    pub forwarding: bool,
+    /// Seconds for which its routes are to be kept after the restart time; 24 bits.
+    pub seconds: u32,
+}
+
 /// What a speaker can do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Capabilities {
@@ -47,6 +59,8 @@ pub struct Capabilities {
     pub route_refresh: bool,
     /// Graceful restart.
     pub graceful_restart: Option<RestartCapability>,
+    /// Long-lived graceful restart (RFC 9494): its families; empty for a speaker that does not know it.
+    pub long_lived: Vec<LongLived>,
     /// IPv4 prefixes over IPv6 next hops (RFC 8950).
     pub extended_next_hop: bool,
 }
@@ -135,6 +149,9 @@ impl Open {
         if let Some(restart) = &self.capabilities.graceful_restart {
             all.push(restart.encode());
         }
+        if !self.capabilities.long_lived.is_empty() {
+            all.push(encode_long_lived(&self.capabilities.long_lived));
+        }
         if self.capabilities.extended_next_hop {
             let encoding = ExtendedNextHopEncoding::new(AddressType::Ipv4Unicast, AddressFamily::IPv6);
             let encodings = ExtendedNextHopEncodingCapability::new(vec![encoding]);
@@ -209,6 +226,9 @@ impl Capabilities {
             BgpCapability::GracefulRestartCapability(one) => {
                 self.graceful_restart = Some(RestartCapability::from_codec(one));
             }
+            BgpCapability::LongLivedGracefulRestart(one) => {
+                self.long_lived = one.address_families().iter().filter_map(long_lived).collect();
+            }
             BgpCapability::ExtendedNextHopEncoding(one) => {
                 self.extended_next_hop |= one.encodings().iter().any(|encoding| {
                     (encoding.address_type(), encoding.next_hop_afi())
@@ -218,6 +238,20 @@ impl Capabilities {
             _ => {}
         }
     }
+}
+
+fn long_lived(one: &LongLivedGracefulRestartAddressFamily) -> Option<LongLived> {
+    let family = family(one.address_type())?;
+    Some(LongLived { family, forwarding: one.forwarding_state(), seconds: one.stale_time() })
+}
+
+fn encode_long_lived(all: &[LongLived]) -> BgpCapability {
+    let codec = |one: &LongLived| {
+        let seconds = one.seconds.min(LongLivedGracefulRestartAddressFamily::MAX_STALE_TIME);
+        LongLivedGracefulRestartAddressFamily::new(one.forwarding, address_type(one.family), seconds)
+    };
+    let families: Vec<_> = all.iter().map(codec).collect();
+    BgpCapability::LongLivedGracefulRestart(LongLivedGracefulRestartCapability::new(families))
 }
 
 impl RestartCapability {

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::frame::{Frame, Framer};
 use super::types::RawAttribute;
 use super::{
-    AsPath, Attributes, Capabilities, Context, Message, Notification, Open, Origin, RestartCapability,
-    Segment, encode_update, encode_withdrawals, end_of_rib,
+    AsPath, Attributes, Capabilities, Context, LongLived, Message, Notification, Open, Origin,
+    RestartCapability, Segment, encode_update, encode_withdrawals, end_of_rib,
 };
 
 const MODERN: Context = Context { four_octet_as: true, extended_next_hop: true, internal: true };
@@ -39,7 +39,7 @@ fn update(bytes: &[u8], context: Context) -> super::Update {
 }
 
 fn any_segment() -> impl Strategy<Value = Segment> {
-    (any::<bool>(), vec(any::<u32>(), 1..6))
+    (any::<bool>(), vec(1..=u32::MAX, 1..6))
         .prop_map(|(set, asns)| if set { Segment::Set(asns) } else { Segment::Sequence(asns) })
 }
 
@@ -61,6 +61,7 @@ prop_compose! {
         local_pref in any::<Option<u32>>(),
         communities in vec(any::<u32>(), 0..80),
         large in vec(any::<(u32, u32, u32)>(), 0..4),
+        extended in vec(any::<[u8; 8]>(), 0..40),
         originator in any::<Option<u32>>(),
         clusters in vec(any::<u32>(), 0..3),
         atomic_aggregate in any::<bool>(),
@@ -73,6 +74,7 @@ prop_compose! {
             local_pref,
             communities,
             large_communities: large,
+            extended_communities: extended,
             originator_id: originator.map(Ipv4Addr::from),
             cluster_list: clusters.into_iter().map(Ipv4Addr::from).collect(),
             atomic_aggregate,
@@ -102,9 +104,9 @@ fn any_open() -> impl Strategy<Value = Open> {
         1..0xe000_0000_u32,
         families,
         proptest::option::of(restart),
-        any::<[bool; 2]>(),
+        (any::<[bool; 2]>(), proptest::option::of((any::<bool>(), 0..0x0100_0000_u32))),
     )
-        .prop_map(|(asn, hold_time, id, families, restart, [refresh, extended])| Open {
+        .prop_map(|(asn, hold_time, id, families, restart, ([refresh, extended], long))| Open {
             asn,
             hold_time,
             router_id: id.into(),
@@ -123,6 +125,10 @@ fn any_open() -> impl Strategy<Value = Open> {
                             .collect(),
                     }
                 }),
+                long_lived: long
+                    .map(|(forwarding, seconds)| LongLived { family: Family::V6, forwarding, seconds })
+                    .into_iter()
+                    .collect(),
                 extended_next_hop: extended,
             },
         })
@@ -254,6 +260,13 @@ fn rfc_7606_says_which_mistake_costs_what() {
         ("communities of five octets", &[0xc0, 8, 5, 0, 0, 0, 0, 0], MODERN, Withdrawn),
         ("communities marked well-known", &[0x40, 8, 4, 0, 0, 0, 0], MODERN, Withdrawn),
         ("extended communities of seven octets", &[0xc0, 16, 7, 0, 0, 0, 0, 0, 0, 0], MODERN, Withdrawn),
+        (
+            "extended communities that are not transitive",
+            &[0x80, 16, 8, 0, 2, 0, 0, 0, 0, 0, 1],
+            MODERN,
+            Withdrawn,
+        ),
+        ("extended communities", &[0xc0, 16, 8, 0, 2, 0, 0, 0, 0, 0, 1], MODERN, Kept),
         ("an attribute longer than the list", &[0xc0, 99, 200, 1], MODERN, Withdrawn),
         ("half an attribute header", &[0xc0], MODERN, Withdrawn),
         ("an unknown well-known attribute", &[0x40, 99, 0], MODERN, Withdrawn),

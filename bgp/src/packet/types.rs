@@ -61,16 +61,13 @@ impl AsPath {
         }
     }
 
-    /// The path with `asn` in front.
-    #[must_use]
-    pub fn prepended(&self, asn: u32) -> Self {
-        let mut segments = self.0.clone();
-        match segments.first_mut() {
+    /// Puts `asn` in front.
+    pub fn prepend(&mut self, asn: u32) {
+        match self.0.first_mut() {
             // A segment's count is one octet.
             Some(Segment::Sequence(asns)) if asns.len() < 255 => asns.insert(0, asn),
-            _ => segments.insert(0, Segment::Sequence(vec![asn])),
+            _ => self.0.insert(0, Segment::Sequence(vec![asn])),
         }
-        Self(segments)
     }
 }
 
@@ -100,6 +97,8 @@ pub struct Attributes {
     pub communities: Vec<u32>,
     /// LARGE_COMMUNITY (RFC 8092): global administrator and two local parts.
     pub large_communities: Vec<(u32, u32, u32)>,
+    /// EXTENDED COMMUNITIES (RFC 4360), eight octets each as on the wire.
+    pub extended_communities: Vec<[u8; 8]>,
     /// ORIGINATOR_ID (RFC 4456).
     pub originator_id: Option<Ipv4Addr>,
     /// CLUSTER_LIST (RFC 4456).
@@ -118,9 +117,8 @@ mod tests {
     fn a_set_counts_as_one_as_and_a_full_segment_is_not_overfilled() {
         let path = AsPath(vec![Segment::Sequence(vec![1, 2]), Segment::Set(vec![3, 4, 5])]);
         assert_eq!(path.length(), 3);
-        assert_eq!(path.prepended(9).neighbour(), Some(9));
-        let full = AsPath(vec![Segment::Sequence(vec![7; 255])]);
-        let longer = full.prepended(9);
+        let mut longer = AsPath(vec![Segment::Sequence(vec![7; 255])]);
+        longer.prepend(9);
         assert_eq!(longer.0.len(), 2);
         assert_eq!((longer.length(), longer.neighbour()), (256, Some(9)));
     }

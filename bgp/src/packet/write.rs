@@ -17,6 +17,7 @@ use netgauze_parse_utils::WritablePdu;
 use prefix::{Family, Prefix};
 
 use super::Context;
+use super::attribute::code;
 use super::frame::MAX_MESSAGE;
 use super::open::AS_TRANS;
 use super::types::{AsPath, Attributes, Origin, Segment};
@@ -189,6 +190,11 @@ fn attribute_list(attributes: &Attributes, context: Context) -> Option<Vec<PathA
     if !attributes.cluster_list.is_empty() {
         let all: Vec<_> = attributes.cluster_list.iter().copied().map(ClusterId::new).collect();
         list.push(attribute(PathAttributeValue::ClusterList(ClusterList::new(all)), true, false)?);
+    }
+    if !attributes.extended_communities.is_empty() {
+        let value = attributes.extended_communities.concat();
+        let value = UnknownAttribute::new(code::EXTENDED_COMMUNITIES, value);
+        list.push(attribute(PathAttributeValue::UnknownAttribute(value), true, true)?);
     }
     if needs_as4_path(&attributes.as_path, context) {
         let segments = as4_segments(&attributes.as_path);

@@ -1,77 +1,141 @@
 //! What is told to a peer.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use prefix::{Family, Prefix};
 
-use super::{LOCAL_PREF, Path, PeerView, Route, Source};
-use crate::packet::{AsPath, Attributes, Segment};
-use crate::policy::Policy;
+use super::{Common, LOCAL_PREF, Path, PeerView, Route, Source, community};
+use crate::config::Communities;
+use crate::packet::Attributes;
+use crate::policy::Prepend;
 
-/// RFC 1997: not to other ASes.
-const NO_EXPORT: u32 = 0xffff_ff01;
-/// RFC 1997: to nobody.
-const NO_ADVERTISE: u32 = 0xffff_ff02;
-/// RFC 1997: not out of a member AS of a confederation, which without one is the same as `NO_EXPORT`.
-const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+/// What a route depends on. The address of what paths share is enough while its owner is kept beside it.
+type Key = (*const Common, bool, Family);
 
-/// The route that `peer` is told for `prefix`, whose best path is `best`; `None` if it is told none.
-pub fn export(peer: &PeerView<'_>, prefix: &Prefix, best: &Path, policy: &dyn Policy) -> Option<Route> {
-    if !peer.agreed.families.contains(&prefix.family()) || !may_pass(peer, best) {
+/// The routes that a peer is told, made once for all prefixes that share their path's attributes.
+#[derive(Debug, Default)]
+pub struct Exports {
+    made: HashMap<Key, (Arc<Common>, Option<Arc<Route>>)>,
+}
+
+impl Exports {
+    /// As [`export`].
+    pub fn export(&mut self, peer: &PeerView<'_>, prefix: &Prefix, best: &Path) -> Option<Arc<Route>> {
+        let key = (Arc::as_ptr(&best.common), best.is_last_resort(), prefix.family());
+        let make = || (Arc::clone(&best.common), export(peer, prefix.family(), best).map(Arc::new));
+        self.made.entry(key).or_insert_with(make).1.clone()
+    }
+}
+
+/// The route that `peer` is told for a prefix of `family` whose best path is `best`; `None` if it is told none.
+pub fn export(peer: &PeerView<'_>, family: Family, best: &Path) -> Option<Route> {
+    let common = &*best.common;
+    if !peer.agreed.families.contains(&family) || !may_pass(peer, best) {
         return None;
     }
-    let mut attributes = (*best.attributes).clone();
-    if !policy.export(peer.config, prefix, &mut attributes, best.source == Source::Local) {
-        return None;
+    let mut attributes = common.attributes.clone();
+    let rules = &peer.config.export;
+    if best.is_last_resort() {
+        add(&mut attributes.communities, &[community::LLGR_STALE]);
     }
     if peer.internal() {
         attributes.local_pref = Some(attributes.local_pref.unwrap_or(LOCAL_PREF));
+        reflect(&mut attributes, peer, common);
     } else {
-        make_external(&mut attributes, peer.asn, best.source);
+        make_external(&mut attributes, peer.asn, common, rules.prepend);
     }
-    Some(Route { next_hop: next_hop(peer, prefix, best), attributes: Arc::new(attributes) })
+    add_communities(&mut attributes, &rules.communities);
+    Some(Route { next_hop: next_hop(peer, family, common), attributes })
 }
 
-/// The rules of BGP itself.
+/// The rules of BGP itself, and who is meant to hear it.
 fn may_pass(peer: &PeerView<'_>, best: &Path) -> bool {
-    // Never back to where it came from.
-    if best.source.peer() == Some(peer.config.address) {
+    let common = &*best.common;
+    let internal = peer.internal();
+    match common.source {
+        Source::Local if !common.local.audience.holds(internal) => return false,
+        Source::Local => {}
+        _ if !peer.config.export.learnt => return false,
+        // Never back to where it came from.
+        Source::External(from) | Source::Internal(from) if from == peer.config.address => return false,
+        // RFC 4271 §9.2: inside an AS everybody hears it from the source, but for a reflector's clients, and what
+        // these tell (RFC 4456 §6).
+        Source::Internal(_) if internal && common.client.or(peer.config.reflector_client).is_none() => {
+            return false;
+        }
+        _ => {}
+    }
+    // RFC 4456 §8: nor back to the one that brought it into the AS.
+    if internal && common.attributes.originator_id == Some(peer.agreed.router_id) {
         return false;
     }
-    // RFC 4271 §9.2: inside an AS everybody hears it from the source.
-    if matches!(best.source, Source::Internal(_)) && peer.internal() {
+    // RFC 9494 §4.3: only to those who know what it means.
+    if best.is_last_resort() && peer.agreed.long_lived.is_empty() {
         return false;
     }
-    let communities = &best.attributes.communities;
-    if communities.contains(&NO_ADVERTISE) {
+    let communities = &common.attributes.communities;
+    if communities.contains(&community::NO_ADVERTISE) {
         return false;
     }
-    peer.internal() || !communities.iter().any(|one| matches!(*one, NO_EXPORT | NO_EXPORT_SUBCONFED))
+    let inside_only = [community::NO_EXPORT, community::NO_EXPORT_SUBCONFED];
+    internal || !communities.iter().any(|one| inside_only.contains(one))
+}
+
+/// What a reflector adds (RFC 4456 §8). The cluster is that of the client the route comes from, or else goes to.
+fn reflect(attributes: &mut Attributes, peer: &PeerView<'_>, common: &Common) {
+    if !matches!(common.source, Source::Internal(_)) {
+        return;
+    }
+    let cluster: Option<Ipv4Addr> = common.client.or(peer.config.reflector_client);
+    attributes.originator_id = attributes.originator_id.or(Some(common.router_id));
+    attributes.cluster_list.splice(0..0, cluster);
 }
 
 /// What changes at the border of the AS (RFC 4271 §5.1).
-fn make_external(attributes: &mut Attributes, asn: u32, source: Source) {
-    attributes.as_path = if attributes.as_path.0.is_empty() {
-        AsPath(vec![Segment::Sequence(vec![asn])])
-    } else {
-        attributes.as_path.prepended(asn)
-    };
+fn make_external(attributes: &mut Attributes, asn: u32, common: &Common, prepend: Option<Prepend>) {
+    for more in [common.local.prepend, prepend].into_iter().flatten() {
+        for _ in 0..more.times {
+            attributes.as_path.prepend(more.asn);
+        }
+    }
+    attributes.as_path.prepend(asn);
     attributes.local_pref = None;
     attributes.originator_id = None;
     attributes.cluster_list.clear();
-    if source != Source::Local {
+    if common.source != Source::Local {
         attributes.med = None;
+        // RFC 4360 §6: the second bit says "not to other ASes".
+        attributes.extended_communities.retain(|one| one[0] & 0x40 == 0);
+    }
+}
+
+fn add_communities(attributes: &mut Attributes, more: &Communities) {
+    add(&mut attributes.communities, &more.standard);
+    add(&mut attributes.large_communities, &more.large);
+    add(&mut attributes.extended_communities, &more.extended);
+}
+
+/// Each community once.
+fn add<T: Copy + PartialEq>(list: &mut Vec<T>, more: &[T]) {
+    for one in more {
+        if !list.contains(one) {
+            list.push(*one);
+        }
     }
 }
 
 /// Our own address of the session where we are on the way ourselves, else the next hop as we know it.
-fn next_hop(peer: &PeerView<'_>, prefix: &Prefix, best: &Path) -> IpAddr {
+fn next_hop(peer: &PeerView<'_>, family: Family, common: &Common) -> IpAddr {
     let ours = peer.local_address.filter(|address| {
         // IPv4 over an IPv6 next hop needs RFC 8950; IPv6 over IPv4 does not exist.
-        Family::of(*address) == prefix.family()
-            || (address.is_ipv6() && peer.agreed.context.extended_next_hop)
+        Family::of(*address) == family || (address.is_ipv6() && peer.agreed.context.extended_next_hop)
     });
-    let on_the_way = peer.config.next_hop_self || (!peer.internal() && best.source != Source::Local);
-    ours.filter(|_| on_the_way).unwrap_or(best.next_hop)
+    let on_the_way = match common.source {
+        Source::Internal(_) => !peer.internal(),
+        Source::External(_) => !peer.internal() || peer.config.export.next_hop_self,
+        Source::Local => peer.config.export.next_hop_self,
+    };
+    ours.filter(|_| on_the_way).unwrap_or(common.next_hop)
 }

@@ -5,66 +5,61 @@ use std::sync::Arc;
 
 use prefix::Prefix;
 
-use super::{Path, PeerView};
-use crate::packet::{Update, is_valid_next_hop};
-use crate::policy::Policy;
+use super::{Common, Local, Path, PeerView, community};
+use crate::packet::{Attributes, Update, is_valid_next_hop};
 
 /// What an update comes to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Imported {
     /// Prefixes the peer no longer has a usable path for.
     pub withdrawn: Vec<Prefix>,
-    /// Its paths.
+    /// Its paths, judged by its import rules.
     pub paths: Vec<(Prefix, Path)>,
     /// Why routes were refused, each reason once.
     pub refused: Vec<String>,
 }
 
-/// Judges an update from `peer`. A route that is refused replaces and thereby withdraws an earlier one (RFC 4271 §3.1).
-pub fn import(peer: &PeerView<'_>, update: &Update, policy: &dyn Policy) -> Imported {
+/// Judges an update from `peer`. `own` says of a prefix whether it is ours. A route that BGP itself refuses replaces
+/// and thereby withdraws an earlier one (RFC 4271 §3.1); what the import rules refuse is kept with that verdict.
+pub fn import(peer: &PeerView<'_>, update: &Update, own: impl Fn(&Prefix) -> bool) -> Imported {
     let agreed = |prefix: &Prefix| peer.agreed.families.contains(&prefix.family());
     let mut imported = Imported {
         withdrawn: update.withdrawn.iter().filter(|prefix| agreed(prefix)).copied().collect(),
         ..Imported::default()
     };
     let bad_attributes = refuse_attributes(peer, update);
-    let attributes = Arc::new(update.attributes.clone());
     for reach in &update.reach {
-        let refusal = bad_attributes.clone().or_else(|| refuse_next_hop(peer, reach.next_hop));
-        for prefix in reach.prefixes.iter().filter(|prefix| agreed(prefix)) {
-            let mut own = Arc::clone(&attributes);
-            if refusal.is_some() || !taken(peer, prefix, &mut own, policy) {
-                imported.withdrawn.push(*prefix);
-                continue;
-            }
-            let path = Path {
-                source: peer.source(),
-                router_id: peer.agreed.router_id,
-                next_hop: reach.next_hop,
-                attributes: own,
-                stale: false,
-            };
-            imported.paths.push((*prefix, path));
+        let prefixes = reach.prefixes.iter().filter(|prefix| agreed(prefix));
+        if let Some(refusal) = bad_attributes.clone().or_else(|| refuse_next_hop(peer, reach.next_hop)) {
+            imported.withdrawn.extend(prefixes);
+            imported.refused.push(refusal);
+            continue;
         }
-        imported.refused.extend(refusal);
+        let common = Arc::new(Common {
+            source: peer.source(),
+            router_id: peer.agreed.router_id,
+            next_hop: reach.next_hop,
+            attributes: taken(peer, &update.attributes),
+            client: peer.config.reflector_client,
+            local: Local::default(),
+        });
+        imported.paths.extend(prefixes.map(|prefix| {
+            let verdict = peer.config.import.judge(prefix, own(prefix));
+            (*prefix, Path { verdict, ..Path::new(Arc::clone(&common)) })
+        }));
     }
     imported.refused.dedup();
     imported
 }
 
-/// Asks the policy; the attributes are copied only if it changes them.
-fn taken(
-    peer: &PeerView<'_>,
-    prefix: &Prefix,
-    attributes: &mut Arc<crate::packet::Attributes>,
-    policy: &dyn Policy,
-) -> bool {
-    let mut changed = (**attributes).clone();
-    let taken = policy.import(peer.config, prefix, &mut changed);
-    if taken && changed != **attributes {
-        *attributes = Arc::new(changed);
+/// The attributes as they count here.
+fn taken(peer: &PeerView<'_>, attributes: &Attributes) -> Attributes {
+    let mut attributes = attributes.clone();
+    // RFC 8326 §4.2: a router of another AS that is about to go is used only if nothing else leads there.
+    if !peer.internal() && attributes.communities.contains(&community::GRACEFUL_SHUTDOWN) {
+        attributes.local_pref = Some(0);
     }
-    taken
+    attributes
 }
 
 fn refuse_attributes(peer: &PeerView<'_>, update: &Update) -> Option<String> {
@@ -74,6 +69,9 @@ fn refuse_attributes(peer: &PeerView<'_>, update: &Update) -> Option<String> {
     }
     if attributes.originator_id == Some(peer.router_id) {
         return Some("ORIGINATOR_ID is ours".to_owned());
+    }
+    if let Some(cluster) = attributes.cluster_list.iter().find(|one| peer.clusters.contains(one)) {
+        return Some(format!("CLUSTER_LIST contains our cluster {cluster}"));
     }
     // RFC 4271 §6.3: a neighbour that hides itself is not believed.
     if !peer.internal() && attributes.as_path.neighbour() != Some(peer.config.asn) {

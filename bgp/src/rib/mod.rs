@@ -9,21 +9,39 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::config::PeerConfig;
+use crate::config::{Audience, PeerConfig};
 use crate::fsm::Agreed;
 use crate::packet::Attributes;
+use crate::policy::{Prepend, Verdict};
 
 pub use best::select;
-pub use export::export;
+pub use export::{Exports, export};
 pub use import::{Imported, import};
 pub use out::AdjOut;
-pub use table::{Rib, Selected};
+pub use table::{Count, Rib, Selected};
 
 /// LOCAL_PREF where nothing else is said.
 pub const LOCAL_PREF: u32 = 100;
+
+/// Communities with a meaning of their own.
+pub mod community {
+    /// RFC 8326: the sender is about to go; use the route only if there is no other.
+    pub const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+    /// RFC 9494: kept for a peer that has been away for long.
+    pub const LLGR_STALE: u32 = 0xffff_0006;
+    /// RFC 9494: not to be kept that way.
+    pub const NO_LLGR: u32 = 0xffff_0007;
+    /// RFC 1997: not to other ASes.
+    pub const NO_EXPORT: u32 = 0xffff_ff01;
+    /// RFC 1997: to nobody.
+    pub const NO_ADVERTISE: u32 = 0xffff_ff02;
+    /// RFC 1997: not out of a member AS of a confederation, which without one is the same as `NO_EXPORT`.
+    pub const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+}
 
 /// Where a path came from. The order is that of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,28 +64,74 @@ impl Source {
     }
 }
 
-/// One way to a prefix.
+/// What the paths of one message have in common, whatever their prefix: they share it in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path {
-    /// Where it came from.
+pub struct Common {
+    /// Where they came from.
     pub source: Source,
     /// The identifier of that speaker.
     pub router_id: Ipv4Addr,
     /// The next hop.
     pub next_hop: IpAddr,
-    /// Its attributes.
-    pub attributes: Arc<Attributes>,
-    /// Its peer is away and has promised to come back (RFC 4724).
-    pub stale: bool,
+    /// Their attributes.
+    pub attributes: Attributes,
+    /// The cluster of the client they came from, if we are its reflector.
+    pub client: Option<Ipv4Addr>,
+    /// What we do with a route of our own.
+    pub local: Local,
 }
 
-/// A route as it is told to a peer.
+/// What only a route that we originate has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Local {
+    /// Who is told of it.
+    pub audience: Audience,
+    /// ASes in front of its path.
+    pub prepend: Option<Prepend>,
+}
+
+/// How fresh a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Age {
+    /// Its peer is there and means it.
+    #[default]
+    Fresh,
+    /// Its peer is away or back and has not repeated it (RFC 4724).
+    Stale,
+    /// Its peer has been away for longer than it promised: the last resort (RFC 9494).
+    LongLived,
+}
+
+/// One way to a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// What it shares with others.
+    pub common: Arc<Common>,
+    /// How fresh it is.
+    pub age: Age,
+    /// What the import rules say.
+    pub verdict: Verdict,
+}
+
+impl Path {
+    /// A fresh path that is taken.
+    pub fn new(common: Arc<Common>) -> Self {
+        Self { common, age: Age::Fresh, verdict: Verdict::Taken }
+    }
+
+    /// To be used only where there is no other (RFC 9494 §4.3).
+    pub fn is_last_resort(&self) -> bool {
+        self.age == Age::LongLived || self.common.attributes.communities.contains(&community::LLGR_STALE)
+    }
+}
+
+/// A route as it is told to a peer. The order only groups equal ones.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// The next hop.
     pub next_hop: IpAddr,
     /// Its attributes.
-    pub attributes: Arc<Attributes>,
+    pub attributes: Attributes,
 }
 
 /// A peer with an established session, as import and export see it.
@@ -77,6 +141,8 @@ pub struct PeerView<'a> {
     pub asn: u32,
     /// Our identifier.
     pub router_id: Ipv4Addr,
+    /// The clusters that we are a reflector of.
+    pub clusters: &'a BTreeSet<Ipv4Addr>,
     /// Its configuration.
     pub config: &'a PeerConfig,
     /// What was agreed.

@@ -9,14 +9,19 @@ use std::sync::Arc;
 
 use prefix::{Family, Prefix};
 
-use super::Route;
+use super::{Count, Route};
 use crate::packet::{Attributes, Context, encode_update, encode_withdrawals, end_of_rib};
+
+/// Prefixes of one batch: enough to fill messages, and few enough to keep memory and waiting short.
+const BATCH: usize = 8192;
 
 /// The Adj-RIB-Out of a session.
 #[derive(Debug, Default)]
 pub struct AdjOut {
-    told: BTreeMap<Prefix, Route>,
+    told: BTreeMap<Prefix, Arc<Route>>,
     pending: BTreeSet<Prefix>,
+    /// Those of the pending prefixes that are told also if nothing has changed.
+    again: BTreeSet<Prefix>,
     /// Families whose end is to be told after what is pending.
     ends: BTreeSet<Family>,
     busy: bool,
@@ -33,14 +38,11 @@ impl AdjOut {
         self.ends.insert(family);
     }
 
-    /// Forgets what was told of `family`, so that all of it is told again (RFC 2918).
+    /// All of `family` is to be told again (RFC 2918).
     pub fn refresh(&mut self, family: Family) {
-        let prefixes: Vec<Prefix> =
-            self.told.keys().filter(|prefix| prefix.family() == family).copied().collect();
-        for prefix in prefixes {
-            self.told.remove(&prefix);
-            self.pending.insert(prefix);
-        }
+        let prefixes = self.told.keys().filter(|prefix| prefix.family() == family);
+        self.again.extend(prefixes.copied());
+        self.pending.extend(self.again.iter());
     }
 
     /// The last batch is with the network.
@@ -49,28 +51,67 @@ impl AdjOut {
     }
 
     /// How many prefixes the peer has been told.
-    pub fn count(&self) -> usize {
-        self.told.len()
+    pub fn count(&self) -> Count {
+        let v4 = self.told.keys().filter(|prefix| prefix.family() == Family::V4).count();
+        Count { v4, v6: self.told.len() - v4 }
     }
 
-    /// The messages that bring the peer up to date, if there are any and none are under way. `desired` says what it
-    /// should be told of a prefix.
+    /// What the peer has been told.
+    pub fn told(&self) -> impl Iterator<Item = (&Prefix, &Route)> {
+        self.told.iter().map(|(prefix, route)| (prefix, &**route))
+    }
+
+    /// True if the peer has been told of `prefix`.
+    pub fn knows(&self, prefix: &Prefix) -> bool {
+        self.told.contains_key(prefix)
+    }
+
+    /// Remembers that the routes of everything the peer has been told may have changed.
+    pub fn touch_all(&mut self) {
+        self.pending.extend(self.told.keys());
+    }
+
+    /// True if there is nothing to do, or a batch is under way.
+    pub fn is_idle(&self) -> bool {
+        self.busy || (self.pending.is_empty() && self.ends.is_empty())
+    }
+
+    /// The next messages that bring the peer up to date, if there are any and none are under way. `desired` says what
+    /// it should be told of a prefix.
     pub fn batch(
         &mut self,
         context: Context,
-        desired: impl Fn(&Prefix) -> Option<Route>,
+        mut desired: impl FnMut(&Prefix) -> Option<Arc<Route>>,
     ) -> Option<Vec<Vec<u8>>> {
-        if self.busy || (self.pending.is_empty() && self.ends.is_empty()) {
+        if self.is_idle() {
             return None;
         }
+        let mut messages = Vec::new();
+        // What has not changed after all sends nothing, and then the next ones have their turn.
+        while messages.is_empty() && !self.pending.is_empty() {
+            messages = self.next_messages(context, &mut desired);
+        }
+        if self.pending.is_empty() {
+            messages.extend(std::mem::take(&mut self.ends).into_iter().filter_map(end_of_rib));
+        }
+        self.busy = !messages.is_empty();
+        self.busy.then_some(messages)
+    }
+
+    fn next_messages(
+        &mut self,
+        context: Context,
+        desired: &mut impl FnMut(&Prefix) -> Option<Arc<Route>>,
+    ) -> Vec<Vec<u8>> {
         let mut withdrawn: BTreeMap<Family, Vec<Prefix>> = BTreeMap::new();
-        let mut announced: BTreeMap<(Family, IpAddr, Arc<Attributes>), Vec<Prefix>> = BTreeMap::new();
-        for prefix in std::mem::take(&mut self.pending) {
+        let mut announced: BTreeMap<(Family, Arc<Route>), Vec<Prefix>> = BTreeMap::new();
+        for _ in 0..BATCH {
+            let Some(prefix) = self.pending.pop_first() else { break };
+            let again = self.again.remove(&prefix);
             let route = desired(&prefix);
             match &route {
-                Some(route) if self.told.get(&prefix) != Some(route) => {
-                    let key = (prefix.family(), route.next_hop, Arc::clone(&route.attributes));
-                    announced.entry(key).or_default().push(prefix);
+                Some(route) if again || self.told.get(&prefix) != Some(route) => {
+                    announced.entry((prefix.family(), Arc::clone(route))).or_default().push(prefix);
                 }
                 None if self.told.contains_key(&prefix) => {
                     withdrawn.entry(prefix.family()).or_default().push(prefix);
@@ -84,12 +125,10 @@ impl AdjOut {
         }
         let mut messages: Vec<Vec<u8>> =
             withdrawn.values().flat_map(|prefixes| encode_withdrawals(prefixes)).collect();
-        for ((_, next_hop, attributes), prefixes) in announced {
-            messages.extend(self.announce(&attributes, next_hop, &prefixes, context));
+        for ((_, route), prefixes) in announced {
+            messages.extend(self.announce(&route.attributes, route.next_hop, &prefixes, context));
         }
-        messages.extend(std::mem::take(&mut self.ends).into_iter().filter_map(end_of_rib));
-        self.busy = !messages.is_empty();
-        self.busy.then_some(messages)
+        messages
     }
 
     /// What cannot be told counts as not told; an earlier route of it must then go.

@@ -1,11 +1,13 @@
-//! All paths, by prefix, and the chosen ones.
+//! All paths, by prefix. The choice among them is worked out when it is asked for: half a million prefixes with one
+//! path each need no second copy of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use prefix::{Family, Prefix};
 
-use super::{Path, Source, select};
+use super::{Age, Path, Source, community, select};
+use crate::policy::Verdict;
 
 /// What is chosen for a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,64 +18,108 @@ pub struct Selected {
     pub next_hops: Vec<IpAddr>,
 }
 
+impl Selected {
+    fn of(paths: &[Path]) -> Option<Self> {
+        let order = select(paths);
+        let best = paths.get(*order.first()?)?.clone();
+        let mut next_hops: Vec<IpAddr> = order.iter().map(|at| paths[*at].common.next_hop).collect();
+        next_hops.sort_unstable();
+        next_hops.dedup();
+        Some(Self { best, next_hops })
+    }
+}
+
+/// How many prefixes a peer has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Count {
+    /// IPv4.
+    pub v4: usize,
+    /// IPv6.
+    pub v6: usize,
+}
+
+impl Count {
+    /// Of both families.
+    pub fn all(self) -> usize {
+        self.v4 + self.v6
+    }
+
+    /// Of one family.
+    pub fn of(self, family: Family) -> usize {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
+    fn of_mut(&mut self, family: Family) -> &mut usize {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     paths: Vec<Path>,
-    selected: Option<Selected>,
-}
-
-impl Entry {
-    /// Chooses anew; true if the outcome differs.
-    fn choose(&mut self) -> bool {
-        let order = select(&self.paths);
-        let selected = order.first().map(|best| {
-            let next_hops: BTreeSet<IpAddr> = order.iter().map(|at| self.paths[*at].next_hop).collect();
-            Selected { best: self.paths[*best].clone(), next_hops: next_hops.into_iter().collect() }
-        });
-        let changed = selected != self.selected;
-        self.selected = selected;
-        changed
-    }
+    /// The consumer knows of a way to it.
+    told: bool,
 }
 
 /// The table of all paths. Methods that change it return the prefixes whose choice has changed.
 #[derive(Debug, Default)]
 pub struct Rib {
     entries: BTreeMap<Prefix, Entry>,
-    prefixes_of: BTreeMap<IpAddr, BTreeSet<Prefix>>,
+    counts: BTreeMap<IpAddr, Count>,
 }
 
 impl Rib {
     /// Takes in a path in place of an earlier one of the same source; true if the choice has changed.
     pub fn put(&mut self, prefix: Prefix, path: Path) -> bool {
-        if let Some(peer) = path.source.peer() {
-            self.prefixes_of.entry(peer).or_default().insert(prefix);
-        }
         let entry = self.entries.entry(prefix).or_default();
-        match entry.paths.iter_mut().find(|old| old.source == path.source) {
-            Some(old) => *old = path,
-            None => entry.paths.push(path),
+        let source = path.common.source;
+        let place = entry.paths.iter().position(|old| old.common.source == source);
+        if place.and_then(|at| entry.paths.get(at)) == Some(&path) {
+            return false;
         }
-        entry.choose()
+        if let (None, Some(peer)) = (place, source.peer()) {
+            *self.counts.entry(peer).or_default().of_mut(prefix.family()) += 1;
+        }
+        // Most prefixes have one path, for which there is nothing to choose.
+        let before = Selected::of(&entry.paths);
+        if let Some(old) = place.and_then(|at| entry.paths.get_mut(at)) {
+            *old = path;
+        } else {
+            entry.paths.reserve_exact(1);
+            entry.paths.push(path);
+        }
+        before != Selected::of(&entry.paths)
     }
 
     /// Takes a path out; true if the choice has changed.
     pub fn remove(&mut self, prefix: &Prefix, source: Source) -> bool {
-        if let Some(peer) = source.peer()
-            && let Some(prefixes) = self.prefixes_of.get_mut(&peer)
-        {
-            prefixes.remove(prefix);
-            if prefixes.is_empty() {
-                self.prefixes_of.remove(&peer);
-            }
-        }
         let Some(entry) = self.entries.get_mut(prefix) else { return false };
-        entry.paths.retain(|path| path.source != source);
-        let changed = entry.choose();
-        if entry.paths.is_empty() {
+        let Some(at) = entry.paths.iter().position(|path| path.common.source == source) else { return false };
+        let before = Selected::of(&entry.paths);
+        entry.paths.swap_remove(at);
+        let changed = before != Selected::of(&entry.paths);
+        if entry.paths.is_empty() && !entry.told {
             self.entries.remove(prefix);
         }
+        if let Some(peer) = source.peer() {
+            self.discount(peer, prefix.family());
+        }
         changed
+    }
+
+    fn discount(&mut self, peer: IpAddr, family: Family) {
+        let Some(count) = self.counts.get_mut(&peer) else { return };
+        let one = count.of_mut(family);
+        *one = one.saturating_sub(1);
+        if count.all() == 0 {
+            self.counts.remove(&peer);
+        }
     }
 
     /// Takes all paths of a peer out.
@@ -83,49 +129,107 @@ impl Rib {
 
     /// Marks all paths of a peer as stale.
     pub fn mark_stale(&mut self, peer: IpAddr) -> Vec<Prefix> {
-        let prefixes = self.prefixes_of.get(&peer).cloned().unwrap_or_default();
-        let mut changed = Vec::new();
-        for prefix in prefixes {
-            let Some(entry) = self.entries.get_mut(&prefix) else { continue };
-            for path in entry.paths.iter_mut().filter(|path| path.source.peer() == Some(peer)) {
-                path.stale = true;
+        self.change_where(peer, |_, path| path.age = path.age.max(Age::Stale))
+    }
+
+    /// Keeps the stale paths of a peer that are of one of `families` as a last resort (RFC 9494 §4.2), but for those
+    /// that do not want that.
+    pub fn mark_long_lived(&mut self, peer: IpAddr, families: &BTreeSet<Family>) -> Vec<Prefix> {
+        let mut changed = self.remove_where(peer, |prefix, path| {
+            path.age == Age::Stale
+                && families.contains(&prefix.family())
+                && path.common.attributes.communities.contains(&community::NO_LLGR)
+        });
+        changed.extend(self.change_where(peer, |prefix, path| {
+            if path.age == Age::Stale && families.contains(&prefix.family()) {
+                path.age = Age::LongLived;
             }
-            if entry.choose() {
-                changed.push(prefix);
-            }
-        }
+        }));
         changed
     }
 
-    /// Takes the stale paths of a peer out that are of one of `families`.
+    /// Takes the paths of a peer out that are not fresh and of one of `families`.
     pub fn sweep(&mut self, peer: IpAddr, families: &BTreeSet<Family>) -> Vec<Prefix> {
-        self.remove_where(peer, |prefix, path| path.stale && families.contains(&prefix.family()))
+        self.remove_where(peer, |prefix, path| path.age != Age::Fresh && families.contains(&prefix.family()))
+    }
+
+    /// Judges the paths of a peer anew.
+    pub fn judge(&mut self, peer: IpAddr, verdict: impl Fn(&Prefix) -> Verdict) -> Vec<Prefix> {
+        self.change_where(peer, |prefix, path| path.verdict = verdict(prefix))
+    }
+
+    /// Judges the paths to one prefix anew; true if the choice has changed.
+    pub fn judge_prefix(&mut self, prefix: &Prefix, verdict: impl Fn(IpAddr) -> Verdict) -> bool {
+        let Some(entry) = self.entries.get_mut(prefix) else { return false };
+        let before = Selected::of(&entry.paths);
+        for path in &mut entry.paths {
+            if let Some(peer) = path.common.source.peer() {
+                path.verdict = verdict(peer);
+            }
+        }
+        before != Selected::of(&entry.paths)
+    }
+
+    fn change_where(&mut self, peer: IpAddr, mut change: impl FnMut(&Prefix, &mut Path)) -> Vec<Prefix> {
+        if !self.counts.contains_key(&peer) {
+            return Vec::new();
+        }
+        let mut changed = Vec::new();
+        for (prefix, entry) in &mut self.entries {
+            let Some(at) = entry.paths.iter().position(|path| path.common.source.peer() == Some(peer)) else {
+                continue;
+            };
+            let before = Selected::of(&entry.paths);
+            if let Some(path) = entry.paths.get_mut(at) {
+                change(prefix, path);
+            }
+            if before != Selected::of(&entry.paths) {
+                changed.push(*prefix);
+            }
+        }
+        changed
     }
 
     fn remove_where(&mut self, peer: IpAddr, wanted: impl Fn(&Prefix, &Path) -> bool) -> Vec<Prefix> {
-        let prefixes = self.prefixes_of.get(&peer).cloned().unwrap_or_default();
-        let mut changed = Vec::new();
-        for prefix in prefixes {
-            let paths = self.entries.get(&prefix).map(|entry| entry.paths.as_slice()).unwrap_or_default();
-            let source = paths
-                .iter()
-                .find(|path| path.source.peer() == Some(peer) && wanted(&prefix, path))
-                .map(|path| path.source);
-            if source.is_some_and(|source| self.remove(&prefix, source)) {
-                changed.push(prefix);
-            }
+        if !self.counts.contains_key(&peer) {
+            return Vec::new();
         }
-        changed
+        let of_peer = |(prefix, entry): (&Prefix, &Entry)| {
+            let mut paths = entry.paths.iter();
+            let path = paths.find(|path| path.common.source.peer() == Some(peer) && wanted(prefix, path))?;
+            Some((*prefix, path.common.source))
+        };
+        let found: Vec<(Prefix, Source)> = self.entries.iter().filter_map(of_peer).collect();
+        found
+            .into_iter()
+            .filter(|(prefix, source)| self.remove(prefix, *source))
+            .map(|(prefix, _)| prefix)
+            .collect()
     }
 
     /// What is chosen for `prefix`.
-    pub fn selected(&self, prefix: &Prefix) -> Option<&Selected> {
-        self.entries.get(prefix)?.selected.as_ref()
+    pub fn selected(&self, prefix: &Prefix) -> Option<Selected> {
+        Selected::of(&self.entries.get(prefix)?.paths)
     }
 
-    /// All prefixes.
+    /// What a consumer is to be told of `prefix`: next hops and peer, none for one that is lost or ours. `None` if it
+    /// has never heard of it and needs not. From then on it counts as told.
+    pub fn tell(&mut self, prefix: &Prefix) -> Option<(Vec<IpAddr>, Option<IpAddr>)> {
+        let entry = self.entries.get_mut(prefix)?;
+        let chosen = Selected::of(&entry.paths).filter(|one| one.best.common.source != Source::Local);
+        let knew = std::mem::replace(&mut entry.told, chosen.is_some());
+        if entry.paths.is_empty() {
+            self.entries.remove(prefix);
+        }
+        match chosen {
+            Some(selected) => Some((selected.next_hops, selected.best.common.source.peer())),
+            None => knew.then(Default::default),
+        }
+    }
+
+    /// All prefixes with a path.
     pub fn prefixes(&self) -> impl Iterator<Item = &Prefix> {
-        self.entries.keys()
+        self.entries.iter().filter(|(_, entry)| !entry.paths.is_empty()).map(|(prefix, _)| prefix)
     }
 
     /// The paths of a prefix, in no order.
@@ -134,7 +238,7 @@ impl Rib {
     }
 
     /// How many prefixes a peer has told.
-    pub fn count_of(&self, peer: IpAddr) -> usize {
-        self.prefixes_of.get(&peer).map_or(0, BTreeSet::len)
+    pub fn count_of(&self, peer: IpAddr) -> Count {
+        self.counts.get(&peer).copied().unwrap_or_default()
     }
 }

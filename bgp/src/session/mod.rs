@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use prefix::Family;
 
-use crate::fsm::{Agreed, Down, State};
+use crate::fsm::{Agreed, Down, Reset, State};
 use crate::packet::{Notification, Update};
 
 pub use task::{Wiring, spawn};
@@ -21,6 +21,10 @@ pub enum Command<S> {
     /// Messages to send, in order; answered by [`Event::Written`] when all have been given to the network. The number
     /// is that of [`Event::Up`]: what was made for an earlier session is not sent on a later one.
     Send(u64, Vec<Vec<u8>>),
+    /// Ask the peer for all routes of a family again.
+    Refresh(Family),
+    /// End the connection with a notification, and come back later.
+    Reset(Reset),
     /// End, with a notification or without.
     Stop(Option<Notification>),
 }

@@ -1,9 +1,9 @@
 //! The loop of a session.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use prefix::Family;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
@@ -12,9 +12,9 @@ use super::link::{Link, LinkId, News};
 use super::{Command, Event};
 use crate::clock::{Clock, sleep_until};
 use crate::fsm::{self, Action, Fsm, Settings, Side, State, Timer};
-use crate::net::{Network, Stream};
+use crate::net::{Network, Stream, Way};
 use crate::packet::Message;
-use crate::packet::open::encode_keepalive;
+use crate::packet::open::{encode_keepalive, encode_route_refresh};
 
 /// How long the last messages of a stopped session may take.
 const LINGER: Duration = Duration::from_secs(1);
@@ -32,10 +32,8 @@ pub struct Wiring<N: Network, C> {
     pub network: N,
     /// The time.
     pub clock: C,
-    /// Where the peer listens.
-    pub peer: SocketAddr,
-    /// Our address, if it must be a certain one.
-    pub local_address: Option<IpAddr>,
+    /// How the peer is reached.
+    pub way: Way,
     /// What the speaker says.
     pub commands: mpsc::UnboundedReceiver<Command<N::Stream>>,
     /// Where the speaker hears, with the number it gave this session.
@@ -109,6 +107,8 @@ impl<N: Network, C: Clock> Session<N, C> {
                         self.offered = None;
                     }
                     Some(Command::Send(epoch, batch)) => self.send(epoch, batch),
+                    Some(Command::Refresh(family)) => self.refresh(family),
+                    Some(Command::Reset(reset)) => self.handle(fsm::Event::Reset(reset)).await,
                     Some(Command::Stop(notification)) => {
                         self.handle(fsm::Event::Stop(notification)).await;
                         break;
@@ -196,6 +196,9 @@ impl<N: Network, C: Clock> Session<N, C> {
             Action::CancelConnect => self.cancel(),
             Action::Accept => {
                 if let Some(stream) = self.offered.take() {
+                    if let Err(error) = stream.limit(self.wiring.way.distance) {
+                        tracing::warn!(peer = %self.wiring.way.peer, %error, "cannot set the TTL of a connection");
+                    }
                     self.open(Side::Incoming, stream);
                 }
             }
@@ -233,11 +236,11 @@ impl<N: Network, C: Clock> Session<N, C> {
 
     fn connect(&mut self) {
         let network = self.wiring.network.clone();
-        let (peer, local) = (self.wiring.peer, self.wiring.local_address);
+        let way = self.wiring.way.clone();
         let (sender, result) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move {
-            let result = network.connect(peer, local).await;
-            let _ = sender.send(result.map_err(|error| format!("cannot connect to {peer}: {error}")));
+            let result = network.connect(&way).await;
+            let _ = sender.send(result.map_err(|error| format!("cannot connect to {}: {error}", way.peer)));
         });
         self.attempt = Some(Attempt { result, task: task.abort_handle() });
     }
@@ -250,7 +253,7 @@ impl<N: Network, C: Clock> Session<N, C> {
 
     fn open(&mut self, side: Side, stream: N::Stream) {
         if let Err(error) = stream.watch(self.hold_time) {
-            tracing::warn!(peer = %self.wiring.peer, %error, "cannot set TCP options; a dead peer shows by the hold time alone");
+            tracing::warn!(peer = %self.wiring.way.peer, %error, "cannot set TCP options; a dead peer shows by the hold time alone");
         }
         self.next_id += 1;
         let clock = self.wiring.clock.clone();
@@ -266,6 +269,13 @@ impl<N: Network, C: Clock> Session<N, C> {
     fn write(&self, side: Side, bytes: Vec<u8>) {
         if let Some(link) = self.links.get(&side) {
             link.send(bytes);
+        }
+    }
+
+    /// Asks the peer for all of its routes again (RFC 2918).
+    fn refresh(&self, family: Family) {
+        if let Some(link) = self.links.values().next().filter(|_| self.state == State::Established) {
+            link.send(encode_route_refresh(family));
         }
     }
 

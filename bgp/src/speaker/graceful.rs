@@ -1,42 +1,127 @@
-//! Keeping the routes of a peer that has promised to come back (RFC 4724 §4.2, the helper's side).
+//! Keeping the routes of a peer that has promised to come back: the helper's side of RFC 4724 §4.2 and RFC 9494 §4.2.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use prefix::Family;
 
 use crate::fsm::Agreed;
 
-/// How long a peer that is back may take to send all of its routes again.
-pub(super) const RESEND_TIME: Duration = Duration::from_mins(2);
-
-/// The families whose routes are kept while the peer is away, and for how long. `None` if it keeps no promise.
-pub(super) fn kept(agreed: &Agreed) -> Option<(BTreeSet<Family>, Duration)> {
-    let restart = agreed.graceful_restart.as_ref()?;
-    let families: BTreeSet<Family> = restart.families.iter().map(|(family, _)| *family).collect();
-    let kept: BTreeSet<Family> = families.intersection(&agreed.families).copied().collect();
-    (!kept.is_empty() && restart.seconds > 0).then(|| (kept, Duration::from_secs(restart.seconds.into())))
+/// Until when routes of one family are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The peer is away. Behind `until` they are a last resort for `then`, or go.
+    Away { until: Duration, then: Option<Duration> },
+    /// It has been away for longer than it promised.
+    LongLived { until: Duration },
+    /// It is back, and has until then to repeat them.
+    Back { until: Duration },
 }
 
-/// The families whose kept routes are void now that the peer is back: it did not keep its forwarding state over them.
-pub(super) fn void(agreed: &Agreed) -> BTreeSet<Family> {
-    let forwarded: BTreeSet<Family> = agreed
-        .graceful_restart
-        .iter()
-        .flat_map(|restart| &restart.families)
-        .filter(|(_, forwarding)| *forwarding)
-        .map(|(family, _)| *family)
-        .collect();
-    Family::BOTH
-        .into_iter()
-        .filter(|family| !forwarded.contains(family) || !agreed.families.contains(family))
-        .collect()
+impl Phase {
+    fn until(self) -> Duration {
+        match self {
+            Phase::Away { until, .. } | Phase::LongLived { until } | Phase::Back { until } => until,
+        }
+    }
+}
+
+/// The routes of an absent peer that are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Kept(BTreeMap<Family, Phase>);
+
+/// What is due.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Due {
+    /// Stale routes of these families go.
+    pub(super) sweep: BTreeSet<Family>,
+    /// Stale routes of these families become a last resort.
+    pub(super) long_lived: BTreeSet<Family>,
+}
+
+impl Kept {
+    /// What is kept of a peer that went away at `now`; nothing if it made no promise.
+    pub(super) fn after(agreed: &Agreed, now: Duration) -> Self {
+        let Some(restart) = &agreed.graceful_restart else { return Self::default() };
+        let promised: BTreeSet<Family> = restart.families.iter().map(|(family, _)| *family).collect();
+        let time = Duration::from_secs(restart.seconds.into());
+        let phase = |family: &Family| {
+            let long_lived = agreed.long_lived.iter().find(|one| one.family == *family && one.seconds > 0);
+            let then = long_lived.map(|one| Duration::from_secs(one.seconds.into()));
+            let until = if promised.contains(family) { now + time } else { now };
+            (until > now || then.is_some()).then_some((*family, Phase::Away { until, then }))
+        };
+        Self(agreed.families.iter().filter_map(phase).collect())
+    }
+
+    /// The families of which nothing is kept.
+    pub(super) fn others(&self) -> BTreeSet<Family> {
+        Family::BOTH.into_iter().filter(|family| !self.0.contains_key(family)).collect()
+    }
+
+    /// The peer is back at `now` and has `time` to repeat its routes. Those of the answer are void: it has not kept its
+    /// forwarding state over them, or no longer speaks of them.
+    pub(super) fn peer_is_back(
+        &mut self,
+        agreed: &Agreed,
+        now: Duration,
+        time: Duration,
+    ) -> BTreeSet<Family> {
+        let restart = agreed.graceful_restart.iter().flat_map(|restart| restart.families.iter().copied());
+        let long_lived = agreed.long_lived.iter().map(|one| (one.family, one.forwarding));
+        let forwarded: BTreeSet<Family> = restart
+            .chain(long_lived)
+            .filter(|(_, forwarding)| *forwarding)
+            .map(|(family, _)| family)
+            .collect();
+        self.0.retain(|family, _| forwarded.contains(family) && agreed.families.contains(family));
+        for phase in self.0.values_mut() {
+            *phase = Phase::Back { until: now + time };
+        }
+        self.others()
+    }
+
+    /// The peer has repeated all of `family`.
+    pub(super) fn end_of_rib(&mut self, family: Family) {
+        self.0.remove(&family);
+    }
+
+    /// When something is due next.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.0.values().map(|phase| phase.until()).min()
+    }
+
+    /// What is due at `now`.
+    pub(super) fn expire(&mut self, now: Duration) -> Due {
+        let mut due = Due::default();
+        for (family, phase) in &mut self.0 {
+            match *phase {
+                phase if phase.until() > now => {}
+                Phase::Away { until, then: Some(time) } => {
+                    due.long_lived.insert(*family);
+                    *phase = Phase::LongLived { until: until + time };
+                }
+                _ => {
+                    due.sweep.insert(*family);
+                }
+            }
+        }
+        self.0.retain(|family, _| !due.sweep.contains(family));
+        due
+    }
+
+    /// True if nothing is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Context, RestartCapability};
+    use crate::packet::{Context, LongLived, RestartCapability};
+
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn agreed(families: Vec<(Family, bool)>, seconds: u16) -> Agreed {
         Agreed {
@@ -46,17 +131,35 @@ mod tests {
             context: Context::default(),
             route_refresh: true,
             graceful_restart: Some(RestartCapability { seconds, families, ..RestartCapability::default() }),
+            long_lived: Vec::new(),
         }
     }
 
     #[test]
     fn only_promised_families_are_kept_and_only_forwarded_ones_stay() {
         let promised = agreed(vec![(Family::V4, true), (Family::V6, false)], 60);
-        assert_eq!(kept(&promised), Some((Family::BOTH.into(), Duration::from_mins(1))));
-        assert_eq!(void(&promised), [Family::V6].into());
-        assert_eq!(kept(&agreed(vec![], 60)), None);
-        assert_eq!(kept(&agreed(vec![(Family::V4, true)], 0)), None);
-        assert_eq!(kept(&Agreed { graceful_restart: None, ..promised.clone() }), None);
-        assert_eq!(void(&Agreed { graceful_restart: None, ..promised }), Family::BOTH.into());
+        let mut kept = Kept::after(&promised, MINUTE);
+        assert_eq!((kept.others(), kept.deadline()), ([].into(), Some(2 * MINUTE)));
+        assert_eq!(kept.peer_is_back(&promised, MINUTE, MINUTE), [Family::V6].into());
+        assert!(Kept::after(&agreed(vec![], 60), MINUTE).is_empty());
+        assert!(Kept::after(&agreed(vec![(Family::V4, true)], 0), MINUTE).is_empty());
+        let none = Agreed { graceful_restart: None, ..promised.clone() };
+        assert!(Kept::after(&none, MINUTE).is_empty());
+        let mut kept = Kept::after(&promised, MINUTE);
+        assert_eq!(kept.peer_is_back(&none, MINUTE, MINUTE), Family::BOTH.into());
+    }
+
+    #[test]
+    fn behind_the_restart_time_comes_the_long_lived_one() {
+        let long = LongLived { family: Family::V4, forwarding: true, seconds: 600 };
+        let both = vec![(Family::V4, true), (Family::V6, true)];
+        let agreed = Agreed { long_lived: vec![long], ..agreed(both, 60) };
+        let mut kept = Kept::after(&agreed, Duration::ZERO);
+        assert_eq!(kept.expire(MINUTE / 2), Due::default());
+        let due = kept.expire(MINUTE);
+        assert_eq!((due.long_lived, due.sweep), ([Family::V4].into(), [Family::V6].into()));
+        assert_eq!(kept.deadline(), Some(11 * MINUTE));
+        assert_eq!(kept.expire(11 * MINUTE).sweep, [Family::V4].into());
+        assert!(kept.is_empty());
     }
 }

@@ -1,12 +1,14 @@
 //! The handle to a running speaker: messages to its task.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use prefix::Prefix;
 use tokio::sync::{mpsc, oneshot};
 
-use super::status::{RibEntry, SpeakerStatus};
-use super::{Command, Shutdown};
+use super::status::{Advertised, RibEntry, SpeakerStatus};
+use super::{Command, ResetCause, Shutdown};
 use crate::config::{Announcement, PeerConfig};
 
 /// The speaker has ended.
@@ -35,8 +37,8 @@ impl SpeakerHandle {
         question.await.map_err(|_| SpeakerGone)
     }
 
-    /// Makes a peer what `config` says. A peer whose configuration is the same is left alone; one that differs gets a
-    /// new session. Sessions with others are not touched.
+    /// Makes a peer what `config` says, as [`PeerConfig`] tells; sessions with others are not touched. One that
+    /// [`PeerConfig::check`] refuses is left out, so ask that first.
     pub async fn set_peer(&self, config: PeerConfig) -> Result<(), SpeakerGone> {
         self.send(Command::SetPeer(Box::new(config))).await
     }
@@ -56,6 +58,33 @@ impl SpeakerHandle {
         self.send(Command::Withdraw(prefix)).await
     }
 
+    /// Names all prefixes that peers may not tell us although we do not originate them now, in place of those named
+    /// before: the addresses of Services that are announced by this node at other times. See
+    /// [`ImportRules::refuse_own`](crate::ImportRules::refuse_own).
+    pub async fn protect(&self, prefixes: BTreeSet<Prefix>) -> Result<(), SpeakerGone> {
+        self.send(Command::Protect(prefixes)).await
+    }
+
+    /// Ends a peer's session and lets it come back after `pause`. Its routes go.
+    pub async fn reset_peer(
+        &self,
+        address: IpAddr,
+        cause: ResetCause,
+        pause: Duration,
+    ) -> Result<(), SpeakerGone> {
+        self.send(Command::ResetPeer(address, cause, pause)).await
+    }
+
+    /// Asks a peer for all of its routes again (RFC 2918).
+    pub async fn refresh_peer(&self, address: IpAddr) -> Result<(), SpeakerGone> {
+        self.send(Command::RefreshPeer(address)).await
+    }
+
+    /// Accepts connections at these addresses and no others from now on. Sessions are not touched.
+    pub async fn listen(&self, addresses: Vec<SocketAddr>) -> Result<(), SpeakerGone> {
+        self.send(Command::Listen(addresses)).await
+    }
+
     /// All that there was to announce at start has been announced: peers are told the end of our routes (RFC 4724).
     pub async fn view_complete(&self) -> Result<(), SpeakerGone> {
         self.send(Command::ViewComplete).await
@@ -69,6 +98,16 @@ impl SpeakerHandle {
     /// All paths of all prefixes.
     pub async fn rib(&self) -> Result<Vec<RibEntry>, SpeakerGone> {
         self.ask(Command::Rib).await
+    }
+
+    /// All paths of one prefix; `None` if there are none.
+    pub async fn route(&self, prefix: Prefix) -> Result<Option<RibEntry>, SpeakerGone> {
+        self.ask(|answer| Command::Route(prefix, answer)).await
+    }
+
+    /// What a peer has been told, as it was told; `None` if there is no such peer.
+    pub async fn advertised(&self, peer: IpAddr) -> Result<Option<Vec<Advertised>>, SpeakerGone> {
+        self.ask(|answer| Command::Advertised(peer, answer)).await
     }
 
     /// Ends the speaker; returns when the last messages are with the network, or after two seconds.
@@ -111,6 +150,21 @@ impl BlockingHandle {
     /// See [`SpeakerHandle::withdraw`].
     pub fn withdraw(&self, prefix: Prefix) -> Result<(), SpeakerGone> {
         self.send(Command::Withdraw(prefix))
+    }
+
+    /// See [`SpeakerHandle::protect`].
+    pub fn protect(&self, prefixes: BTreeSet<Prefix>) -> Result<(), SpeakerGone> {
+        self.send(Command::Protect(prefixes))
+    }
+
+    /// See [`SpeakerHandle::reset_peer`].
+    pub fn reset_peer(&self, address: IpAddr, cause: ResetCause, pause: Duration) -> Result<(), SpeakerGone> {
+        self.send(Command::ResetPeer(address, cause, pause))
+    }
+
+    /// See [`SpeakerHandle::listen`].
+    pub fn listen(&self, addresses: Vec<SocketAddr>) -> Result<(), SpeakerGone> {
+        self.send(Command::Listen(addresses))
     }
 
     /// See [`SpeakerHandle::view_complete`].

@@ -3,71 +3,102 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
-use crate::net::{Listener, Network};
+use crate::net::{Listener, Network, Passwords};
 
 /// How long an address that cannot be bound is left alone. A predecessor may still hold it, or it may not be there yet.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What a listener tells, with its place in the configuration.
+/// What a listener tells.
 pub(super) enum News<S> {
-    /// It listens, or why not.
-    State(usize, Option<String>),
+    /// Whether it listens, and what is wrong.
+    State {
+        /// Where.
+        address: SocketAddr,
+        /// It accepts connections.
+        listening: bool,
+        /// What is wrong.
+        error: Option<String>,
+    },
     /// Somebody connected.
     Accepted(S, IpAddr),
 }
 
-/// Listens at `address` for as long as the task is not aborted.
-pub(super) fn spawn<N: Network, C: Clock>(
-    place: usize,
-    address: SocketAddr,
-    network: N,
-    clock: C,
-    news: mpsc::Sender<News<N::Stream>>,
-) -> AbortHandle {
-    tokio::spawn(async move {
-        loop {
-            let error = match network.listen(address).await {
-                Ok(listener) => {
-                    let _ = news.send(News::State(place, None)).await;
-                    accept_all(listener, &clock, &news).await
-                }
-                Err(error) => format!("cannot listen at {address}: {error}; trying again every {RETRY:?}"),
-            };
-            if news.send(News::State(place, Some(error))).await.is_err() {
-                return;
-            }
-            clock.sleep_until(clock.now() + RETRY).await;
-        }
-    })
-    .abort_handle()
+/// A listener in the making.
+pub(super) struct Listen<N: Network, C> {
+    /// Where.
+    pub(super) address: SocketAddr,
+    /// In which network.
+    pub(super) network: N,
+    /// The time.
+    pub(super) clock: C,
+    /// Whose connections must be signed.
+    pub(super) passwords: watch::Receiver<Passwords>,
+    /// Who hears of it.
+    pub(super) news: mpsc::Sender<News<N::Stream>>,
 }
 
-/// Accepts until the listener itself is broken, and says why.
-async fn accept_all<L: Listener, C: Clock>(
-    mut listener: L,
-    clock: &C,
-    news: &mpsc::Sender<News<L::Stream>>,
-) -> String {
-    let mut failures = 0;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                failures = 0;
-                if news.send(News::Accepted(stream, peer)).await.is_err() {
-                    return "the speaker has ended".to_owned();
+impl<N: Network, C: Clock> Listen<N, C> {
+    /// Listens for as long as the task is not aborted.
+    pub(super) fn spawn(mut self) -> AbortHandle {
+        tokio::spawn(async move {
+            loop {
+                let error = match self.network.listen(self.address).await {
+                    Ok(listener) => self.accept_all(listener).await,
+                    Err(error) => {
+                        format!("cannot listen at {}: {error}; trying again every {RETRY:?}", self.address)
+                    }
+                };
+                if self.tell(false, Some(error)).await.is_err() {
+                    return;
                 }
+                self.clock.sleep_until(self.clock.now() + RETRY).await;
             }
-            // A connection that broke before it was accepted, or no file descriptor left: both pass.
-            Err(error) if failures < 10 => {
-                failures += 1;
-                tracing::warn!(%error, "cannot accept a BGP connection");
-                clock.sleep_until(clock.now() + RETRY / 10).await;
+        })
+        .abort_handle()
+    }
+
+    async fn tell(&self, listening: bool, error: Option<String>) -> Result<(), ()> {
+        let news = News::State { address: self.address, listening, error };
+        self.news.send(news).await.map_err(|_| ())
+    }
+
+    /// Accepts until the listener itself is broken, and says why.
+    async fn accept_all(&mut self, mut listener: N::Listener) -> String {
+        let mut failures = 0;
+        let mut signed = Passwords::new();
+        self.sign(&listener, &mut signed).await;
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        failures = 0;
+                        if self.news.send(News::Accepted(stream, peer)).await.is_err() {
+                            return "the speaker has ended".to_owned();
+                        }
+                    }
+                    // A connection that broke before it was accepted, or no file descriptor left: both pass.
+                    Err(error) if failures < 10 => {
+                        failures += 1;
+                        tracing::warn!(%error, "cannot accept a BGP connection");
+                        self.clock.sleep_until(self.clock.now() + RETRY / 10).await;
+                    }
+                    Err(error) => return format!("cannot accept connections: {error}"),
+                },
+                Ok(()) = self.passwords.changed() => self.sign(&listener, &mut signed).await,
             }
-            Err(error) => return format!("cannot accept connections: {error}"),
         }
+    }
+
+    /// Gives the listener the passwords of now, in place of those it has.
+    async fn sign(&mut self, listener: &N::Listener, signed: &mut Passwords) {
+        let wanted = self.passwords.borrow_and_update().clone();
+        let error = listener.sign(signed, &wanted).err().map(|error| error.to_string());
+        *signed = wanted;
+        // A speaker that has ended shows at the next connection.
+        let _ = self.tell(true, error).await;
     }
 }

@@ -5,12 +5,16 @@ mod graceful;
 pub mod handle;
 mod listen;
 mod peer;
+mod peers;
+mod routes;
 mod show;
 pub mod status;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use prefix::Prefix;
 use tokio::sync::{mpsc, oneshot};
@@ -18,8 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Announcement, PeerConfig, SpeakerConfig};
 use crate::net::{Network, tcp::Tcp};
+use crate::session;
 use handle::SpeakerHandle;
-use status::{RibEntry, SpeakerStatus};
+use status::{Advertised, RibEntry, SpeakerStatus};
 
 /// What the speaker has chosen for a prefix that others originate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +41,22 @@ pub enum RibEvent {
 }
 
 /// How a speaker ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Peers are told, and drop our routes at once.
-    Cease,
+    /// Peers are told, with these words (RFC 9003; 255 octets at most), and drop our routes at once, also where
+    /// graceful restart was agreed.
+    Cease(String),
     /// Connections are closed without a word: peers that agreed on graceful restart keep our routes until we are back.
     Quiet,
+}
+
+/// Why a running session is ended from outside. It comes back by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResetCause {
+    /// Packets no longer pass (RFC 5880; the peer hears of it by RFC 9384). Its routes go at once.
+    BfdDown,
+    /// An administrator wants it, with these words.
+    Administrator(String),
 }
 
 /// What a speaker cannot be told to be.
@@ -65,9 +80,15 @@ pub(crate) enum Command {
     RemovePeer(IpAddr),
     Announce(Prefix, Announcement),
     Withdraw(Prefix),
+    Protect(BTreeSet<Prefix>),
+    ResetPeer(IpAddr, ResetCause, Duration),
+    RefreshPeer(IpAddr),
+    Listen(Vec<SocketAddr>),
     ViewComplete,
     Status(oneshot::Sender<SpeakerStatus>),
     Rib(oneshot::Sender<Vec<RibEntry>>),
+    Route(Prefix, oneshot::Sender<Option<RibEntry>>),
+    Advertised(IpAddr, oneshot::Sender<Option<Vec<Advertised>>>),
     Shutdown(Shutdown, oneshot::Sender<()>),
 }
 

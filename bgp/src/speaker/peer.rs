@@ -1,13 +1,17 @@
 //! A peer as the speaker's task keeps it.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use prefix::Family;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::graceful::Kept;
 use crate::config::{PeerConfig, SpeakerConfig};
 use crate::fsm::{Agreed, Settings, State};
+use crate::net::{Distance, Way};
 use crate::rib::{AdjOut, PeerView, Source};
 use crate::session::Command;
 
@@ -18,6 +22,10 @@ pub(super) struct Session {
     pub(super) agreed: Agreed,
     pub(super) local_address: Option<IpAddr>,
     pub(super) out: AdjOut,
+    /// The families of which the peer has told all.
+    pub(super) complete: BTreeSet<Family>,
+    /// It is being ended, and what still comes from it does not count.
+    pub(super) ending: bool,
 }
 
 #[derive(Debug)]
@@ -31,10 +39,18 @@ pub(super) struct Peer<S> {
     /// When the session came up or went down.
     pub(super) since: Duration,
     pub(super) session: Option<Session>,
-    /// When its stale routes go at the latest.
-    pub(super) stale_until: Option<Duration>,
+    /// What is kept of it while it is away.
+    pub(super) kept: Kept,
+    pub(super) record: Record,
+}
+
+/// What is counted of a peer; it outlives its sessions and changes of its configuration.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
     pub(super) established: u64,
+    pub(super) lost: u64,
     pub(super) updates: u64,
+    pub(super) last_update: Option<Duration>,
     pub(super) last_error: Option<String>,
 }
 
@@ -54,16 +70,24 @@ impl<S> Peer<S> {
 }
 
 /// What the peer's state machine needs to know.
-pub(super) fn settings(config: &PeerConfig, speaker: &SpeakerConfig) -> Settings {
-    let hold_time = config.hold_time.unwrap_or(speaker.hold_time);
+pub(super) fn settings(config: &PeerConfig, speaker: &SpeakerConfig, restarting: bool) -> Settings {
     Settings {
         asn: speaker.asn,
         router_id: speaker.router_id,
         peer_asn: config.asn,
-        // One and two seconds do not exist on the wire (RFC 4271 §4.2).
-        hold_time: if hold_time == 0 { 0 } else { hold_time.max(3) },
-        capabilities: config.capabilities(speaker),
+        hold_time: config.hold_time.unwrap_or(speaker.hold_time),
+        capabilities: config.capabilities(restarting),
         passive: config.passive,
+    }
+}
+
+/// How the peer is reached.
+pub(super) fn way(config: &PeerConfig, asn: u32) -> Way {
+    Way {
+        peer: SocketAddr::new(config.address, config.port),
+        local: config.local_address,
+        password: config.password.clone(),
+        distance: Distance::of(config, config.asn == asn),
     }
 }
 
@@ -72,10 +96,12 @@ pub(super) fn view<'a>(
     config: &'a PeerConfig,
     session: &'a Session,
     speaker: &SpeakerConfig,
+    clusters: &'a BTreeSet<Ipv4Addr>,
 ) -> PeerView<'a> {
     PeerView {
         asn: speaker.asn,
         router_id: speaker.router_id,
+        clusters,
         config,
         agreed: &session.agreed,
         local_address: session.local_address,

@@ -1,12 +1,14 @@
 //! What a speaker shows of itself.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use prefix::Prefix;
+use prefix::{Family, Prefix};
 
 use crate::fsm::State;
-use crate::rib::Source;
+use crate::packet::Attributes;
+use crate::rib::{Age, Count, Source};
 
 /// A speaker at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,14 +57,22 @@ pub struct PeerStatus {
     pub router_id: Option<Ipv4Addr>,
     /// The agreed hold time in seconds, while the session is up.
     pub hold_time: Option<u16>,
-    /// Prefixes it has told us.
-    pub received: usize,
+    /// The families agreed on, while the session is up.
+    pub families: BTreeSet<Family>,
+    /// Those of which it has told all that it had (End-of-RIB).
+    pub complete: BTreeSet<Family>,
+    /// Prefixes it has told us, those that the import rules refuse as well.
+    pub received: Count,
     /// Prefixes we have told it.
-    pub sent: usize,
+    pub sent: Count,
     /// How often the session came up.
     pub established: u64,
+    /// How often an established session was lost or ended by either side (flaps).
+    pub lost: u64,
     /// UPDATE messages from it.
     pub updates: u64,
+    /// How long ago the last of them came.
+    pub last_update: Option<Duration>,
     /// Its routes are kept although the session is gone (graceful restart).
     pub stale: bool,
     /// What failed last.
@@ -93,10 +103,23 @@ pub struct RibPath {
     pub local_pref: Option<u32>,
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
-    /// Communities.
-    pub communities: Vec<u32>,
-    /// Kept for an absent peer.
-    pub stale: bool,
+    /// All its attributes.
+    pub attributes: Attributes,
+    /// Kept for an absent peer, if not fresh.
+    pub age: Age,
+    /// Why the import rules refuse it, if they do.
+    pub refused: Option<&'static str>,
     /// It is in use: the best, or as good as the best.
     pub used: bool,
+}
+
+/// A route as a peer has been told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertised {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Its next hop.
+    pub next_hop: IpAddr,
+    /// Its attributes.
+    pub attributes: Attributes,
 }

@@ -1,20 +1,15 @@
 //! The half that speaks with the speaker.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::{
-    Announcement, BlockingHandle, GracefulRestart, Shutdown, Speaker, SpeakerConfig, SpeakerGone,
-    SpeakerHandle,
-};
+use bgp::{Announcement, BlockingHandle, Shutdown, Speaker, SpeakerConfig, SpeakerGone, SpeakerHandle};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
 use super::desired::{Advertise, Identity, Key, Value};
 use super::link::{self, Link, Stage};
 use super::plan::{Plan, State};
-use super::policy::NodePolicy;
 use crate::cluster::objects::LearntRoute;
 use crate::config::BgpConfig;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
@@ -49,10 +44,6 @@ impl Applier {
         SpeakerConfig {
             listen: identity.listen.clone(),
             hold_time: seconds,
-            // Between nodes always: a daemon that is replaced must not cut its pods off. A node whose daemon is away
-            // gets the time that a silent one gets, so a lost node is not mourned for longer.
-            graceful_restart: Some(GracefulRestart { restart_time: seconds.min(4095), restarting: false }),
-            policy: Arc::new(NodePolicy),
             ..SpeakerConfig::new(self.bgp.asn, identity.router_id)
         }
     }
@@ -78,7 +69,9 @@ impl Applier {
         if let Some(running) = self.running.take() {
             self.link.set(Stage::Absent);
             // One that has ended by itself is as good.
-            let _ = self.runtime.block_on(running.handle.shutdown(Shutdown::Cease));
+            let _ = self.runtime.block_on(
+                running.handle.shutdown(Shutdown::Cease("routerd stops its BGP speaker".to_owned())),
+            );
         }
     }
 

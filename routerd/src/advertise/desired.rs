@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bgp::PeerConfig;
+use bgp::{GracefulRestart, PeerConfig};
 use prefix::{Family, Prefix};
 
 use super::router_id;
@@ -85,8 +85,16 @@ impl Advertise {
             port: self.bgp.port,
             local_address: Some(local),
             families: self.families.iter().copied().filter(|family| both(family).is_some()).collect(),
+            graceful_restart: Some(self.graceful_restart()),
             ..PeerConfig::new(remote, self.bgp.asn)
         })
+    }
+
+    /// Between nodes always: a daemon that is replaced must not cut its pods off. A node whose daemon is away gets the
+    /// time that a silent one gets, so a lost node is not mourned for longer.
+    fn graceful_restart(&self) -> GracefulRestart {
+        let seconds = u16::try_from(self.bgp.hold_time.as_secs()).unwrap_or(u16::MAX);
+        GracefulRestart { restart_time: seconds.min(4095), ..GracefulRestart::default() }
     }
 
     fn announcement(own: &Node, prefix: &Prefix) -> Option<Value> {

@@ -13,7 +13,6 @@ mod apply;
 mod desired;
 mod link;
 mod plan;
-mod policy;
 mod router_id;
 mod start;
 mod status;

@@ -48,8 +48,8 @@ fn render(status: &SpeakerStatus, rib: &[RibEntry]) -> Value {
                 "since_seconds": peer.since.as_secs(),
                 "router_id": peer.router_id,
                 "hold_time": peer.hold_time,
-                "received": peer.received,
-                "sent": peer.sent,
+                "received": peer.received.all(),
+                "sent": peer.sent.all(),
                 "established": peer.established,
                 "stale": peer.stale,
                 "last_error": peer.last_error,
@@ -83,7 +83,7 @@ fn route(entry: &RibEntry) -> Value {
                 "as_path": path.as_path,
                 "local_pref": path.local_pref,
                 "med": path.med,
-                "stale": path.stale,
+                "stale": path.age != bgp::rib::Age::Fresh,
                 "used": path.used,
             })
         })

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::kit::{ASN, Host, RawPeer, config, eventually, graceful, ip, net, passive, v6};
+use super::kit::{ASN, Host, RawPeer, config, eventually, ip, net, passive, v6};
 use crate::clock::ManualClock;
 use crate::config::{Announcement, PeerConfig, SpeakerConfig};
 use crate::fsm::State;
@@ -134,23 +134,23 @@ async fn an_address_that_is_taken_is_reported_and_tried_again() {
 
 #[tokio::test]
 async fn a_speaker_that_ceases_is_forgotten_at_once_and_one_that_restarts_gracefully_is_not() {
-    for (how, kept) in [(Shutdown::Cease, false), (Shutdown::Quiet, true)] {
+    for (how, kept) in [(Shutdown::Cease("enough".to_owned()), false), (Shutdown::Quiet, true)] {
         let network = Memory::new(ip(0));
         let clock = ManualClock::default();
-        let mut host = Host::start_at(&network, graceful(1), &clock);
-        let other = Host::start(&network, graceful(2));
+        let mut host = Host::start_at(&network, config(1), &clock);
+        let other = Host::start(&network, config(2));
         host.handle.set_peer(passive(2)).await.unwrap();
         other.peer(1).await;
         other.announce("10.2.0.0/24", ip(2)).await;
         host.has(&[("10.2.0.0/24", &[ip(2)])]).await;
-        other.handle.shutdown(how).await.unwrap();
+        other.handle.shutdown(how.clone()).await.unwrap();
         eventually("the end of the session", || async {
             (host.status_of(2).await.state == State::Active).then_some(())
         })
         .await;
         assert_eq!(host.status_of(2).await.stale, kept, "{how:?}");
         if kept {
-            pass(&clock, 50).await;
+            pass(&clock, 80).await;
             host.has(&[("10.2.0.0/24", &[ip(2)])]).await;
             pass(&clock, 10).await;
         }
@@ -161,7 +161,7 @@ async fn a_speaker_that_ceases_is_forgotten_at_once_and_one_that_restarts_gracef
 #[tokio::test]
 async fn what_a_returning_peer_no_longer_tells_goes_when_it_says_that_it_has_told_all() {
     let network = Memory::new(ip(0));
-    let mut host = Host::start(&network, graceful(1));
+    let mut host = Host::start(&network, config(1));
     host.handle.set_peer(passive(2)).await.unwrap();
     let open = RawPeer::open(2, 90, Some(60));
     let mut peer = RawPeer::establish(&network, 2, 1, &open).await;

@@ -9,12 +9,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::clock::{ManualClock, SystemClock};
-use crate::config::{Announcement, GracefulRestart, PeerConfig, SpeakerConfig};
+use crate::config::{Announcement, PeerConfig, SpeakerConfig};
 use crate::fsm::State;
-use crate::net::Network;
 use crate::net::memory::{Memory, MemoryStream};
+use crate::net::{Distance, Network, Way};
 use crate::packet::frame::Framer;
 use crate::packet::{Capabilities, Context, Message, Open, RestartCapability};
+use crate::policy::ExportRules;
 use crate::{PeerStatus, RibEvent, Speaker, SpeakerHandle};
 
 pub(super) const ASN: u32 = 64512;
@@ -62,11 +63,6 @@ pub(super) fn config(last: u8) -> SpeakerConfig {
     SpeakerConfig { listen, ..SpeakerConfig::new(ASN, Ipv4Addr::new(192, 0, 2, last)) }
 }
 
-pub(super) fn graceful(last: u8) -> SpeakerConfig {
-    let graceful_restart = Some(GracefulRestart { restart_time: 60, restarting: false });
-    SpeakerConfig { graceful_restart, ..config(last) }
-}
-
 impl Host {
     pub(super) fn start(network: &Memory, config: SpeakerConfig) -> Self {
         let host = network.host(IpAddr::V4(config.router_id));
@@ -84,6 +80,12 @@ impl Host {
 
     pub(super) async fn peer(&self, last: u8) {
         self.handle.set_peer(PeerConfig::new(ip(last), ASN)).await.unwrap();
+    }
+
+    /// Makes `last` a peer that is told everything.
+    pub(super) async fn transit_peer(&self, last: u8, asn: u32) {
+        let config = PeerConfig { export: ExportRules::transit(), ..PeerConfig::new(ip(last), asn) };
+        self.handle.set_peer(config).await.unwrap();
     }
 
     pub(super) async fn announce(&self, prefix: &str, next_hop: IpAddr) {
@@ -136,7 +138,8 @@ impl RawPeer {
     pub(super) async fn connect(network: &Memory, from: u8, to: u8) -> Self {
         let host = network.host(ip(from));
         let peer = SocketAddr::new(ip(to), 179);
-        let stream = eventually("a connection", || async { host.connect(peer, None).await.ok() }).await;
+        let way = Way { peer, local: None, password: None, distance: Distance::default() };
+        let stream = eventually("a connection", || async { host.connect(&way).await.ok() }).await;
         Self { stream, framer: Framer::default() }
     }
 
@@ -154,6 +157,7 @@ impl RawPeer {
                     families: vec![(Family::V4, true)],
                     ..RestartCapability::default()
                 }),
+                long_lived: Vec::new(),
                 extended_next_hop: false,
             },
         }

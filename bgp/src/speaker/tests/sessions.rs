@@ -1,12 +1,10 @@
 //! What speakers tell each other when all goes well.
 
-use std::sync::Arc;
-
-use super::kit::{ASN, Host, RawPeer, config, eventually, graceful, ip, net, passive, v6};
-use crate::config::{Announcement, PeerConfig, SpeakerConfig};
+use super::kit::{ASN, Host, RawPeer, config, eventually, ip, net, passive, v6};
+use crate::config::{Announcement, Communities, PeerConfig, SpeakerConfig};
 use crate::net::memory::Memory;
 use crate::packet::Message;
-use crate::policy::Transit;
+use crate::policy::ExportRules;
 
 #[tokio::test]
 async fn two_speakers_exchange_routes_of_both_families_and_withdrawals() {
@@ -24,7 +22,7 @@ async fn two_speakers_exchange_routes_of_both_families_and_withdrawals() {
     a.handle.withdraw(net("fd00:1::/64")).await.unwrap();
     b.has(&[("10.1.1.0/24", &[ip(1)])]).await;
     let status = a.status_of(2).await;
-    assert_eq!((status.received, status.sent), (1, 1));
+    assert_eq!((status.received.all(), status.sent.v4, status.sent.v6), (1, 1, 0));
 }
 
 #[tokio::test]
@@ -58,13 +56,12 @@ async fn when_both_connect_at_once_one_session_stays() {
 async fn in_a_mesh_of_three_a_route_comes_from_its_source_alone() {
     let network = Memory::new(ip(0));
     // Even a speaker that passes everything on must not do so inside the AS.
-    let transit = |last| SpeakerConfig { policy: Arc::new(Transit), ..config(last) };
-    let mut hosts: Vec<Host> = (1..=3).map(|last| Host::start(&network, transit(last))).collect();
+    let mut hosts: Vec<Host> = (1..=3).map(|last| Host::start(&network, config(last))).collect();
     for (at, host) in hosts.iter().enumerate() {
         let own = u8::try_from(at + 1).unwrap();
         host.announce(&format!("10.{own}.0.0/24"), ip(own)).await;
         for other in (1..=3).filter(|other| *other != own) {
-            host.peer(other).await;
+            host.transit_peer(other, ASN).await;
         }
     }
     for (at, host) in hosts.iter_mut().enumerate() {
@@ -105,31 +102,32 @@ async fn a_prefix_of_two_nodes_has_two_next_hops() {
 async fn a_router_of_another_as_passes_routes_on_with_its_as_in_front() {
     let network = Memory::new(ip(0));
     let (a, mut c) = (Host::start(&network, config(1)), Host::start(&network, config(3)));
-    let router = SpeakerConfig { asn: 65001, policy: Arc::new(Transit), ..config(2) };
+    let router = SpeakerConfig { asn: 65001, ..config(2) };
     let router = Host::start(&network, router);
     for (host, peer) in [(&a, 2), (&c, 2)] {
         host.handle.set_peer(PeerConfig::new(ip(peer), 65001)).await.unwrap();
     }
-    router.peer(1).await;
+    router.transit_peer(1, ASN).await;
     // The third speaker is of an AS of its own, or else it would see a loop.
     drop(c);
     c = Host::start(&network, SpeakerConfig { asn: 65003, listen: Vec::new(), ..config(3) });
     c.handle.set_peer(PeerConfig::new(ip(2), 65001)).await.unwrap();
-    router.handle.set_peer(PeerConfig { passive: true, ..PeerConfig::new(ip(3), 65003) }).await.unwrap();
-    let announcement =
-        Announcement { communities: vec![0xfc00_0001], med: Some(7), ..Announcement::via(ip(1)) };
+    let third = PeerConfig { passive: true, export: ExportRules::transit(), ..PeerConfig::new(ip(3), 65003) };
+    router.handle.set_peer(third).await.unwrap();
+    let communities = Communities { standard: vec![0xfc00_0001], ..Communities::default() };
+    let announcement = Announcement { communities, med: Some(7), ..Announcement::via(ip(1)) };
     a.handle.announce(net("10.1.0.0/24"), announcement).await.unwrap();
     c.has(&[("10.1.0.0/24", &[ip(2)])]).await;
     let entry = c.handle.rib().await.unwrap().remove(0);
     assert_eq!(entry.paths[0].as_path, [65001, ASN]);
     assert_eq!((entry.paths[0].med, entry.paths[0].local_pref), (None, None));
-    assert_eq!(entry.paths[0].communities, [0xfc00_0001]);
+    assert_eq!(entry.paths[0].attributes.communities, [0xfc00_0001]);
 }
 
 #[tokio::test]
 async fn the_end_of_the_routes_is_told_after_them_when_the_view_is_complete() {
     let network = Memory::new(ip(0));
-    let host = Host::start(&network, graceful(1));
+    let host = Host::start(&network, config(1));
     host.announce("10.1.0.0/24", ip(1)).await;
     host.handle.set_peer(passive(2)).await.unwrap();
     let mut peer = RawPeer::establish(&network, 2, 1, &RawPeer::open(2, 90, Some(60))).await;
@@ -166,7 +164,7 @@ async fn a_consumer_that_reads_late_gets_the_newest_choice_of_each_prefix() {
             a.announce(&prefix, ip(100 + round)).await;
         }
     }
-    eventually("all routes", || async { (b.status_of(1).await.received == 1500).then_some(()) }).await;
+    eventually("all routes", || async { (b.status_of(1).await.received.v4 == 1500).then_some(()) }).await;
     eventually("the newest routes", || async {
         b.handle.rib().await.unwrap().iter().all(|entry| entry.next_hops == [ip(104)]).then_some(())
     })

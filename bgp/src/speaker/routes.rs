@@ -1,0 +1,152 @@
+//! What the speaker's task does with routes.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use prefix::{Family, Prefix};
+
+use super::core::Core;
+use super::peer::view;
+use super::session;
+use crate::clock::Clock;
+use crate::config::Announcement;
+use crate::net::Network;
+use crate::packet::{Attributes, Update};
+use crate::policy::Verdict;
+use crate::rib::{Common, Exports, Local, Path, Source, import};
+
+impl<N: Network, C: Clock> Core<N, C> {
+    pub(super) fn announce(&mut self, prefix: Prefix, announcement: Announcement) {
+        let attributes = Attributes {
+            local_pref: announcement.local_pref,
+            med: announcement.med,
+            communities: announcement.communities.standard,
+            large_communities: announcement.communities.large,
+            extended_communities: announcement.communities.extended,
+            ..Attributes::default()
+        };
+        let common = Common {
+            source: Source::Local,
+            router_id: self.config.router_id,
+            next_hop: announcement.next_hop,
+            attributes,
+            client: None,
+            local: Local { audience: announcement.audience, prepend: announcement.prepend },
+        };
+        let mut changed = self.rib.put(prefix, Path::new(Arc::new(common)));
+        if self.originated.insert(prefix) {
+            changed |= self.judge(&prefix);
+        }
+        if changed {
+            self.touch([prefix]);
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, prefix: Prefix) {
+        if !self.originated.remove(&prefix) {
+            return;
+        }
+        let judged = self.judge(&prefix);
+        if self.rib.remove(&prefix, Source::Local) || judged {
+            self.touch([prefix]);
+        }
+    }
+
+    /// These prefixes, and no others, are ours although we may not announce them.
+    pub(super) fn protect(&mut self, prefixes: BTreeSet<Prefix>) {
+        let old = std::mem::replace(&mut self.protected, prefixes);
+        let other: Vec<Prefix> = old.symmetric_difference(&self.protected).copied().collect();
+        let changed: Vec<Prefix> = other.into_iter().filter(|prefix| self.judge(prefix)).collect();
+        self.touch(changed);
+    }
+
+    /// Judges what peers tell of `prefix` anew; true if the choice has changed.
+    fn judge(&mut self, prefix: &Prefix) -> bool {
+        let own = self.originated.contains(prefix) || self.protected.contains(prefix);
+        let verdict = |peer: IpAddr| {
+            let peer = self.peers.get(&peer);
+            peer.map_or(Verdict::Taken, |peer| peer.config.import.judge(prefix, own))
+        };
+        self.rib.judge_prefix(prefix, verdict)
+    }
+
+    pub(super) fn complete_view(&mut self) {
+        if std::mem::replace(&mut self.view_complete, true) {
+            return;
+        }
+        for session in self.peers.values_mut().filter_map(|peer| peer.session.as_mut()) {
+            for family in &session.agreed.families {
+                session.out.finish(*family);
+            }
+        }
+    }
+
+    /// The choice for these prefixes has changed: peers and the consumer may have to hear of it.
+    pub(super) fn touch(&mut self, prefixes: impl IntoIterator<Item = Prefix>) {
+        for prefix in prefixes {
+            let ours = self.originated.contains(&prefix);
+            for peer in self.peers.values_mut() {
+                if let Some(session) = &mut peer.session
+                    && (ours || peer.config.export.learnt || session.out.knows(&prefix))
+                {
+                    session.out.touch(prefix);
+                }
+            }
+            self.untold.insert(prefix);
+        }
+    }
+
+    /// Brings all peers up to date that are not busy.
+    pub(super) fn flush(&mut self) {
+        for peer in self.peers.values_mut() {
+            let Some(mut session) = peer.session.take_if(|session| !session.out.is_idle()) else { continue };
+            let mut out = std::mem::take(&mut session.out);
+            let view = view(&peer.config, &session, &self.config, &self.clusters);
+            let mut exports = Exports::default();
+            let batch = out.batch(session.agreed.context, |prefix| {
+                exports.export(&view, prefix, &self.rib.selected(prefix)?.best)
+            });
+            if let Some(batch) = batch {
+                peer.tell(session::Command::Send(session.epoch, batch));
+            }
+            session.out = out;
+            peer.session = Some(session);
+        }
+    }
+
+    pub(super) fn update(&mut self, address: IpAddr, update: &Update) {
+        let now = self.clock.now();
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let Some(session) = peer.session.as_mut().filter(|session| !session.ending) else { return };
+        if let Some(family) = update.end_of_rib {
+            session.complete.insert(family);
+            peer.kept.end_of_rib(family);
+        }
+        let own = |prefix: &Prefix| self.originated.contains(prefix) || self.protected.contains(prefix);
+        let imported = import(&view(&peer.config, session, &self.config, &self.clusters), update, own);
+        peer.record.updates += 1;
+        peer.record.last_update = Some(now);
+        if let Some(fault) = update.faults.iter().chain(&imported.refused).next_back() {
+            tracing::debug!(peer = %address, fault, "routes refused");
+            peer.record.last_error = Some(fault.clone());
+        }
+        let source = peer.source(self.config.asn);
+        let mut changed = Vec::new();
+        for prefix in imported.withdrawn {
+            if self.rib.remove(&prefix, source) {
+                changed.push(prefix);
+            }
+        }
+        for (prefix, path) in imported.paths {
+            if self.rib.put(prefix, path) {
+                changed.push(prefix);
+            }
+        }
+        if let Some(family) = update.end_of_rib {
+            changed.extend(self.rib.sweep(address, &BTreeSet::<Family>::from([family])));
+        }
+        self.touch(changed);
+        self.check_limit(address);
+    }
+}
