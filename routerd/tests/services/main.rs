@@ -4,11 +4,14 @@
 //! binary there with `--ignored`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
 
+mod choice;
 mod cluster;
 mod gates;
+mod kinds;
 mod lifecycle;
 mod net;
 mod paths;
 mod scale;
 mod talk;
 mod udp;
+mod wrong;

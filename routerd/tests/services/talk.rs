@@ -5,7 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use kernel::testing::TestNs;
+use socket2::{Domain, Protocol, Socket, Type};
 
+/// `IPPROTO_SCTP`.
+const SCTP: i32 = 132;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a client heard: the server's name and the client's address as the server saw it.
@@ -29,6 +32,36 @@ pub(crate) fn serve_tcp(namespace: &TestNs, address: &str, name: &'static str) {
             std::thread::spawn(move || greet(stream, name));
         }
     });
+}
+
+/// The same by SCTP (RFC 9260), whose streams of one connection are read and written as TCP's.
+pub(crate) fn serve_sctp(namespace: &TestNs, address: &str, name: &'static str) {
+    let listener = namespace.run_in(|| {
+        let socket = sctp_socket(address);
+        socket.bind(&address.parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.listen(16).unwrap();
+        socket
+    });
+    std::thread::spawn(move || {
+        while let Ok((socket, _)) = listener.accept() {
+            std::thread::spawn(move || greet(socket.into(), name));
+        }
+    });
+}
+
+fn sctp_socket(address: &str) -> Socket {
+    let domain = Domain::for_address(address.parse().unwrap());
+    Socket::new(domain, Type::STREAM, Some(Protocol::from(SCTP))).unwrap()
+}
+
+/// Connects by SCTP from a namespace and returns the greeting.
+pub(crate) fn sctp(namespace: &TestNs, to: &str) -> std::io::Result<Heard> {
+    let socket = namespace.run_in(|| sctp_socket(to));
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect_timeout(&to.parse::<SocketAddr>().unwrap().into(), PATIENCE)?;
+    let mut line = String::new();
+    BufReader::new(TcpStream::from(socket)).read_line(&mut line)?;
+    Ok(heard(&line))
 }
 
 fn greet(mut stream: TcpStream, name: &str) -> Option<()> {
