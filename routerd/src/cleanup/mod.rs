@@ -10,6 +10,7 @@ mod report;
 mod routes;
 mod services;
 mod tables;
+mod tunnels;
 
 use std::fs::File;
 use std::path::Path;
@@ -70,6 +71,7 @@ fn everything() -> Report {
     let balanced = nft.as_mut().is_none_or(|nft| services::remove(nft, &mut report));
     if let Some(rtnl) = &mut report.opened("open netlink", Rtnl::open()) {
         routes::remove(rtnl, &mut report);
+        tunnels::remove(rtnl, &mut report);
         links::remove(rtnl, &mut report);
     }
     if let Some(nft) = &mut nft {

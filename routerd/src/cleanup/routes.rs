@@ -1,13 +1,11 @@
 //! Routes and policy rules.
 
-use kernel::rtnl::{Route, RouteFilter, RouteKind, Rtnl, Rule, RuleAction};
+use kernel::rtnl::{Route, RouteFilter, RouteKind, Rtnl, Rule, RuleAction, table};
 use prefix::Family;
 
 use super::report::Report;
-use crate::routing::PROTOCOL;
+use crate::routing::{KUBE_ROUTER_PROTOCOL, POD_TABLE, PROTOCOL};
 
-/// kube-router's table for packets of pods to nodes behind a tunnel.
-const POD_TABLE: u32 = 77;
 /// kube-router's table for direct server return.
 const DSR_TABLE: u32 = 78;
 /// kube-router's table of external addresses, empty since its release 2.6.
@@ -15,11 +13,16 @@ const EXTERNAL_TABLE: u32 = 79;
 /// The loopback device has the first number of every namespace.
 const LOOPBACK: u32 = 1;
 
-/// Removes the routes of our protocol in every table, and the rules and routes of kube-router's tables.
+/// Removes the routes of our protocol in every table, those that kube-router has learnt, and the rules and routes of
+/// kube-router's tables.
 pub(super) fn remove(rtnl: &mut Rtnl, report: &mut Report) {
     let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
-    for route in report.value(rtnl.routes(&ours)).unwrap_or_default() {
-        report.gone(format!("route {route}"), rtnl.delete_route(&route));
+    let main = Some(table::MAIN);
+    let learnt = RouteFilter { protocol: Some(KUBE_ROUTER_PROTOCOL), table: main, ..RouteFilter::default() };
+    for filter in [ours, learnt] {
+        for route in report.value(rtnl.routes(&filter)).unwrap_or_default() {
+            report.gone(format!("route {route}"), rtnl.delete_route(&route));
+        }
     }
     for family in Family::BOTH {
         for rule in report.value(rtnl.rules(family)).unwrap_or_default() {

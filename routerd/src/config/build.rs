@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use prefix::{Family, Prefix};
 
 use super::types::{
-    AdminConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat, Periods, PodNetworkConfig, RouterId,
-    ServicesConfig,
+    AdminConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat, OverlayConfig, Periods,
+    PodNetworkConfig, RouterId, ServicesConfig,
 };
 use super::values::Values;
 use super::{ConfigErrors, FlagError, peers};
@@ -60,6 +60,7 @@ impl Config {
                 conflist: environment.conflist.as_deref().unwrap_or(DEFAULT_CONFLIST).into(),
                 auto_mtu: values.bool("auto-mtu")?,
                 pod_egress: values.bool("enable-pod-egress")?,
+                overlay: overlay(values)?,
             },
             bgp: bgp(values)?,
             services: services(values)?,
@@ -75,6 +76,15 @@ impl Config {
         check_families(&config)?;
         Ok(config)
     }
+}
+
+fn overlay(values: &Values) -> Result<OverlayConfig, ConfigErrors> {
+    let port = values.number("overlay-encap-port")?;
+    Ok(OverlayConfig {
+        enabled: values.bool("enable-overlay")?,
+        full: values.text("overlay-type")? == "full",
+        fou_port: (values.text("overlay-encap")? == "fou").then_some(port),
+    })
 }
 
 fn together(flags: impl Into<String>, message: impl Into<String>) -> ConfigErrors {

@@ -76,6 +76,19 @@ pub struct PodNetworkConfig {
     pub auto_mtu: bool,
     /// `--enable-pod-egress`.
     pub pod_egress: bool,
+    /// Tunnels between nodes.
+    pub overlay: OverlayConfig,
+}
+
+/// Tunnels between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverlayConfig {
+    /// `--enable-overlay`.
+    pub enabled: bool,
+    /// `--overlay-type=full`: to all nodes, and not only to those on other subnets.
+    pub full: bool,
+    /// `--overlay-encap-port`, with `--overlay-encap=fou`; else tunnels are bare.
+    pub fou_port: Option<u16>,
 }
 
 /// How the BGP router ID is chosen.

@@ -5,10 +5,12 @@
 //! back after each of its own writes, and does it at once after another's.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use kernel::monitor::{Event, Monitor};
 use kernel::nft::{Change, Identity, Watch};
+use kernel::rtnl::RuleAction;
 use tokio::sync::watch;
 
 use super::network;
@@ -97,6 +99,11 @@ pub(super) fn is_pods(link: &str) -> bool {
     link.starts_with("veth") || link.starts_with("bwp")
 }
 
+/// Every pod's device has one.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// True if the plane should look at the kernel after `event`.
 fn concerns(plane: &Watched, event: &Event) -> bool {
     let name = plane.name;
@@ -105,8 +112,10 @@ fn concerns(plane: &Watched, event: &Event) -> bool {
     }
     match event {
         Event::Resync => true,
+        // By the default route a node may be reached, and then its tunnel is as wide as that way.
+        Event::Route(route) => name == "routing" && route.destination.is_default(),
         Event::RouteGone(route) => match name {
-            "routing" => route.protocol == routing::PROTOCOL,
+            "routing" => route.protocol == routing::PROTOCOL || route.destination.is_default(),
             "services" => route.table == kernel::rtnl::table::LOCAL,
             _ => false,
         },
@@ -118,7 +127,14 @@ fn concerns(plane: &Watched, event: &Event) -> bool {
             _ => false,
         },
         Event::AddressGone(_) => matches!(name, "routing" | "services"),
-        Event::Address(_) | Event::Route(_) | Event::Rule(_) | Event::RuleGone(_) => false,
+        // One of a subnet may be the node's own, and say which nodes need a tunnel. Those of Services have none.
+        Event::Address(address) => {
+            name == "routing"
+                && address.prefix().is_some_and(|subnet| !subnet.is_host())
+                && !is_link_local(address.address)
+        }
+        Event::RuleGone(rule) => name == "routing" && rule.action == RuleAction::Table(routing::POD_TABLE),
+        Event::Rule(_) => false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kernel::ipvs::Timeouts;
 use kernel::nft::{Identity, Nft};
+use kernel::rtnl::Encapsulation;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
@@ -17,7 +18,7 @@ use crate::cluster::{Change, Index};
 use crate::config::{Config, ServicesConfig};
 use crate::explain::PolicyWindow;
 use crate::policy;
-use crate::routing;
+use crate::routing::{self, Overlay, Reach};
 use crate::runner::{Apply, Plane, Settings, Spawned, Status, Subscriber, Waiter, spawn, spawn_with_window};
 use crate::services;
 
@@ -86,8 +87,7 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
     if config.pods.enable_cni {
         let writer = || {
             let (path, auto_mtu) = (config.pods.conflist.clone(), config.pods.auto_mtu);
-            // No tunnels yet.
-            network::Writer { path, auto_mtu, policy: config.run_firewall, overhead: 0 }
+            network::Writer { path, auto_mtu, policy: config.run_firewall, overlay: overlay(config) }
         };
         let plane = network::Network { families: config.families() };
         let subscriber = running.add(plane, writer(), every(config.periods.policy));
@@ -118,8 +118,8 @@ fn every(verify_every: Duration) -> Settings {
 impl Running {
     fn routing(&mut self, config: &Config) {
         let plane = routing::Routing { families: config.families(), egress: config.pods.pod_egress };
-        let (grace, identity) = (config.bgp.hold_time, self.identity);
-        let late = Late::new(routing::Routing::NAME, move || routing::Applier::new(grace, identity));
+        let (grace, identity, overlay) = (config.bgp.hold_time, self.identity, overlay(config));
+        let late = Late::new(routing::Routing::NAME, move || routing::Applier::new(grace, identity, overlay));
         let subscriber = self.add(plane, late, every(config.periods.routes));
         self.planes.others.extend(subscriber);
     }
@@ -175,6 +175,16 @@ impl Running {
         self.statuses.push(spawned.status);
         spawned.subscriber
     }
+}
+
+fn overlay(config: &Config) -> Overlay {
+    let flags = config.pods.overlay;
+    let reach = match (config.run_router && flags.enabled, flags.full) {
+        (false, _) => Reach::Never,
+        (true, false) => Reach::OtherSubnets,
+        (true, true) => Reach::Everywhere,
+    };
+    Overlay { reach, encapsulation: flags.fou_port.map_or(Encapsulation::Bare, Encapsulation::Gue) }
 }
 
 fn service_settings(config: &ServicesConfig) -> services::Settings {

@@ -1,132 +1,196 @@
-//! The kernel half: routes by netlink, the masquerade rules by nf_tables, a few settings.
+//! The kernel half: routes and tunnels by netlink, rules by nf_tables, a few settings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use kernel::fou::Fou;
 use kernel::nft::{Identity, Nft};
-use kernel::rtnl::{Route, RouteFilter, RouteKind, Rtnl};
+use kernel::rtnl::{NextHop, Route, Rtnl, table};
 use kernel::{KernelError, Result};
 use prefix::Prefix;
 
-use super::desired::{Key, Routing, Value};
-use super::plan::{Plan, State};
-use super::{PROTOCOL, masquerade, settings};
+use super::desired::{Key, Own, Routing, Value};
+use super::observe::{self, Found};
+use super::overlay::{Around, Overlay, Reach};
+use super::plan::{Hop, Path, Place, Plan, State};
+use super::{devices, masquerade, segments, settings, wanted};
 use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
 
-/// Writes routes and rules of this node.
+/// Writes routes, tunnels and rules of this node.
 #[derive(Debug)]
 pub struct Applier {
-    routes: Rtnl,
+    rtnl: Rtnl,
+    /// Opened when the first tunnel needs a port.
+    fou: Option<Fou>,
     rules: Nft,
+    /// The kernel can cut TCP segments to their way.
+    segments: bool,
+    overlay: Overlay,
     /// What is in the kernel as far as we know; read back on each full run.
-    known: State,
+    found: Found,
+    around: Around,
     known_rules: Ruleset,
     /// Until then a route of an earlier run stays though BGP has not learnt it again: traffic must not stop because
     /// the daemon was restarted.
     keep_until: Instant,
 }
 
-fn route(prefix: Prefix, hops: &BTreeSet<IpAddr>) -> Route {
-    hops.iter().fold(Route::new(prefix).protocol(PROTOCOL), |route, hop| route.via(*hop))
-}
-
 fn problem(item: String, error: &KernelError) -> Problem {
     let advice = if error.is_exists() {
         "; a route of another origin to the same destination stays; remove it if the learnt one is wanted"
     } else if error.is_not_found() || error.errno == nix::errno::Errno::ENETUNREACH {
-        "; the next hop must be on a network that this node is attached to"
+        "; the next hop must be on a network that this node is attached to, or be a node that --enable-overlay has a tunnel to"
     } else {
         ""
     };
     Problem { item, message: format!("{error}{advice}"), retry: true }
 }
 
+fn item_of((number, prefix): &Place) -> String {
+    if *number == table::MAIN { format!("route {prefix}") } else { format!("route {prefix} for pods") }
+}
+
 impl Applier {
     /// Works in the calling thread's network namespace. Routes of an earlier run are kept for `grace`; its changes of
     /// nf_tables are known as `identity`'s.
-    pub fn new(grace: Duration, identity: Identity) -> Result<Self> {
+    pub fn new(grace: Duration, identity: Identity, overlay: Overlay) -> Result<Self> {
+        let mut rules = Nft::open_as(identity)?;
+        let segments = rules.supports(&segments::rule())?;
+        if !segments {
+            tracing::warn!(
+                "this kernel has no nf_tables expression rt or exthdr: where a way is narrower than a pod's MTU, TCP depends on ICMP"
+            );
+        }
         Ok(Self {
-            routes: Rtnl::open()?,
-            rules: Nft::open_as(identity)?,
-            known: State::default(),
+            rtnl: Rtnl::open()?,
+            fou: None,
+            rules,
+            segments,
+            overlay,
+            found: Found::default(),
+            around: Around::default(),
             known_rules: Ruleset::default(),
             keep_until: Instant::now() + grace,
         })
     }
 
-    fn observe_routes(&mut self) -> Result<State> {
-        let filter = RouteFilter {
-            table: Some(kernel::rtnl::table::MAIN),
-            protocol: Some(PROTOCOL),
-            ..RouteFilter::default()
+    /// The route; `None` if one of its tunnels is not there.
+    fn route(&self, (number, prefix): &Place, path: &Path) -> Option<Route> {
+        let mut route = Route::new(*prefix).protocol(path.protocol).table(*number);
+        for hop in &path.hops {
+            route = route.next_hop(match hop {
+                Hop::Router(gateway) => NextHop::via(*gateway),
+                Hop::Tunnel(remote) => NextHop::link(self.found.devices.get(remote)?.index),
+                Hop::Device(index) => NextHop::link(*index),
+            });
+        }
+        Some(Route { source: path.source, ..route })
+    }
+
+    fn write_route(&mut self, place: &Place, path: &Path, report: &mut Report) {
+        // A tunnel that could not be made has its own problem; the route is written when it is there.
+        let Some(route) = self.route(place, path) else { return };
+        // Only what is ours is written over: a peer must not move a route of the administrator or the kernel.
+        let written = if self.found.state.routes.contains_key(place) {
+            self.rtnl.replace_route(&route)
+        } else {
+            self.rtnl.add_route(&route)
         };
-        let mut state = State::default();
-        for route in self.routes.routes(&filter)? {
-            if route.kind == RouteKind::Unicast {
-                let hops = route.next_hops.iter().filter_map(|hop| hop.gateway);
-                state.routes.entry(route.destination).or_default().extend(hops);
+        match written {
+            Ok(()) => {
+                report.writes += 1;
+                self.found.state.routes.insert(*place, path.clone());
+            }
+            Err(error) => {
+                self.found.state.routes.remove(place);
+                report.problems.push(problem(item_of(place), &error));
             }
         }
-        Ok(state)
+    }
+
+    fn remove_route(&mut self, place: &Place, report: &mut Report) {
+        let Some(path) = self.found.state.routes.remove(place) else { return };
+        // One through a tunnel that is gone went with it.
+        let Some(route) = self.route(place, &path) else { return };
+        match self.rtnl.delete_route(&route) {
+            Err(error) if !error.is_not_found() => report.problems.push(problem(item_of(place), &error)),
+            outcome => report.writes += u64::from(outcome.is_ok()),
+        }
     }
 
     fn write(&mut self, plan: &Plan, report: &mut Report) {
-        for (prefix, hops) in &plan.write {
-            let wanted = route(*prefix, hops);
-            // Only what is ours is written over: a peer must not move a route of the administrator or the kernel.
-            let written = if self.known.routes.contains_key(prefix) {
-                self.routes.replace_route(&wanted)
-            } else {
-                self.routes.add_route(&wanted)
-            };
-            match written {
-                Ok(()) => {
-                    report.writes += 1;
-                    self.known.routes.insert(*prefix, hops.clone());
-                }
-                Err(error) => {
-                    self.known.routes.remove(prefix);
-                    report.problems.push(problem(format!("route {prefix}"), &error));
-                }
-            }
+        devices::make(&mut self.rtnl, &mut self.fou, &mut self.found, plan, report);
+        for (place, path) in &plan.write {
+            self.write_route(place, path, report);
         }
-        for prefix in &plan.remove {
-            let hops = self.known.routes.get(prefix).cloned().unwrap_or_default();
-            match self.routes.delete_route(&route(*prefix, &hops)) {
-                Err(error) if !error.is_not_found() => {
-                    report.problems.push(problem(format!("route {prefix}"), &error));
-                }
-                outcome => {
-                    report.writes += u64::from(outcome.is_ok());
-                    self.known.routes.remove(prefix);
-                }
-            }
+        devices::point(&mut self.rtnl, &mut self.found, plan, report);
+        for place in &plan.remove {
+            self.remove_route(place, report);
+        }
+        devices::unmake(&mut self.rtnl, &mut self.fou, &mut self.found, plan, report);
+        if !plan.unmake.is_empty() {
+            let gone = |hop: &Hop| matches!(hop, Hop::Tunnel(remote) if plan.unmake.contains(remote));
+            self.found.state.routes.retain(|_, path| !path.hops.iter().any(gone));
         }
     }
 
+    /// Reads where the node is, which decides about tunnels.
+    fn look_around(&mut self, desired: &BTreeMap<Key, Value>) -> Result<()> {
+        if self.overlay.reach == Reach::Never {
+            return Ok(());
+        }
+        let remotes: BTreeSet<_> = wanted::peers(desired).collect();
+        let none = Own::default();
+        self.around = observe::around(&mut self.rtnl, wanted::own(desired).unwrap_or(&none), &remotes)?;
+        Ok(())
+    }
+
+    fn everything(&mut self, desired: &BTreeMap<Key, Value>, report: &mut Report) -> Result<Plan> {
+        self.look_around(desired)?;
+        self.found = observe::ours(&mut self.rtnl, &mut self.fou)?;
+        let state = wanted::state(desired, &self.overlay, &self.around);
+        let mut plan = Plan::between(&self.found.state, &state);
+        if Instant::now() < self.keep_until && plan.keep_routes(&BTreeSet::new()) {
+            report.again = Some(self.keep_until.saturating_duration_since(Instant::now()));
+        }
+        Ok(plan)
+    }
+
+    /// Other nodes or this one have changed: tunnels and what follows from them, and the routes among `prefixes`.
+    fn network(&mut self, desired: &BTreeMap<Key, Value>, prefixes: &BTreeSet<Prefix>) -> Result<Plan> {
+        self.look_around(desired)?;
+        let state = wanted::state(desired, &self.overlay, &self.around);
+        let mut plan = Plan::between(&self.found.state, &state);
+        plan.keep_routes(prefixes);
+        Ok(plan)
+    }
+
+    fn routes(&self, desired: &BTreeMap<Key, Value>, prefixes: &BTreeSet<Prefix>) -> Plan {
+        let keys: Vec<Key> = prefixes.iter().map(|prefix| Key::Route(*prefix)).collect();
+        let values = keys.iter().filter_map(|key| desired.get_key_value(key));
+        let own = wanted::own(desired).cloned().unwrap_or_default();
+        let routes = wanted::routes(values, &own, &self.around, &self.found.state.tunnels);
+        let state = State { routes, ..State::default() };
+        Plan::between(&self.found.state.only_routes(prefixes), &state)
+    }
+
     fn apply_routes(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>, report: &mut Report) {
-        let wanted = State::of(desired);
         let plan = match scope {
-            Scope::Everything => {
-                match self.observe_routes() {
-                    Ok(observed) => self.known = observed,
-                    Err(error) => {
-                        report.problems.push(problem(Routing::NAME.to_owned(), &error));
-                        return;
-                    }
+            Scope::Everything => self.everything(desired, report),
+            Scope::Keys(keys) => {
+                let prefixes = prefixes_of(keys);
+                if keys.iter().any(|key| matches!(key, Key::Node | Key::Peer(_))) {
+                    self.network(desired, &prefixes)
+                } else {
+                    Ok(self.routes(desired, &prefixes))
                 }
-                let mut plan = Plan::between(&self.known, &wanted);
-                if Instant::now() < self.keep_until && !plan.remove.is_empty() {
-                    plan.remove.clear();
-                    report.again = Some(self.keep_until.saturating_duration_since(Instant::now()));
-                }
-                plan
             }
-            Scope::Keys(keys) => Plan::between(&self.known.only(keys), &wanted.only(keys)),
         };
-        self.write(&plan, report);
+        match plan {
+            Ok(plan) => self.write(&plan, report),
+            Err(error) => report.problems.push(problem(Routing::NAME.to_owned(), &error)),
+        }
     }
 
     fn apply_rules(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>, report: &mut Report) {
@@ -140,6 +204,7 @@ impl Applier {
             }
         }
         let wanted = masquerade::desired(desired);
+        let wanted = if self.segments { segments::with_chain(wanted) } else { wanted };
         let transaction = self.known_rules.changes(&wanted);
         match self.rules.commit(&transaction) {
             Ok(()) => {
@@ -149,6 +214,14 @@ impl Applier {
             Err(error) => report.problems.push(problem("pod egress rules".to_owned(), &error.error)),
         }
     }
+}
+
+fn prefixes_of(keys: &BTreeSet<Key>) -> BTreeSet<Prefix> {
+    let prefixes = keys.iter().filter_map(|key| match key {
+        Key::Route(prefix) => Some(*prefix),
+        _ => None,
+    });
+    prefixes.collect()
 }
 
 /// True if the rules or the settings depend on one of the keys.
@@ -173,8 +246,10 @@ impl Apply for Applier {
             self.apply_rules(desired, scope, &mut report);
         }
         let members = desired.values().filter(|value| **value == Value::Member).count();
+        let routes = self.found.state.routes.keys().filter(|(number, _)| *number == table::MAIN).count();
         report.counts = BTreeMap::from([
-            ("routes", self.known.routes.len() as u64),
+            ("routes", routes as u64),
+            ("tunnels", self.found.state.tunnels.len() as u64),
             ("ranges and nodes", members as u64),
         ]);
         report

@@ -39,13 +39,15 @@ fn rule(family: Family) -> Rule {
 
 /// The chains and sets that should be.
 pub(super) fn desired(all: &BTreeMap<Key, Value>) -> Ruleset {
-    let Some(Value::Node { families, egress: true }) = all.get(&Key::Node) else { return Ruleset::default() };
+    let Some(Value::Node { families, egress: true, .. }) = all.get(&Key::Node) else {
+        return Ruleset::default();
+    };
     let (mut pods, mut nodes) = (BTreeSet::new(), BTreeSet::new());
     for key in all.keys() {
         match key {
             Key::PodRange(range) => _ = pods.insert(*range),
             Key::NodeAddress(address) => _ = nodes.insert(Prefix::host(*address)),
-            Key::Node | Key::Route(_) => {}
+            Key::Node | Key::Peer(_) | Key::Route(_) => {}
         }
     }
     let mut ruleset = Ruleset::default();

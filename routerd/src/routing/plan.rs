@@ -1,65 +1,146 @@
-//! The difference between the routes that are there and those that should be.
+//! The difference between what is there and what should be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use kernel::fou::Port;
+use kernel::rtnl::{Tunnel, table};
 use prefix::Prefix;
 
-use super::desired::{Key, Value};
+/// Where a route is: table and destination.
+pub type Place = (u32, Prefix);
 
-/// Routes of ours: destination and the routers that share its traffic.
+/// One of the ways that share a route's traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hop {
+    /// By a router on an attached network.
+    Router(IpAddr),
+    /// Through the tunnel to this node.
+    Tunnel(IpAddr),
+    /// By another device, which only routes have that are not as they should be.
+    Device(u32),
+}
+
+/// The ways of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// They share the traffic.
+    pub hops: BTreeSet<Hop>,
+    /// The source of what this node itself sends.
+    pub source: Option<IpAddr>,
+    /// Who made it (`RTPROT_*`).
+    pub protocol: u8,
+}
+
+/// A tunnel with its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tunnelled {
+    /// The tunnel.
+    pub tunnel: Tunnel,
+    /// Largest packet inside, in bytes.
+    pub mtu: u32,
+    /// It is up.
+    pub up: bool,
+}
+
+/// What is ours in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
-    /// By destination.
-    pub routes: BTreeMap<Prefix, BTreeSet<IpAddr>>,
+    /// Routes of the main table and of the table of pods.
+    pub routes: BTreeMap<Place, Path>,
+    /// Tunnels by the node at their other end.
+    pub tunnels: BTreeMap<IpAddr, Tunnelled>,
+    /// UDP ports that unwrap what arrives.
+    pub ports: BTreeSet<Port>,
+    /// Ranges of this node whose pods ask the table of pods first.
+    pub rules: BTreeSet<Prefix>,
 }
 
 impl State {
-    /// The routes among `desired`.
-    pub fn of(desired: &BTreeMap<Key, Value>) -> Self {
-        let routes = desired.iter().filter_map(|(key, value)| match (key, value) {
-            (Key::Route(prefix), Value::Route(hops)) => Some((*prefix, hops.clone())),
-            _ => None,
-        });
-        Self { routes: routes.collect() }
-    }
-
-    /// The same with only the destinations among `keys`.
+    /// Only the routes to these destinations, of the main table.
     #[must_use]
-    pub fn only(&self, keys: &BTreeSet<Key>) -> Self {
-        let wanted = self.routes.iter().filter(|(prefix, _)| keys.contains(&Key::Route(**prefix)));
-        Self { routes: wanted.map(|(prefix, hops)| (*prefix, hops.clone())).collect() }
+    pub fn only_routes<'a>(&self, prefixes: impl IntoIterator<Item = &'a Prefix>) -> Self {
+        let places = prefixes.into_iter().map(|prefix| (table::MAIN, *prefix));
+        let found = places.filter_map(|place| Some((place, self.routes.get(&place)?.clone())));
+        Self { routes: found.collect(), ..Self::default() }
     }
 }
 
-/// What to write.
+/// What to write, in the order in which it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// Ports to open: before the first tunnel may answer.
+    pub open: BTreeSet<Port>,
+    /// Tunnels to make, or to change in place.
+    pub make: BTreeMap<IpAddr, Tunnelled>,
     /// Routes to write over whatever of ours is there: traffic goes by the old or the new one, never by none.
-    pub write: BTreeMap<Prefix, BTreeSet<IpAddr>>,
+    pub write: BTreeMap<Place, Path>,
+    /// Rules to add.
+    pub point: BTreeSet<Prefix>,
+    /// Rules to take away.
+    pub unpoint: BTreeSet<Prefix>,
     /// Routes to take away.
-    pub remove: BTreeSet<Prefix>,
+    pub remove: BTreeSet<Place>,
+    /// Tunnels to take away: no route needs them any more.
+    pub unmake: BTreeSet<IpAddr>,
+    /// Ports to close.
+    pub close: BTreeSet<Port>,
+}
+
+fn changed<K: Ord + Clone, V: PartialEq + Clone>(
+    from: &BTreeMap<K, V>,
+    to: &BTreeMap<K, V>,
+) -> BTreeMap<K, V> {
+    to.iter()
+        .filter(|(key, value)| from.get(key) != Some(value))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
+}
+
+fn gone<K: Ord + Clone, V>(from: &BTreeMap<K, V>, to: &BTreeMap<K, V>) -> BTreeSet<K> {
+    from.keys().filter(|key| !to.contains_key(key)).cloned().collect()
+}
+
+fn without<T: Ord + Clone>(all: &BTreeSet<T>, these: &BTreeSet<T>) -> BTreeSet<T> {
+    all.difference(these).cloned().collect()
 }
 
 impl Plan {
     /// What makes `observed` into `desired`.
     pub fn between(observed: &State, desired: &State) -> Self {
-        let write = desired.routes.iter().filter(|(prefix, hops)| observed.routes.get(prefix) != Some(hops));
-        let remove = observed.routes.keys().filter(|prefix| !desired.routes.contains_key(prefix));
         Self {
-            write: write.map(|(prefix, hops)| (*prefix, hops.clone())).collect(),
-            remove: remove.copied().collect(),
+            open: without(&desired.ports, &observed.ports),
+            make: changed(&observed.tunnels, &desired.tunnels),
+            write: changed(&observed.routes, &desired.routes),
+            point: without(&desired.rules, &observed.rules),
+            unpoint: without(&observed.rules, &desired.rules),
+            remove: gone(&observed.routes, &desired.routes),
+            unmake: gone(&observed.tunnels, &desired.tunnels),
+            close: without(&observed.ports, &desired.ports),
         }
     }
 
     /// True if there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.write.is_empty() && self.remove.is_empty()
+        *self == Self::default()
+    }
+
+    /// Leaves the routes to pods alone that it would take away, but for those to `except`; true if there were any.
+    pub fn keep_routes(&mut self, except: &BTreeSet<Prefix>) -> bool {
+        let before = self.remove.len();
+        self.remove.retain(|(table, prefix)| *table != table::MAIN || except.contains(prefix));
+        self.remove.len() < before
     }
 
     /// What the plan makes of `state`.
     pub fn applied_to(&self, state: &mut State) {
-        state.routes.retain(|prefix, _| !self.remove.contains(prefix));
-        state.routes.extend(self.write.iter().map(|(prefix, hops)| (*prefix, hops.clone())));
+        state.ports.extend(&self.open);
+        state.ports.retain(|port| !self.close.contains(port));
+        state.tunnels.extend(self.make.clone());
+        state.tunnels.retain(|remote, _| !self.unmake.contains(remote));
+        state.routes.extend(self.write.clone());
+        state.routes.retain(|place, _| !self.remove.contains(place));
+        state.rules.extend(&self.point);
+        state.rules.retain(|range| !self.unpoint.contains(range));
     }
 }

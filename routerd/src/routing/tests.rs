@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use kernel::fou::Port;
 use kernel::nft::Identity;
+use kernel::rtnl::{Encapsulation, Tunnel, table};
 use kernel::testing::TestNs;
 use prefix::{Family, Prefix};
 use proptest::prelude::*;
 
+use super::overlay::Around;
 use super::*;
 use crate::cluster::objects::{LearntRoute, Node};
 use crate::cluster::{Event, Index, Object};
@@ -58,7 +61,8 @@ fn a_route_to_our_own_pods_is_never_taken_from_a_peer() {
         learnt("10.244.2.0/24", &["192.0.2.2"]),
         learnt("fd00::/64", &["fd00::2"]),
     ]);
-    let routes: Vec<Prefix> = State::of(&desired(&index)).routes.keys().copied().collect();
+    let state = wanted::state(&desired(&index), &Overlay::OFF, &Around::default());
+    let routes: Vec<Prefix> = state.routes.keys().map(|(_, prefix)| *prefix).collect();
     assert_eq!(routes, [prefix("10.244.2.0/24")]);
 }
 
@@ -70,15 +74,44 @@ fn a_new_node_touches_its_range_and_its_address_and_nothing_else() {
     let expected = BTreeSet::from([
         Key::PodRange(prefix("10.244.2.0/24")),
         Key::NodeAddress("192.0.2.2".parse().unwrap()),
+        Key::Peer("node2".into()),
     ]);
     assert_eq!(routing().touched(&index, &change), expected);
 }
 
+fn node_address(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+fn range(third: u8) -> Prefix {
+    Prefix::new(IpAddr::from([10, 244, third, 0]), 24).unwrap()
+}
+
 fn states() -> impl Strategy<Value = State> {
-    let hops =
-        proptest::collection::btree_set((1u8..5).prop_map(|last| IpAddr::from([192, 0, 2, last])), 1..3);
-    let prefixes = (0u8..8).prop_map(|third| Prefix::new(IpAddr::from([10, 244, third, 0]), 24).unwrap());
-    proptest::collection::btree_map(prefixes, hops, 0..8).prop_map(|routes| State { routes })
+    let hop = (any::<bool>(), (1u8..5).prop_map(node_address))
+        .prop_map(|(router, address)| if router { Hop::Router(address) } else { Hop::Tunnel(address) });
+    let path =
+        (proptest::collection::btree_set(hop, 1..3), prop_oneof![Just(PROTOCOL), Just(KUBE_ROUTER_PROTOCOL)])
+            .prop_map(|(hops, protocol)| Path { hops, source: None, protocol });
+    let place = (prop_oneof![Just(table::MAIN), Just(POD_TABLE)], (0u8..8).prop_map(range));
+    let tunnel =
+        ((1u8..5).prop_map(node_address), 1400u32..1403, any::<bool>()).prop_map(|(remote, mtu, up)| {
+            let tunnel = Tunnel::new(node_address(9), remote, Encapsulation::Bare);
+            (remote, Tunnelled { tunnel, mtu, up })
+        });
+    let port = (5555u16..5558).prop_map(|number| Port::gue(Family::V4, number));
+    (
+        proptest::collection::btree_map(place, path, 0..8),
+        proptest::collection::vec(tunnel, 0..4),
+        proptest::collection::btree_set(port, 0..3),
+        proptest::collection::btree_set((0u8..4).prop_map(range), 0..3),
+    )
+        .prop_map(|(routes, tunnels, ports, rules)| State {
+            routes,
+            tunnels: tunnels.into_iter().collect(),
+            ports,
+            rules,
+        })
 }
 
 proptest! {
@@ -119,7 +152,7 @@ fn routes_of(namespace: &TestNs) -> String {
 fn routes_are_written_shared_among_equal_paths_and_written_once() {
     let namespace = attached();
     namespace.run_in(|| {
-        let mut applier = Applier::new(Duration::ZERO, Identity::new()).unwrap();
+        let mut applier = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF).unwrap();
         let report = applier.apply(&desired(&cluster()), &Scope::Everything);
         let unexpected = report.problems.iter().find(|problem| !problem.item.contains("bridge-nf-call"));
         assert_eq!(unexpected, None);
@@ -139,7 +172,7 @@ fn a_lost_route_goes_and_foreign_routes_stay() {
     let namespace = attached();
     namespace.run("ip", &["route", "add", "10.99.0.0/16", "via", "192.0.2.9"]);
     namespace.run_in(|| {
-        let mut applier = Applier::new(Duration::ZERO, Identity::new()).unwrap();
+        let mut applier = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF).unwrap();
         applier.apply(&desired(&cluster()), &Scope::Everything);
         let mut index = cluster();
         let change = index.apply(learnt("10.244.2.0/24", &[])).unwrap();
@@ -155,16 +188,16 @@ fn after_a_restart_routes_stay_until_bgp_had_time_to_learn_them_again() {
     let namespace = attached();
     let empty = index([node("node1", "10.244.1.0/24", "192.0.2.1")]);
     namespace.run_in(|| {
-        Applier::new(Duration::ZERO, Identity::new())
+        Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF)
             .unwrap()
             .apply(&desired(&cluster()), &Scope::Everything);
-        let mut restarted = Applier::new(Duration::from_millis(200), Identity::new()).unwrap();
+        let mut restarted = Applier::new(Duration::from_millis(200), Identity::new(), Overlay::OFF).unwrap();
         let report = restarted.apply(&desired(&empty), &Scope::Everything);
         assert!(report.again.is_some_and(|again| again <= Duration::from_millis(200)));
     });
     assert!(routes_of(&namespace).contains("10.244.2.0/24"));
     namespace.run_in(|| {
-        let mut late = Applier::new(Duration::ZERO, Identity::new()).unwrap();
+        let mut late = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF).unwrap();
         late.apply(&desired(&empty), &Scope::Everything);
     });
     assert_eq!(routes_of(&namespace), "");
@@ -176,7 +209,7 @@ fn a_next_hop_that_is_nowhere_is_said_and_the_other_routes_are_written() {
     let mut index = cluster();
     index.apply(learnt("10.244.9.0/24", &["203.0.113.9"]));
     namespace.run_in(|| {
-        let report = Applier::new(Duration::ZERO, Identity::new())
+        let report = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF)
             .unwrap()
             .apply(&desired(&index), &Scope::Everything);
         let problem = report.problems.iter().find(|problem| problem.item == "route 10.244.9.0/24").unwrap();
@@ -189,7 +222,7 @@ fn a_next_hop_that_is_nowhere_is_said_and_the_other_routes_are_written() {
 fn a_flushed_route_comes_back_with_the_next_full_run() {
     let namespace = attached();
     namespace.run_in(|| {
-        let mut applier = Applier::new(Duration::ZERO, Identity::new()).unwrap();
+        let mut applier = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF).unwrap();
         applier.apply(&desired(&cluster()), &Scope::Everything);
         namespace.run("ip", &["route", "flush", "proto", "190"]);
         assert_eq!(applier.apply(&desired(&cluster()), &Scope::Everything).writes, 2);
@@ -204,7 +237,7 @@ fn a_peer_cannot_move_a_route_of_another_origin() {
     index.apply(learnt("192.0.2.0/24", &["192.0.2.3"]));
     let before = namespace.run("ip", &["route", "show", "192.0.2.0/24"]);
     namespace.run_in(|| {
-        let report = Applier::new(Duration::ZERO, Identity::new())
+        let report = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF)
             .unwrap()
             .apply(&desired(&index), &Scope::Everything);
         for item in ["route 10.244.2.0/24", "route 192.0.2.0/24"] {
@@ -215,4 +248,85 @@ fn a_peer_cannot_move_a_route_of_another_origin() {
     assert_eq!(namespace.run("ip", &["route", "show", "192.0.2.0/24"]), before);
     assert!(namespace.run("ip", &["route", "show", "10.244.2.0/24"]).contains("via 192.0.2.9"));
     assert!(routes_of(&namespace).contains("10.244.3.0/24"));
+}
+
+#[test]
+fn what_kube_router_left_is_taken_over_without_a_gap_and_the_rest_of_it_goes() {
+    let namespace = attached();
+    for line in ["10.244.2.0/24 via 192.0.2.2 proto 17", "10.244.7.0/24 via 192.0.2.7 proto 17"] {
+        namespace.run("ip", &[&["route", "add"], line.split(' ').collect::<Vec<_>>().as_slice()].concat());
+    }
+    let mut monitor = namespace.run_in(|| kernel::monitor::Monitor::open().unwrap());
+    let apply = |grace| {
+        namespace.run_in(move || {
+            let mut applier = Applier::new(grace, Identity::new(), Overlay::OFF).unwrap();
+            applier.apply(&desired(&cluster()), &Scope::Everything)
+        })
+    };
+    let report = apply(Duration::from_secs(60));
+    assert!(report.again.is_some(), "what BGP has not learnt again stays for the time of grace");
+    assert!(routes_of(&namespace).contains("10.244.2.0/24 via 192.0.2.2"));
+    assert!(namespace.run("ip", &["route", "show", "proto", "17"]).contains("10.244.7.0/24"));
+    let gone = |event: &kernel::monitor::Event| matches!(event, kernel::monitor::Event::RouteGone(route) if route.destination == range(2));
+    assert!(!monitor.next(Duration::from_millis(100)).unwrap().iter().any(gone), "it was written over");
+    apply(Duration::ZERO);
+    assert_eq!(namespace.run("ip", &["route", "show", "proto", "17"]), "");
+}
+
+/// Where a tunnel is wanted, by what the node is attached to.
+fn tunnels(reach: Reach, subnet: &str, index: &Index) -> Vec<IpAddr> {
+    let own: IpAddr = "192.0.2.1".parse().unwrap();
+    let subnets = BTreeSet::from([subnet.parse().unwrap()]);
+    let around = Around { attached: BTreeMap::from([(own, subnets)]), ..Around::default() };
+    let overlay = Overlay { reach, encapsulation: Encapsulation::Gue(5555) };
+    wanted::state(&desired(index), &overlay, &around).tunnels.into_keys().collect()
+}
+
+#[test]
+fn tunnels_lead_to_nodes_of_other_subnets_or_to_all_and_never_to_this_one() {
+    let index = index([
+        node("node1", "10.244.1.0/24", "192.0.2.1"),
+        node("near", "10.244.2.0/24", "192.0.2.2"),
+        node("far", "10.244.3.0/24", "198.51.100.3"),
+        node("twin", "10.244.4.0/24", "192.0.2.1"),
+    ]);
+    let [near, far]: [IpAddr; 2] = ["192.0.2.2", "198.51.100.3"].map(|text| text.parse().unwrap());
+    assert_eq!(tunnels(Reach::OtherSubnets, "192.0.2.0/24", &index), [far]);
+    assert_eq!(tunnels(Reach::OtherSubnets, "192.0.2.1/32", &index), [near, far]);
+    assert_eq!(tunnels(Reach::Everywhere, "192.0.2.0/24", &index), [near, far]);
+    assert!(tunnels(Reach::Never, "192.0.2.0/24", &index).is_empty());
+}
+
+#[test]
+fn only_routes_to_a_nodes_own_pods_go_through_its_tunnel() {
+    let index = index([
+        node("node1", "10.244.1.0/24", "192.0.2.1"),
+        node("far", "10.244.3.0/24", "198.51.100.3"),
+        learnt("10.244.3.0/24", &["198.51.100.3"]),
+        // Announced by an outside router, with the node as next hop, as a router, and as one of two.
+        learnt("203.0.113.0/24", &["198.51.100.3"]),
+        learnt("203.0.114.0/24", &["198.51.100.254"]),
+        learnt("10.244.3.128/25", &["198.51.100.254", "198.51.100.3"]),
+    ]);
+    let overlay = Overlay { reach: Reach::Everywhere, encapsulation: Encapsulation::Bare };
+    let state = wanted::state(&desired(&index), &overlay, &Around::default());
+    let hops =
+        |text: &str| state.routes[&(table::MAIN, prefix(text))].hops.iter().copied().collect::<Vec<_>>();
+    let [far, outside]: [IpAddr; 2] = ["198.51.100.3", "198.51.100.254"].map(|text| text.parse().unwrap());
+    assert_eq!(hops("10.244.3.0/24"), [Hop::Tunnel(far)]);
+    assert_eq!(hops("203.0.113.0/24"), [Hop::Router(far)]);
+    assert_eq!(hops("203.0.114.0/24"), [Hop::Router(outside)]);
+    assert_eq!(hops("10.244.3.128/25"), [Hop::Router(outside), Hop::Tunnel(far)]);
+    assert_eq!(state.tunnels.keys().copied().collect::<Vec<_>>(), [far], "none to the outside router");
+}
+
+#[test]
+fn a_tunnel_carries_what_the_way_does_less_its_own_headers() {
+    let [v4, v6]: [IpAddr; 2] = ["198.51.100.3", "2001:db8::3"].map(|text| text.parse().unwrap());
+    let around = Around { paths: BTreeMap::from([(v4, 1400), (v6, 1300)]), ..Around::default() };
+    let mtu = |remote, encapsulation| around.mtu(&Tunnel::new(remote, remote, encapsulation));
+    assert_eq!(mtu(v4, Encapsulation::Bare), 1380);
+    assert_eq!(mtu(v4, Encapsulation::Gue(5555)), 1368);
+    assert_eq!(mtu(v6, Encapsulation::Bare), 1280, "less would be no IPv6");
+    assert_eq!(mtu(node_address(7), Encapsulation::Bare), 1480, "to nowhere yet");
 }

@@ -224,8 +224,8 @@ fn of_ipvs_and_tunnels_only_what_is_ours_goes() {
     wait("the virtual service", || ipvs(&world).contains("10.96.0.1:80").then_some(()));
     world.end(Signal::SIGKILL);
     world.ip(&[
-        "link add tun-0123456789a type ipip local 192.0.2.1 remote 192.0.2.9",
-        "link set tun-0123456789a up",
+        "link add tun-7823435145c type ipip local 192.0.2.1 remote 192.0.2.9",
+        "link set tun-7823435145c up",
     ]);
     let said = world.cleaned();
     assert!(said.contains("IPVS service") && said.contains("device kube-dummy-if"), "{said}");

@@ -15,9 +15,27 @@ const ROUTERD: &str = env!("CARGO_BIN_EXE_routerd");
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The networks of nodes, each a bridge of the switch, which is also the router between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    bridge: &'static str,
+    v4: &'static str,
+    v6: &'static str,
+}
+
+/// Where nodes are.
+pub(crate) const NEAR: Segment = Segment { bridge: "switch", v4: "192.0.2", v6: "2001:db8:" };
+/// Another network, behind the router.
+pub(crate) const FAR: Segment = Segment { bridge: "far", v4: "198.51.100", v6: "2001:db8:f:" };
+/// The router's address in each.
+const ROUTER: u8 = 254;
+
 /// One node. Its pod is an address of its range on `lo`: routes are what is judged here, not pods.
 pub(crate) struct Node {
     number: u8,
+    segment: Segment,
+    /// Flags beside those that all have.
+    pub(crate) flags: Vec<&'static str>,
     pub(crate) ns: TestNs,
     folder: TempDir,
     daemon: Option<Child>,
@@ -39,34 +57,48 @@ impl Drop for Node {
 }
 
 /// The Node object of a number.
-fn manifest(number: u8) -> String {
+fn manifest(number: u8, segment: Segment) -> String {
+    let Segment { v4, v6, .. } = segment;
     format!(
         "apiVersion: v1
 kind: Node
 metadata: {{name: node{number}}}
 spec: {{podCIDRs: [10.244.{number}.0/24, 'fd00:244:{number}::/64']}}
-status: {{addresses: [{{type: InternalIP, address: 192.0.2.{number}}}, {{type: InternalIP, address: '2001:db8::{number}'}}]}}
+status: {{addresses: [{{type: InternalIP, address: {v4}.{number}}}, {{type: InternalIP, address: '{v6}:{number}'}}]}}
 "
     )
 }
 
 impl Lab {
-    /// A cluster of `count` nodes without daemons.
+    /// A cluster of `count` nodes on one network, without daemons.
     pub(crate) fn new(count: u8) -> Self {
+        Self::across(&vec![NEAR; count.into()])
+    }
+
+    /// A cluster of nodes that are where `segments` says, without daemons. The router between knows no pods.
+    pub(crate) fn across(segments: &[Segment]) -> Self {
         let switch = TestNs::new("switch");
-        // Without snooping: a switch that learns who listens swallows the first neighbour discoveries.
-        switch.run("ip", &["link", "add", "switch", "type", "bridge", "mcast_snooping", "0"]);
-        switch.run("ip", &["link", "set", "switch", "up"]);
-        let nodes = (1..=count).map(|number| Node::new(number, &switch)).collect();
+        for Segment { bridge, v4, v6 } in [NEAR, FAR] {
+            // Without snooping: a switch that learns who listens swallows the first neighbour discoveries.
+            switch.run("ip", &["link", "add", bridge, "type", "bridge", "mcast_snooping", "0"]);
+            switch.run("ip", &["link", "set", bridge, "up"]);
+            for address in [format!("{v4}.{ROUTER}/24"), format!("{v6}:{ROUTER}/64")] {
+                give(&switch, &address, bridge);
+            }
+        }
+        switch.run("sysctl", &["-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
+        let nodes: Vec<Node> =
+            (1..).zip(segments).map(|(number, segment)| Node::new(number, *segment, &switch)).collect();
         let lab = Self { nodes, switch };
-        lab.know(1..=count);
+        lab.know(1..=lab.nodes.len().try_into().unwrap());
         lab
     }
 
     /// All nodes know of the nodes with these numbers and of no others.
     pub(crate) fn know(&self, numbers: impl IntoIterator<Item = u8>) {
         let text = numbers.into_iter().fold(String::new(), |mut text, number| {
-            let _ = writeln!(text, "---\n{}", manifest(number));
+            let segment = self.nodes[usize::from(number) - 1].segment;
+            let _ = writeln!(text, "---\n{}", manifest(number, segment));
             text
         });
         for node in &self.nodes {
@@ -83,25 +115,34 @@ impl Lab {
     }
 }
 
+/// Gives a device an address that can be used at once.
+fn give(ns: &TestNs, address: &str, device: &str) {
+    let nodad: &[&str] = if address.contains("::") { &["nodad"] } else { &[] };
+    ns.run("ip", &[&["address", "add", address, "dev", device], nodad].concat());
+}
+
 impl Node {
-    fn new(number: u8, switch: &TestNs) -> Self {
+    fn new(number: u8, segment: Segment, switch: &TestNs) -> Self {
+        let Segment { bridge, v4, v6 } = segment;
         let ns = TestNs::new("node");
         let port = format!("port{number}");
         ns.run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", &port, "netns", switch.name()]);
-        switch.run("ip", &["link", "set", &port, "master", "switch", "up"]);
+        switch.run("ip", &["link", "set", &port, "master", bridge, "up"]);
         for (address, device) in [
-            (format!("192.0.2.{number}/24"), "eth0"),
-            (format!("2001:db8::{number}/64"), "eth0"),
+            (format!("{v4}.{number}/24"), "eth0"),
+            (format!("{v6}:{number}/64"), "eth0"),
             (format!("10.244.{number}.1/32"), "lo"),
             (format!("fd00:244:{number}::1/128"), "lo"),
         ] {
-            let nodad: &[&str] = if address.contains("::") { &["nodad"] } else { &[] };
-            ns.run("ip", &[&["address", "add", &address, "dev", device], nodad].concat());
+            give(&ns, &address, device);
         }
         ns.run("ip", &["link", "set", "eth0", "up"]);
+        for gateway in [format!("{v4}.{ROUTER}"), format!("{v6}:{ROUTER}")] {
+            ns.run("ip", &["route", "add", "default", "via", &gateway]);
+        }
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("manifests")).unwrap();
-        Self { number, ns, folder, daemon: None }
+        Self { number, segment, flags: Vec::new(), ns, folder, daemon: None }
     }
 
     pub(crate) fn start(&mut self) {
@@ -116,6 +157,7 @@ impl Node {
             .arg(format!("--hostname-override=node{}", self.number))
             .args(["--bgp-holdtime=3s", "--enable-ipv6", "--run-firewall=false", "--run-service-proxy=false"])
             .args(["--enable-cni=false", "--service-cluster-ip-range=10.96.0.0/12", "-v=1"])
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -129,6 +171,27 @@ impl Node {
         let mut daemon = self.daemon.take().unwrap();
         kill(Pid::from_raw(daemon.id().try_into().unwrap()), signal).unwrap();
         daemon.wait().unwrap();
+    }
+
+    /// How often its daemon has put routing right that others had changed.
+    pub(crate) fn repairs(&self) -> u64 {
+        let run = self.folder.path().join("run").display().to_string();
+        let said = self.ns.run(ROUTERD, &["status", "--json", "--run-dir", &run]);
+        let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let planes = status["planes"].as_array().unwrap();
+        planes.iter().find(|plane| plane["name"] == "routing").unwrap()["repairs"].as_u64().unwrap()
+    }
+
+    /// What `--cleanup-config` says.
+    pub(crate) fn clean_up(&self) -> String {
+        let run = format!("--run-dir={}", self.folder.path().join("run").display());
+        self.ns.run(ROUTERD, &["--cleanup-config", &run])
+    }
+
+    /// Its address of each family.
+    pub(crate) fn addresses(&self) -> [String; 2] {
+        let (Segment { v4, v6, .. }, number) = (self.segment, self.number);
+        [format!("{v4}.{number}"), format!("{v6}:{number}")]
     }
 
     /// Our routes, of both families.

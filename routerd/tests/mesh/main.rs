@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod lab;
+mod overlay;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;

@@ -1,6 +1,6 @@
 //! The pod network: the plugin's configuration, routes and tunnels between nodes.
 
-use super::Effect::{NotYet, Works};
+use super::Effect::{Works};
 use super::Kind::{Bool, Choice, Duration, Number};
 use super::{DAY, Flag, Group, flag};
 
@@ -21,13 +21,7 @@ const FLAGS: &[Flag] = &[
         Works,
         "Write the node's pod ranges into the CNI network configuration.",
     ),
-    flag(
-        "enable-overlay",
-        Bool,
-        "true",
-        NotYet,
-        "Use tunnels to nodes that are not on a subnet of this node.",
-    ),
+    flag("enable-overlay", Bool, "true", Works, "Use tunnels to other nodes."),
     flag("enable-pod-egress", Bool, "true", Works, "Masquerade what pods send out of the cluster."),
     flag(
         "injected-routes-sync-period",
@@ -36,13 +30,19 @@ const FLAGS: &[Flag] = &[
         Works,
         "How often the learnt routes are compared with the kernel's.",
     ),
-    flag("overlay-encap", Choice(&["ipip", "fou"]), "ipip", NotYet, "Encapsulation of tunnels."),
-    flag("overlay-encap-port", Number(1024, 65535), "5555", NotYet, "UDP port of the encapsulation fou."),
+    flag(
+        "overlay-encap",
+        Choice(&["ipip", "fou"]),
+        "ipip",
+        Works,
+        "Encapsulation of tunnels: ipip is IP in IP, fou is that in UDP (Generic UDP Encapsulation).",
+    ),
+    flag("overlay-encap-port", Number(1024, 65535), "5555", Works, "UDP port of the encapsulation fou."),
     flag(
         "overlay-type",
         Choice(&["subnet", "full"]),
         "subnet",
-        NotYet,
+        Works,
         "Which nodes are reached by tunnel: those outside this node's subnets, or all.",
     ),
     flag(

@@ -15,6 +15,7 @@ use prefix::{Family, Prefix};
 use super::monitor::is_pods;
 use crate::cluster::{Change, Index};
 use crate::conflist;
+use crate::routing::{self, Overlay};
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
 
 /// The plane's name.
@@ -39,6 +40,8 @@ pub(super) struct Wanted {
     ranges: Vec<Prefix>,
     /// The node's addresses of the families in use; the MTU is that of their devices.
     addresses: Vec<IpAddr>,
+    /// The addresses of other nodes that tunnels may lead to, the first of each family in use.
+    peers: BTreeSet<IpAddr>,
 }
 
 impl Plane for Network {
@@ -52,9 +55,7 @@ impl Plane for Network {
 
     fn touched(&self, index: &Index, change: &Change) -> BTreeSet<()> {
         match change {
-            Change::Node(delta) if delta.any().is_some_and(|node| node.name == index.node_name()) => {
-                self.keys(index)
-            }
+            Change::Node(_) => self.keys(index),
             _ => BTreeSet::new(),
         }
     }
@@ -63,7 +64,13 @@ impl Plane for Network {
         let node = index.own_node()?;
         let ranges = node.pod_cidrs.iter().filter(|range| self.families.contains(&range.family()));
         let addresses = node.addresses().filter(|address| self.families.contains(&Family::of(*address)));
-        Some(Wanted { ranges: ranges.copied().collect(), addresses: addresses.collect() })
+        let others = index.nodes().values().filter(|other| other.name != node.name);
+        let peers = others.flat_map(|other| self.families.iter().filter_map(|family| other.address(*family)));
+        Some(Wanted {
+            ranges: ranges.copied().collect(),
+            addresses: addresses.collect(),
+            peers: peers.collect(),
+        })
     }
 }
 
@@ -75,8 +82,8 @@ pub(super) struct Writer {
     pub(super) auto_mtu: bool,
     /// `--run-firewall`: a pod that the daemon does not know yet is closed.
     pub(super) policy: bool,
-    /// Bytes that a tunnel between nodes puts in front of each packet; 0 without one.
-    pub(super) overhead: u32,
+    /// Tunnels between nodes, which carry less than the devices they go by.
+    pub(super) overlay: Overlay,
 }
 
 impl Apply for Writer {
@@ -127,8 +134,11 @@ fn problem(message: &str) -> Problem {
 
 impl Writer {
     fn path_mtu(&self, wanted: &Wanted, report: &mut Report) -> Option<u32> {
-        let found =
-            Rtnl::open().and_then(|mut rtnl| mtu::of_path(&mut rtnl, &wanted.addresses, self.overhead));
+        let found = Rtnl::open().and_then(|mut rtnl| {
+            let path = mtu::of_path(&mut rtnl, &wanted.addresses)?;
+            let tunnels = routing::carried(&mut rtnl, &self.overlay, &wanted.addresses, &wanted.peers)?;
+            Ok(path.map(|path| tunnels.map_or(path, |least| least.min(path))))
+        });
         match &found {
             Ok(None) if !wanted.addresses.is_empty() => report.problems.push(problem(
                 "no device of this node has one of the addresses of its Node object, so the MTU of pods stays as it is",

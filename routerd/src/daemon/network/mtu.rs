@@ -14,13 +14,12 @@ const LARGEST: u32 = 65_535;
 /// The loopback device has the first number of every namespace.
 const LOOPBACK: u32 = 1;
 
-/// The MTU of the path that the node's packets take: the smallest of the devices that have one of its `addresses`, less
-/// `overhead` bytes that a tunnel between nodes puts in front of each packet. `None` if no device has one, as while
-/// the network is configured anew.
+/// The MTU of the path that the node's packets take: the smallest of the devices that have one of its `addresses`.
+/// `None` if no device has one, as while the network is configured anew.
 ///
 /// An address that is on no wire (on `lo` or a dummy, as with a router on each node) is reached through the devices
 /// of routes with a gateway.
-pub(super) fn of_path(rtnl: &mut Rtnl, addresses: &[IpAddr], overhead: u32) -> kernel::Result<Option<u32>> {
+pub(super) fn of_path(rtnl: &mut Rtnl, addresses: &[IpAddr]) -> kernel::Result<Option<u32>> {
     let has = rtnl.addresses(None, None)?;
     let carriers: BTreeSet<u32> =
         has.iter().filter(|found| addresses.contains(&found.address)).map(|found| found.link).collect();
@@ -36,7 +35,7 @@ pub(super) fn of_path(rtnl: &mut Rtnl, addresses: &[IpAddr], overhead: u32) -> k
         Some(mtu) => Some(mtu),
         None => smallest(&with_gateway(rtnl)?),
     };
-    Ok(found.map(|mtu| mtu.min(LARGEST).saturating_sub(overhead)))
+    Ok(found.map(|mtu| mtu.min(LARGEST)))
 }
 
 /// The devices of unicast routes that have a gateway.

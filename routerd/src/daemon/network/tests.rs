@@ -34,7 +34,7 @@ fn writer() -> (TempDir, PathBuf, Writer) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.conflist");
     fs::write(folder.path().join("x.conflist.template"), TEMPLATE).unwrap();
-    let writer = Writer { path: path.clone(), auto_mtu: true, policy: true, overhead: 0 };
+    let writer = Writer { path: path.clone(), auto_mtu: true, policy: true, overlay: Overlay::OFF };
     (folder, path, writer)
 }
 
@@ -51,9 +51,9 @@ fn device(namespace: &TestNs, name: &str, address: &str, mtu: u32) {
     namespace.run("ip", &["address", "add", address, "dev", name, "nodad"]);
 }
 
-fn path_mtu(namespace: &TestNs, addresses: &[&str], overhead: u32) -> Option<u32> {
+fn path_mtu(namespace: &TestNs, addresses: &[&str]) -> Option<u32> {
     let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-    namespace.run_in(|| mtu::of_path(&mut Rtnl::open().unwrap(), &addresses, overhead).unwrap())
+    namespace.run_in(|| mtu::of_path(&mut Rtnl::open().unwrap(), &addresses).unwrap())
 }
 
 fn link_mtu(namespace: &TestNs, name: &str) -> u32 {
@@ -84,23 +84,22 @@ fn a_node_without_object_or_range_is_a_problem_that_says_what_to_do() {
 }
 
 #[test]
-fn the_smallest_device_with_an_address_of_the_node_counts_less_what_a_tunnel_needs() {
+fn the_smallest_device_with_an_address_of_the_node_counts() {
     let namespace = node("192.0.2.1/24", 9000);
     device(&namespace, "up1", "2001:db8::1/64", 1500);
     device(&namespace, "storage", "198.51.100.1/24", 1280);
-    assert_eq!(path_mtu(&namespace, &["192.0.2.1"], 0), Some(9000));
-    assert_eq!(path_mtu(&namespace, &["192.0.2.1", "2001:db8::1"], 0), Some(1500));
-    assert_eq!(path_mtu(&namespace, &["192.0.2.1", "2001:db8::1"], 20), Some(1480));
-    assert_eq!(path_mtu(&namespace, &["203.0.113.9"], 0), None, "it is on no device at the moment");
+    assert_eq!(path_mtu(&namespace, &["192.0.2.1"]), Some(9000));
+    assert_eq!(path_mtu(&namespace, &["192.0.2.1", "2001:db8::1"]), Some(1500));
+    assert_eq!(path_mtu(&namespace, &["203.0.113.9"]), None, "it is on no device at the moment");
 }
 
 #[test]
 fn an_address_on_no_wire_is_reached_by_the_devices_of_routers() {
     let namespace = node("192.0.2.1/24", 1450);
     namespace.run("ip", &["address", "add", "203.0.113.1/32", "dev", "lo"]);
-    assert_eq!(path_mtu(&namespace, &["203.0.113.1"], 0), None, "65536 of lo is nobody's path");
+    assert_eq!(path_mtu(&namespace, &["203.0.113.1"]), None, "65536 of lo is nobody's path");
     namespace.run("ip", &["route", "add", "default", "via", "192.0.2.254"]);
-    assert_eq!(path_mtu(&namespace, &["203.0.113.1"], 0), Some(1450));
+    assert_eq!(path_mtu(&namespace, &["203.0.113.1"]), Some(1450));
 }
 
 #[test]
