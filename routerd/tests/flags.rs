@@ -90,7 +90,7 @@ const KUBE_ROUTER: [(&str, &str); 79] = [
 ];
 
 fn environment() -> Environment {
-    Environment { node_name: None, conflist: None, host_name: Some("Host-A".to_owned()) }
+    Environment { host_name: Some("Host-A".to_owned()), ..Environment::default() }
 }
 
 fn config(arguments: &[&str]) -> Result<Config, String> {
@@ -188,6 +188,42 @@ fn the_node_is_named_by_flag_then_environment_then_host() {
     assert_eq!(plain.pods.conflist, PathBuf::from("/x.conflist"));
     let flag = Config::new(&values(&["routerd", "--hostname-override=by-flag"]), &both).unwrap();
     assert_eq!(flag.node_name, "by-flag");
+}
+
+#[test]
+fn the_allocator_stands_for_election_as_the_pod_or_else_as_the_node() {
+    let given = |arguments: &[&str], environment: &Environment| match parse(arguments).unwrap() {
+        Invocation::Run(values) => Config::new(&values, environment).map(|config| config.allocator),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(given(&["routerd"], &environment()), Ok(None));
+    let wanted = ["routerd", "--run-loadbalancer", "--loadbalancer-ip-range=198.51.100.0/24"];
+    let allocator = given(&wanted, &environment()).unwrap().unwrap();
+    assert_eq!((allocator.namespace.as_str(), allocator.identity.as_str()), ("kube-system", "host-a"));
+    assert!(allocator.default_class && allocator.period == Duration::from_mins(1));
+    let pod = Environment {
+        pod_name: Some("routerd-x7".into()),
+        pod_namespace: Some("net".into()),
+        ..environment()
+    };
+    let more = ["--loadbalancer-default-class=false", "--loadbalancer-sync-period=5s"];
+    let allocator = given(&[&wanted[..], &more[..]].concat(), &pod).unwrap().unwrap();
+    assert_eq!((allocator.namespace.as_str(), allocator.identity.as_str()), ("net", "routerd-x7"));
+    assert!(!allocator.default_class && allocator.period == Duration::from_secs(5));
+    let without_range = given(&["routerd", "--run-loadbalancer"], &environment()).unwrap_err().to_string();
+    assert!(without_range.contains("--loadbalancer-ip-range"), "{without_range}");
+    let folder = [&wanted[..], &["--manifests=/etc/objects"]].concat();
+    let folder = given(&folder, &environment()).unwrap_err().to_string();
+    assert!(folder.contains("a folder cannot be written to"), "{folder}");
+}
+
+#[test]
+fn health_for_load_balancers_is_where_kube_proxy_has_it_or_nowhere() {
+    let at = |arguments: &[&str]| config(arguments).unwrap().services.node_health.map(|at| at.to_string());
+    assert_eq!(at(&[]).as_deref(), Some("[::]:10256"));
+    assert_eq!(at(&["--healthz-bind-address=127.0.0.1:1"]).as_deref(), Some("127.0.0.1:1"));
+    assert_eq!(at(&["--healthz-bind-address="]), None);
+    assert!(config(&["--healthz-bind-address=10256"]).unwrap_err().contains("is not an address with a port"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is known of the cluster: the pure index and the sources that feed it.
 
 pub mod api;
+pub mod balancing;
 pub mod direction;
 pub mod events;
 pub mod group;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use prefix::{Family, Prefix};
 
 use super::types::{
-    AdminConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat, OverlayConfig, Periods,
-    PodNetworkConfig, RouterId, ServicesConfig,
+    AdminConfig, AllocatorConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat, OverlayConfig,
+    Periods, PodNetworkConfig, RouterId, ServicesConfig,
 };
 use super::values::Values;
 use super::{ConfigErrors, FlagError, peers};
@@ -18,11 +18,25 @@ const DEFAULT_CONFLIST: &str = "/etc/cni/net.d/10-kuberouter.conflist";
 /// kube-router's number for a cluster that names none.
 const DEFAULT_ASN: u32 = 64_512;
 
+/// Where daemons of this kind live.
+const DEFAULT_NAMESPACE: &str = "kube-system";
+/// The namespace of the pod's service account, as the kubelet writes it.
+const ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+fn namespace_of_account() -> Option<String> {
+    let text = std::fs::read_to_string(ACCOUNT_NAMESPACE).ok()?;
+    Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// The environment variables that are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `NODE_NAME`.
     pub node_name: Option<String>,
+    /// `POD_NAME`.
+    pub pod_name: Option<String>,
+    /// `POD_NAMESPACE`, else that of the pod's service account.
+    pub pod_namespace: Option<String>,
     /// `KUBE_ROUTER_CNI_CONF_FILE`.
     pub conflist: Option<String>,
     /// What the system calls this host.
@@ -35,6 +49,8 @@ impl Environment {
         let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             node_name: variable("NODE_NAME"),
+            pod_name: variable("POD_NAME"),
+            pod_namespace: variable("POD_NAMESPACE").or_else(namespace_of_account),
             conflist: variable("KUBE_ROUTER_CNI_CONF_FILE"),
             host_name: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
         }
@@ -64,6 +80,7 @@ impl Config {
             },
             bgp: bgp(values)?,
             services: services(values)?,
+            allocator: allocator(values, environment)?,
             periods: Periods {
                 routes: values.duration("injected-routes-sync-period")?,
                 advertise: values.duration("routes-sync-period")?,
@@ -143,10 +160,37 @@ fn services(values: &Values) -> Result<ServicesConfig, ConfigErrors> {
         strict_external_addresses: values.bool("strict-external-ip-validation")?,
         firewall: values.bool("ipvs-permit-all")?,
         grace: values.bool("ipvs-graceful-termination")?.then_some(values.duration("ipvs-graceful-period")?),
+        node_health: values.socket("healthz-bind-address")?,
         tcp_timeout: values.duration("service-tcp-timeout")?,
         tcp_fin_timeout: values.duration("service-tcpfin-timeout")?,
         udp_timeout: values.duration("service-udp-timeout")?,
     })
+}
+
+fn allocator(values: &Values, environment: &Environment) -> Result<Option<AllocatorConfig>, ConfigErrors> {
+    if !values.bool("run-loadbalancer")? {
+        return Ok(None);
+    }
+    if let ClusterSource::Manifests(folder) = source(values)? {
+        return Err(together(
+            format!("--run-loadbalancer --manifests={}", folder.display()),
+            "load balancer addresses are written into Services at an API server, and a folder cannot be written to; \
+             write status.loadBalancer.ingress into the files yourself",
+        ));
+    }
+    if values.prefixes("loadbalancer-ip-range")?.is_empty() {
+        return Err(together(
+            "--run-loadbalancer",
+            "there is no address to give without --loadbalancer-ip-range",
+        ));
+    }
+    let node = node_name(values, environment)?;
+    Ok(Some(AllocatorConfig {
+        default_class: values.bool("loadbalancer-default-class")?,
+        period: values.duration("loadbalancer-sync-period")?,
+        namespace: environment.pod_namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        identity: environment.pod_name.clone().unwrap_or(node),
+    }))
 }
 
 fn admin(values: &Values) -> Result<AdminConfig, ConfigErrors> {

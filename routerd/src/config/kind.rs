@@ -1,6 +1,6 @@
 //! What values a flag takes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use prefix::Prefix;
@@ -24,6 +24,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// An IP address, or nothing for all of them.
     Address,
+    /// An IP address and a port, or nothing.
+    Socket,
     /// A BGP router ID (dotted like an IPv4 address), `generate`, or nothing.
     RouterId,
     /// `unix://` and a path, or nothing.
@@ -54,6 +56,7 @@ impl Kind {
             Kind::Duration(..) => "duration",
             Kind::Text | Kind::Choice(_) | Kind::RouterId | Kind::UnixEndpoint | Kind::PortRange => "string",
             Kind::Address => "address",
+            Kind::Socket => "address:port",
             Kind::Texts => "strings",
             Kind::Addresses => "addresses",
             Kind::Prefixes => "prefixes",
@@ -75,6 +78,7 @@ impl Kind {
             Kind::Text => "any text".to_owned(),
             Kind::Choice(words) => words.join(" or "),
             Kind::Address => "an IP address, or nothing for every address".to_owned(),
+            Kind::Socket => "an address and a port as 0.0.0.0:10256 or [::]:10256, or nothing".to_owned(),
             Kind::RouterId => "an IPv4 address, or `generate`".to_owned(),
             Kind::UnixEndpoint => "unix:// and an absolute path".to_owned(),
             Kind::PortRange => {
@@ -99,8 +103,9 @@ impl Kind {
             Kind::Text | Kind::Texts => Ok(Value::Text(text.to_owned())),
             Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Kind::Choice(_) => Err("it is none of the allowed words".to_owned()),
-            Kind::Address if text.is_empty() => Ok(Value::Text(String::new())),
+            Kind::Address | Kind::Socket if text.is_empty() => Ok(Value::Text(String::new())),
             Kind::Address | Kind::Addresses => address(text).map(Value::Address),
+            Kind::Socket => socket(text).map(Value::Socket),
             Kind::RouterId => router_id(text).map(Value::Text),
             Kind::UnixEndpoint if text.is_empty() || text.starts_with("unix:///") => {
                 Ok(Value::Text(text.to_owned()))
@@ -125,6 +130,8 @@ pub enum Value {
     Text(String),
     /// Of the address kinds; an empty [`Kind::Address`] is an empty `Text`.
     Address(IpAddr),
+    /// Of [`Kind::Socket`]; an empty one is an empty `Text`.
+    Socket(SocketAddr),
     /// Of [`Kind::Prefixes`].
     Prefix(Prefix),
     /// Of [`Kind::PortRange`].
@@ -169,6 +176,10 @@ fn bounded_duration(text: &str, low: u64, high: u64) -> Result<Duration, String>
 
 fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "it is not an IP address".to_owned())
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it is not an address with a port".to_owned())
 }
 
 fn router_id(text: &str) -> Result<String, String> {

@@ -35,6 +35,8 @@ pub struct Config {
     pub bgp: BgpConfig,
     /// Services.
     pub services: ServicesConfig,
+    /// The allocator of load balancer addresses, if it runs.
+    pub allocator: Option<AllocatorConfig>,
     /// How often each plane compares the kernel with what should be.
     pub periods: Periods,
     /// Health, metrics.
@@ -157,12 +159,27 @@ pub struct ServicesConfig {
     pub firewall: bool,
     /// `--ipvs-graceful-period` with `--ipvs-graceful-termination`; `None`: connections end with their endpoint.
     pub grace: Option<Duration>,
+    /// `--healthz-bind-address`: where load balancers ask for the node's health; nowhere if `None`.
+    pub node_health: Option<SocketAddr>,
     /// IPVS timeout of idle TCP connections; zero keeps the kernel's.
     pub tcp_timeout: Duration,
     /// IPVS timeout of closing TCP connections; zero keeps the kernel's.
     pub tcp_fin_timeout: Duration,
     /// IPVS timeout of idle UDP flows; zero keeps the kernel's.
     pub udp_timeout: Duration,
+}
+
+/// The allocator of load balancer addresses (`--run-loadbalancer`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllocatorConfig {
+    /// `--loadbalancer-default-class`.
+    pub default_class: bool,
+    /// `--loadbalancer-sync-period`.
+    pub period: Duration,
+    /// The namespace of the Lease, by which one node of all is chosen.
+    pub namespace: String,
+    /// Who this node is among them.
+    pub identity: String,
 }
 
 /// How often each plane compares the kernel with what should be, without being told of a change.

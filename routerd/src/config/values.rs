@@ -1,7 +1,7 @@
 //! The values of all flags, as given or by default.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use prefix::Prefix;
@@ -90,6 +90,15 @@ impl Values {
     pub fn address(&self, name: &str) -> Result<Option<IpAddr>, ConfigErrors> {
         self.first(name, |value| match value {
             Value::Address(address) => Some(Some(*address)),
+            Value::Text(_) => Some(None),
+            _ => None,
+        })
+    }
+
+    /// A flag of [`Kind::Socket`]; `None` if it is empty.
+    pub fn socket(&self, name: &str) -> Result<Option<SocketAddr>, ConfigErrors> {
+        self.first(name, |value| match value {
+            Value::Socket(socket) => Some(Some(*socket)),
             Value::Text(_) => Some(None),
             _ => None,
         })

@@ -26,7 +26,8 @@ use self::planes::{Advertised, Running};
 use self::sockets::Failed;
 use crate::admin::Published;
 use crate::advertise::Link;
-use crate::cluster::api::{self, ApiServer};
+use crate::cluster::api::{self, ApiServer, Writers};
+use crate::cluster::balancing::Campaign;
 use crate::cluster::events::Reporter;
 use crate::cluster::manifests;
 use crate::cluster::task::{Ends, Settings, Task, WAITS_AT_MOST};
@@ -82,7 +83,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let Started { mut owner, link } = start(config, started).await;
+    let Started { mut owner, link, campaign } = start(config, started).await;
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -90,6 +91,9 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         _ = &mut owner => Err("the task that owns the index has ended, which is a bug of routerd; ending for a new start".into()),
     };
     tracing::info!("ending; routes, Services and policies stay in the kernel");
+    if let Some(campaign) = campaign {
+        campaign.end().await;
+    }
     if let Some(link) = link {
         link.stop().await;
     }
@@ -103,6 +107,8 @@ struct Started {
     owner: JoinHandle<()>,
     /// BGP.
     link: Option<Link>,
+    /// For the Lease of the allocator.
+    campaign: Option<Campaign>,
 }
 
 async fn start(config: &Config, started: Instant) -> Started {
@@ -112,7 +118,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         (ClusterSource::Api { .. }, server) => server.describe(),
     };
     tracing::info!(node = config.node_name, source, version = env!("CARGO_PKG_VERSION"), "starting");
-    let Running { planes, statuses, watched, identity, window, advertising, failed } =
+    let Running { planes, statuses, watched, identity, window, advertising, office, failed } =
         planes::start(config, &Runtime::current());
     let failed = Failed::new(failed);
     let (board, gate) = (pods::board(), gate(config, &statuses));
@@ -154,19 +160,20 @@ async fn start(config: &Config, started: Instant) -> Started {
     // What was attached before the start is in the index before anything else is.
     let cluster = Cluster { handle: handle.clone(), view: status, gate };
     sockets::plugin(&config.run_dir, cluster, board, &failed).await;
-    let owner = match &config.source {
+    let (owner, campaign) = match &config.source {
         ClusterSource::Manifests(folder) => {
             if let Err(error) = manifests::spawn(folder.clone(), sender) {
                 failed.add("manifests", format!("its thread cannot start: {error}"));
             }
-            tokio::spawn(task.run())
+            (tokio::spawn(task.run()), None)
         }
         ClusterSource::Api { .. } => {
-            let lookup = api::spawn(server, sender, handle.clone(), Some(reporter));
-            tokio::spawn(task.with_lookup(lookup).run())
+            let writers = Writers { reporter: Some(reporter), office };
+            let (lookup, campaign) = api::spawn(server, sender, handle.clone(), writers);
+            (tokio::spawn(task.with_lookup(lookup).run()), campaign)
         }
     };
-    Started { owner, link }
+    Started { owner, link, campaign }
 }
 
 /// How long an ADD waits for a pod that is not known yet.

@@ -13,14 +13,17 @@ use super::late::Late;
 use super::monitor::Watched;
 use super::network;
 use crate::advertise::{self, Advertising};
+use crate::cluster::balancing::{self, Candidate, Office};
 use crate::cluster::task::Planes;
 use crate::cluster::{Change, Index};
-use crate::config::{Config, ServicesConfig};
+use crate::config::{AllocatorConfig, Config, ServicesConfig};
 use crate::explain::PolicyWindow;
+use crate::loadbalancer;
 use crate::policy;
 use crate::routing::{self, Overlay, Reach};
 use crate::runner::{Apply, Plane, Settings, Spawned, Status, Subscriber, Waiter, spawn, spawn_with_window};
 use crate::services;
+use crate::services::health::{self, HealthChecks};
 
 /// The planes that run.
 pub(super) struct Running {
@@ -36,6 +39,8 @@ pub(super) struct Running {
     pub(super) window: Option<PolicyWindow>,
     /// BGP, if it runs.
     pub(super) advertising: Option<Advertised>,
+    /// The allocator's end at the API server.
+    pub(super) office: Option<Office>,
     /// What could not be started, and why.
     pub(super) failed: Vec<(String, String)>,
 }
@@ -56,6 +61,7 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         identity: Identity::new(),
         window: None,
         advertising: None,
+        office: None,
         failed: Vec::new(),
     };
     if config.run_firewall {
@@ -78,11 +84,14 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         running.failed.extend(without_firewall());
     }
     if config.run_service_proxy {
-        running.services(config);
+        running.services(config, runtime);
     }
     if config.run_router {
         running.routing(config);
         running.advertise(config, runtime);
+    }
+    if let Some(allocator) = &config.allocator {
+        running.allocate(allocator, &config.services, runtime);
     }
     if config.pods.enable_cni {
         let writer = || {
@@ -124,7 +133,7 @@ impl Running {
         self.planes.others.extend(subscriber);
     }
 
-    fn services(&mut self, config: &Config) {
+    fn services(&mut self, config: &Config, runtime: &Runtime) {
         let (settings, identity) = (service_settings(&config.services), self.identity);
         let plane = services::desired::Services::new(settings.clone());
         let open = move || {
@@ -133,8 +142,42 @@ impl Running {
                 settings.clone(),
             ))
         };
-        let subscriber = self.add(plane, Late::new(services::NAME, open), every(config.periods.services));
+        match spawn(plane, Late::new(services::NAME, open), every(config.periods.services)) {
+            Ok(spawned) => {
+                let proxy = spawned.status.clone();
+                let subscriber = self.register(spawned);
+                self.planes.others.push(subscriber);
+                self.health_checks(config, runtime, proxy);
+            }
+            Err(error) => self.not_started(services::NAME, &error),
+        }
+    }
+
+    /// Ports that load balancers ask at, as long as `proxy` works.
+    fn health_checks(&mut self, config: &Config, runtime: &Runtime, proxy: watch::Receiver<Status>) {
+        let plane = HealthChecks { node: config.services.node_health };
+        let runtime = runtime.clone();
+        let open = move || Ok::<_, Infallible>(health::Applier::new(runtime.clone(), proxy.clone()));
+        let subscriber = self.add(plane, Late::new(health::NAME, open), every(config.periods.services));
         self.planes.others.extend(subscriber);
+    }
+
+    fn allocate(&mut self, config: &AllocatorConfig, services: &ServicesConfig, runtime: &Runtime) {
+        let settings = loadbalancer::Settings {
+            ranges: services.load_balancer_ranges.clone(),
+            cluster_ranges: services.cluster_ranges.clone(),
+            default_class: config.default_class,
+        };
+        let (namespace, identity) = (config.namespace.clone(), config.identity.clone());
+        let (handle, office) = balancing::office(Candidate { namespace, identity });
+        match loadbalancer::start(&settings, handle, runtime, every(config.period)) {
+            Ok(spawned) => {
+                let subscriber = self.register(spawned);
+                self.planes.others.push(subscriber);
+                self.office = Some(office);
+            }
+            Err(error) => self.not_started(loadbalancer::NAME, &error),
+        }
     }
 
     fn advertise(&mut self, config: &Config, runtime: &Runtime) {

@@ -1,6 +1,5 @@
 //! The sockets that the daemon listens on. One that cannot be made is told of and tried again; the others work.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,19 +63,10 @@ pub(super) fn administration(config: &Config, published: &Published, failed: &Fa
         (config.admin.metrics, Pages { health: false, metrics: Some(metrics_path) }),
     ] {
         if let Some(address) = address {
-            tokio::spawn(admin::serve_http(possible(address), pages, published.clone()));
+            tokio::spawn(admin::serve_http(address, pages, published.clone()));
         }
     }
     tokio::spawn(admin_socket(config.run_dir.join(ADMIN_SOCKET), published.clone(), failed.clone()));
-}
-
-/// The IPv6 wildcard takes IPv4 too, but not on a kernel without IPv6.
-fn possible(address: SocketAddr) -> SocketAddr {
-    let without_ipv6 = !Path::new("/proc/net/if_inet6").exists();
-    if address.is_ipv6() && address.ip().is_unspecified() && without_ipv6 {
-        return (Ipv4Addr::UNSPECIFIED, address.port()).into();
-    }
-    address
 }
 
 async fn admin_socket(path: PathBuf, published: Published, failed: Failed) {

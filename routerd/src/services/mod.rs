@@ -20,6 +20,7 @@ mod execute;
 mod external;
 mod firewall;
 pub mod gates;
+pub mod health;
 pub mod linux;
 mod outlook;
 pub mod plan;

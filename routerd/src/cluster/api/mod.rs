@@ -14,8 +14,9 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch as published;
 
 use self::watch::watch;
-pub(in crate::cluster) use self::watch::with_causes;
+pub(in crate::cluster) use self::watch::{jittered, with_causes};
 use super::Object;
+use super::balancing::{Campaign, Office};
 use super::events::Reporter;
 use super::objects::{ObjectName, Pod};
 use super::source::SourceMessage;
@@ -49,21 +50,31 @@ impl ApiServer {
     }
 }
 
-/// Starts to watch, and to report what is wrong. Must be called inside a runtime. The lookup is for the task that owns the
-/// index.
+/// Who writes to the API server.
+#[derive(Debug, Default)]
+pub struct Writers {
+    /// Tells of what is wrong with objects.
+    pub reporter: Option<Reporter>,
+    /// Writes load balancer addresses.
+    pub office: Option<Office>,
+}
+
+/// Starts to watch, and to write what `writers` have to write. Must be called inside a runtime. The lookup is for the task
+/// that owns the index.
 pub fn spawn(
     server: ApiServer,
     sender: Sender<SourceMessage>,
     handle: Handle,
-    reporter: Option<Reporter>,
-) -> Box<dyn PodLookup> {
+    writers: Writers,
+) -> (Box<dyn PodLookup>, Option<Campaign>) {
     let (publish, client) = published::channel(None);
     let runtime = tokio::runtime::Handle::current();
-    if let Some(reporter) = reporter {
+    if let Some(reporter) = writers.reporter {
         tokio::spawn(reporter.run(client.clone(), sender.clone()));
     }
+    let campaign = writers.office.map(|office| office.start(client.clone(), sender.clone()));
     tokio::spawn(run(server, sender, publish));
-    Box::new(Lookup { client, handle, runtime })
+    (Box::new(Lookup { client, handle, runtime }), campaign)
 }
 
 async fn run(server: ApiServer, sender: Sender<SourceMessage>, publish: published::Sender<Option<Client>>) {

@@ -127,7 +127,7 @@ fn world(address: SocketAddr) -> World {
     let (sender, messages) = mpsc::channel(64);
     let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
     let (_, ends) = Task::new(settings());
-    drop(spawn(server, sender, ends.handle, None));
+    drop(spawn(server, sender, ends.handle, Writers::default()));
     World { content, messages, address }
 }
 
@@ -250,7 +250,7 @@ impl Attached {
         let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
         content.send_modify(|content| content.answer(PODS, 200, list(&[pod("known", 1, "")])));
         tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
-        let lookup = spawn(server, source, handle.clone(), None);
+        let (lookup, _) = spawn(server, source, handle.clone(), Writers::default());
         tokio::spawn(task.with_lookup(lookup).run());
         status.wait_for(|status| status.complete).await.unwrap();
         Self { content, handle }
@@ -318,7 +318,7 @@ async fn credentials_that_cannot_be_read_are_named_by_file() {
     let (sender, mut messages) = mpsc::channel(64);
     let (_, ends) = Task::new(settings());
     let server = ApiServer { kubeconfig: Some("/nonexistent/kubeconfig".into()), master: None };
-    drop(spawn(server, sender, ends.handle, None));
+    drop(spawn(server, sender, ends.handle, Writers::default()));
     let message = messages.recv().await.unwrap();
     assert!(says(&message, "API server", "/nonexistent/kubeconfig"), "{message:?}");
 }

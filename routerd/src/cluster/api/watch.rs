@@ -62,7 +62,7 @@ pub(super) async fn watch<T: Watched>(client: Client, sender: Sender<SourceMessa
 }
 
 /// Between half and all of `wait`, so that a thousand nodes do not come back in the same moment.
-fn jittered(wait: Duration) -> Duration {
+pub(in crate::cluster) fn jittered(wait: Duration) -> Duration {
     let random = RandomState::new().hash_one(0_u8) % 512;
     wait / 2 + wait / 2 * u32::try_from(random).unwrap_or(0) / 512
 }

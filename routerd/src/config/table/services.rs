@@ -1,7 +1,7 @@
 //! Services: IPVS, node ports, load balancer addresses.
 
-use super::Effect::{Never, NotYet, Works};
-use super::Kind::{Bool, Duration, PortRange, Prefixes, UnixEndpoint};
+use super::Effect::{Never, Works};
+use super::Kind::{Bool, Duration, PortRange, Prefixes, Socket, UnixEndpoint};
 use super::{DAY, Flag, Group, flag, own};
 
 pub(super) const GROUP: Group = Group { title: "Services", flags: FLAGS };
@@ -20,6 +20,12 @@ const FLAGS: &[Flag] = &[
         "false",
         Never("always so: a pod reaches itself through its Service"),
         "Let the pods behind a Service reach themselves through it, for every Service.",
+    ),
+    own(
+        "healthz-bind-address",
+        Socket,
+        "[::]:10256",
+        "Address and port of the node's health for load balancers, as kube-proxy has it: /healthz (503 also for a node that is about to go) and /livez; nothing switches it off. Only with --run-service-proxy.",
     ),
     flag(
         "ipvs-graceful-period",
@@ -53,16 +59,22 @@ const FLAGS: &[Flag] = &[
         "loadbalancer-default-class",
         Bool,
         "true",
-        NotYet,
-        "Also serve load balancer Services that name no class, or `default`.",
+        Works,
+        "With --run-loadbalancer, also serve Services that name no class, or `default`, beside those of class `kube-router`.",
     ),
-    flag("loadbalancer-ip-range", Prefixes, "", Works, "Prefixes that load balancer addresses may be of."),
+    flag(
+        "loadbalancer-ip-range",
+        Prefixes,
+        "",
+        Works,
+        "Prefixes that load balancer addresses may be of, and that --run-loadbalancer takes them from.",
+    ),
     flag(
         "loadbalancer-sync-period",
         Duration(1000, DAY),
         "1m0s",
-        NotYet,
-        "How often load balancer Services are looked at again.",
+        Works,
+        "With --run-loadbalancer, how often all Services are looked at again, though none changed.",
     ),
     flag("masquerade-all", Bool, "false", Works, "Masquerade all traffic to Services."),
     own(
@@ -82,7 +94,7 @@ const FLAGS: &[Flag] = &[
         "runtime-endpoint",
         UnixEndpoint,
         "",
-        NotYet,
+        Never("the container runtime is not asked; the plugin tells where a pod's network is"),
         "Socket of the container runtime, for direct server return.",
     ),
     flag(
@@ -99,7 +111,15 @@ const FLAGS: &[Flag] = &[
         Works,
         "Prefixes that external IPs of Services may be of.",
     ),
-    flag("service-node-port-range", PortRange, "30000-32767", NotYet, "Ports of node ports."),
+    flag(
+        "service-node-port-range",
+        PortRange,
+        "30000-32767",
+        Never(
+            "policies judge where a packet to a node port really goes, so that such ports need no exemption",
+        ),
+        "Ports of node ports, which policies let through to the node.",
+    ),
     flag(
         "service-tcp-timeout",
         Duration(0, 31 * DAY),
