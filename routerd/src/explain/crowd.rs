@@ -46,9 +46,7 @@ pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: 
 /// The keys of what a crowd's rules lead to, but for its members.
 pub(super) fn led_to(all: &Together) -> Vec<PolicyKey> {
     let groups = all.groups.keys().cloned().map(PolicyKey::Group);
-    let blocks = all.blocks.iter().map(|(_, ports)| ports).chain(all.layers.iter().map(|(_, ports)| ports));
-    let ports = all.everybody.iter().chain(all.groups.values()).chain(blocks);
-    groups.chain(ports.flat_map(names).map(PolicyKey::Ports)).collect()
+    groups.chain(all.every_port().flat_map(names).map(PolicyKey::Ports)).collect()
 }
 
 /// The named ports among `ports`.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use kernel::KernelError;
-use kernel::nft::{CommitError, Element, Identity, Nft, Operation, Set, Transaction};
+use kernel::nft::{CommitError, Element, Identity, Nft, Set, Transaction};
 use prefix::Family;
 
 use super::flows::Flows;
@@ -12,10 +12,11 @@ use super::key::PolicyKey;
 use super::model::{Model, Parts};
 use super::names::{self, PREFIX};
 use super::plan::{self, Plan};
+use super::refused::{MOST_TRIALS, Refused, bisect};
 use super::render::{self, Fragment};
 use super::value::{Direction, PolicyValue};
 use super::{program, refusal, settings, status};
-use crate::ruleset::Ruleset;
+use crate::ruleset::{FilledChain, FilledSet, Ruleset};
 use crate::runner::{Apply, Problem, Report, Scope};
 
 /// Values by key.
@@ -33,8 +34,7 @@ pub struct PolicyApplier {
     /// What `model` was made of.
     applied: Values,
     model: Model,
-    /// Keys that the kernel refused, and why; they are closed.
-    refused: BTreeMap<PolicyKey, String>,
+    refused: Refused,
     /// The pod networks in the kernel, by the name of their set: kept while the Node object is unknown.
     networks: BTreeMap<String, BTreeSet<Element>>,
     flows: Flows,
@@ -86,7 +86,7 @@ impl PolicyApplier {
                 keys.iter().filter_map(|key| desired.get_key_value(key)).filter_map(problem).collect()
             }
         };
-        problems.extend(self.refused.iter().map(|(key, why)| status::refusal(key, why)));
+        problems.extend(self.refused.problems(desired));
         problems.extend((self.mute && *scope == Scope::Everything).then(refusal::cannot_log));
         let writes = done.unwrap_or_else(|error| {
             self.verified = None;
@@ -99,7 +99,7 @@ impl PolicyApplier {
         };
         let writes = writes + set + self.settle_flows(desired, &mut problems);
         let repaired = std::mem::take(&mut self.repaired);
-        Report { writes, counts: status::counts(desired), problems, repaired, ..Report::default() }
+        Report { writes, counts: status::counts(desired), problems, repaired, again: None }
     }
 
     /// One that connects to nf_tables when it first has to, in the namespace of the thread that it then runs on.
@@ -135,18 +135,18 @@ impl PolicyApplier {
         let mut lost = BTreeSet::new();
         for key in keys {
             let (old, new) = (self.applied.get(key).cloned(), desired.get(key));
-            if old.as_ref() == new && !self.refused.contains_key(key) {
+            if old.as_ref() == new && !self.refused.contains(key) {
                 continue;
             }
             lost.extend(self.flows.changed(old.as_ref(), new));
-            let both = old.as_ref().zip(new).filter(|_| !self.refused.contains_key(key));
+            let both = old.as_ref().zip(new).filter(|_| !self.refused.contains(key));
             let trimmed = both.and_then(|(old, new)| render::trimmed(old, new));
             let (old, new) = match &trimmed {
                 Some((gone, come)) => (Some(gone.clone()), Some(come)),
                 None => (old, new),
             };
             let before = old.map_or_else(Fragment::default, |old| self.fragment(key, &old));
-            self.refused.remove(key);
+            self.refused.open([key]);
             let after = new.map_or_else(Fragment::default, |new| self.fragment(key, new));
             parts.add(&before, &after);
             changed.push((key, before, after));
@@ -233,7 +233,8 @@ impl PolicyApplier {
             let plan = Plan::between(&observed, &self.model.ruleset());
             match self.commit(&plan.transaction) {
                 Ok(()) => return Ok(Some(plan.writes())),
-                Err(error) => self.close(desired, &plan.transaction, error)?,
+                Err(error) if self.refused.blame(desired, &observed, &plan.transaction, &error) => {}
+                Err(error) => return self.search(desired, &observed, error.error).map(Some),
             }
             // The first step may have been done.
             observed = Ruleset::observe(self.nft()?, PREFIX)?;
@@ -254,7 +255,7 @@ impl PolicyApplier {
     fn settle_flows(&mut self, desired: &Values, problems: &mut Vec<Problem>) -> u64 {
         let broken = problems.iter().any(|problem| problem.item == super::NAME);
         let Some(nft) = self.nft.as_mut().filter(|_| self.flows.is_pending() && !broken) else { return 0 };
-        self.flows.settle(nft, desired, &self.refused).unwrap_or_else(|error| {
+        self.flows.settle(nft, desired, self.refused.keys()).unwrap_or_else(|error| {
             problems.push(status::flows(&error));
             0
         })
@@ -266,6 +267,7 @@ impl PolicyApplier {
             let fragment = self.fragment(key, value);
             self.model.add(&fragment);
         }
+        self.refused.add_to(&mut self.model);
         self.applied.clone_from(desired);
     }
 
@@ -284,35 +286,62 @@ impl PolicyApplier {
         Ok(())
     }
 
-    /// Marks the keys closed that the refused operation belongs to; the error itself if they are closed already, or if
-    /// it belongs to none.
-    fn close(
+    /// Finds out by trying whose fault it is, and closes that; the error itself if it is not one of the keys whose
+    /// values the kernel does not hold yet.
+    fn search(
         &mut self,
         desired: &Values,
-        transaction: &Transaction,
-        refused: CommitError,
-    ) -> Result<(), KernelError> {
-        let operation = refused.operation.and_then(|at| transaction.operations().get(at));
-        let Some(name) = operation.and_then(object_name) else { return Err(refused.error) };
-        let owners: Vec<PolicyKey> = desired
-            .iter()
-            .filter(|(key, _)| **key != PolicyKey::Base && !self.refused.contains_key(key))
-            .filter(|(key, value)| has_object(&render::fragment(key, value), name))
-            .map(|(key, _)| key.clone())
-            .collect();
-        if owners.is_empty() {
-            return Err(refused.error);
+        observed: &Ruleset,
+        error: KernelError,
+    ) -> Result<u64, KernelError> {
+        let mut suspects = Vec::new();
+        for (key, value) in desired.iter().filter(|(key, _)| **key != PolicyKey::Base) {
+            if !self.refused.contains(key) && !is_held(observed, &self.fragment(key, value)) {
+                suspects.push(key.clone());
+            }
         }
-        for owner in owners {
-            self.refused.insert(owner, refused.error.to_string());
-        }
-        Ok(())
+        let why = error.to_string();
+        self.refused.close(&suspects, &why);
+        let Ok(mut writes) = self.attempt(desired) else {
+            self.refused.open(&suspects);
+            return Err(error);
+        };
+        tracing::debug!(
+            suspects = suspects.len(),
+            why,
+            "the kernel does not say what it refuses; it is tried out"
+        );
+        let mut trials = MOST_TRIALS;
+        bisect(&suspects, &mut trials, &mut |some| {
+            self.refused.open(some);
+            match self.attempt(desired) {
+                Ok(more) => {
+                    writes += more;
+                    true
+                }
+                Err(error) => {
+                    self.refused.close(some, &error.to_string());
+                    false
+                }
+            }
+        });
+        // The last trial may not have been taken.
+        Ok(writes + self.attempt(desired)?)
+    }
+
+    /// Makes the kernel hold what is desired, but for what is refused.
+    fn attempt(&mut self, desired: &Values) -> Result<u64, KernelError> {
+        let observed = Ruleset::observe(self.nft()?, PREFIX)?;
+        self.rebuild(desired);
+        let plan = Plan::between(&observed, &self.model.ruleset());
+        self.commit(&plan.transaction).map_err(|refused| refused.error)?;
+        Ok(plan.writes())
     }
 
     /// What the value puts into the kernel as things stand.
     fn fragment(&mut self, key: &PolicyKey, value: &PolicyValue) -> Fragment {
-        if self.refused.contains_key(key) {
-            return render::closed(key, value);
+        if let Some(rest) = self.refused.rest(key, value) {
+            return rest;
         }
         let mut fragment = render::fragment(key, value);
         if self.flows.cut && *key == PolicyKey::Base {
@@ -348,17 +377,13 @@ fn networks_of(ruleset: &Ruleset) -> BTreeMap<String, BTreeSet<Element>> {
     sets.filter_map(|name| Some((name.clone(), ruleset.sets.get(&name)?.elements.clone()))).collect()
 }
 
-/// The chain or set that an operation is about.
-fn object_name(operation: &Operation) -> Option<&str> {
-    Some(match operation {
-        Operation::AddChain(chain) => &chain.name.name,
-        Operation::AddRule(chain, ..) => &chain.name,
-        Operation::AddSet(set) => &set.name.name,
-        Operation::AddElements(set, ..) => &set.name,
-        _ => return None,
-    })
-}
-
-fn has_object(fragment: &Fragment, name: &str) -> bool {
-    fragment.objects.chains.contains_key(name) || fragment.objects.sets.contains_key(name)
+/// True if all of the fragment is there.
+fn is_held(observed: &Ruleset, fragment: &Fragment) -> bool {
+    let chain = |(name, chain): (&String, &FilledChain)| {
+        observed.chains.get(name).is_some_and(|there| there.rules == chain.rules)
+    };
+    let set = |(name, set): (&String, &FilledSet)| {
+        observed.sets.get(name).is_some_and(|there| set.elements.is_subset(&there.elements))
+    };
+    fragment.objects.chains.iter().all(chain) && fragment.objects.sets.iter().all(set)
 }

@@ -9,6 +9,7 @@
 //!      ──► model.rs     all of them together, shared objects counted         (pure)
 //!  kernel ──► observed ──► plan.rs   Plan::between(observed, desired)        (pure)
 //!      ──► apply.rs     one transaction
+//!      ──► refused.rs   what the kernel does not take is kept to its own object    (pure)
 //!      ──► flows.rs     tracked flows that have no ground any more are forgotten; admits.rs judges them (pure)
 //! ```
 //!
@@ -30,6 +31,7 @@ mod names;
 pub mod plan;
 mod program;
 mod refusal;
+mod refused;
 mod render;
 mod render_crowd;
 mod segments;

@@ -20,6 +20,8 @@ struct ChainEntry {
     filled: Option<FilledChain>,
     fillers: usize,
     needers: usize,
+    /// What it is while nobody fills it, if it is there already.
+    bare: Option<FilledChain>,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,19 @@ impl Model {
         }
     }
 
+    /// Wants chains and sets without content, whoever fills them besides.
+    pub(super) fn keep(&mut self, objects: &Ruleset) {
+        for (name, chain) in &objects.chains {
+            let entry = self.chains.entry(name.clone()).or_default();
+            entry.needers += 1;
+            entry.bare = Some(chain.clone());
+        }
+        self.add(&Fragment {
+            objects: Ruleset { sets: objects.sets.clone(), ..Ruleset::default() },
+            ..Fragment::default()
+        });
+    }
+
     /// Takes a fragment away that was added.
     pub(super) fn remove(&mut self, fragment: &Fragment) {
         for name in &fragment.needs {
@@ -159,7 +174,9 @@ impl Model {
 impl ChainEntry {
     fn filled(&self, name: &str) -> FilledChain {
         self.filled
-            .clone()
+            .as_ref()
+            .or(self.bare.as_ref())
+            .cloned()
             .unwrap_or_else(|| FilledChain { chain: Chain::new(table().chain(name)), rules: Vec::new() })
     }
 }

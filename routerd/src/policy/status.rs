@@ -89,6 +89,22 @@ pub(super) fn refusal(key: &PolicyKey, why: &str) -> Problem {
     Problem { item: item(key), message, retry: true }
 }
 
+/// A policy names a group or a port that the kernel refused.
+pub(super) fn lacks(policy: &PolicyKey, named: &PolicyKey, why: &str) -> Problem {
+    let message = format!("nobody is admitted as {}, because the kernel refused that: {why}", item(named));
+    // What was refused is tried again for itself.
+    Problem { item: item(policy), message, retry: false }
+}
+
+/// The kernel does not let go what nobody needs any more.
+pub(super) fn stuck(name: &str, why: &str) -> Problem {
+    let message = format!(
+        "nothing of ours needs it any more, but the kernel does not let it go, so it stays, empty: {why}. Somebody \
+         else's rule leads to it; see `nft list table inet routerd`"
+    );
+    Problem { item: format!("nf_tables {name}"), message, retry: true }
+}
+
 /// Tracked flows could not be forgotten.
 pub(super) fn flows(error: &KernelError) -> Problem {
     let message = format!(

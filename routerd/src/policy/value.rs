@@ -206,6 +206,13 @@ pub struct Together {
 }
 
 impl Together {
+    /// All lists of ports.
+    pub fn every_port(&self) -> impl Iterator<Item = &Ports> {
+        let blocks =
+            self.blocks.iter().map(|(_, ports)| ports).chain(self.layers.iter().map(|(_, ports)| ports));
+        self.everybody.iter().chain(self.groups.values()).chain(blocks)
+    }
+
     /// The lists of ports that `address` is admitted to, each for a reason of its own. `member` is what it is admitted to
     /// as a pod by label, and `is_member` tells of a group whether it has the address.
     pub fn admitting<'a>(

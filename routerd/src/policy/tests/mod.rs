@@ -9,6 +9,7 @@ mod foreign;
 mod index;
 mod lab;
 mod plan;
+mod refused;
 mod scale;
 mod semantics;
 mod services;

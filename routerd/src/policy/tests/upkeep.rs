@@ -2,15 +2,14 @@
 
 use kernel::nft::Nft;
 
-use super::fixture::{elsewhere, pod};
 use super::lab::Lab;
 use crate::policy::cleanup;
 use crate::runner::Report;
 
-const WEB: &str = "10.244.1.2";
-const FROM_FRIENDS: &str = "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]";
+pub(super) const WEB: &str = "10.244.1.2";
+pub(super) const FROM_FRIENDS: &str = "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]";
 
-fn lab() -> Lab {
+pub(super) fn lab() -> Lab {
     let mut lab = Lab::new();
     lab.pod("default/web", "app=web", 2);
     lab.pod("default/friend", "app=friend", 3);
@@ -76,57 +75,6 @@ fn a_change_that_meets_a_broken_kernel_mends_it_too() {
     let report = lab.label("default/friend", "app=enemy", 3);
     assert_eq!(report.problems, []);
     lab.expect(&[("default/friend", WEB, 80, false), ("node", WEB, 80, true)]);
-}
-
-/// A policy that the kernel will refuse, once [`obstruct`] has been called.
-const PORTS: &str =
-    "podSelector: {matchLabels: {app: friend}}\ningress: [{ports: [{port: 80}, {port: 8080}]}]";
-
-/// Somebody occupies the name that the set of [`PORTS`] has, with a set of a kind that we do not make. Returns the name.
-fn obstruct(lab: &mut Lab) -> String {
-    lab.policy("default/q", PORTS);
-    lab.expect(&[("outside", "10.244.1.3", 80, true)]);
-    let listed = lab.node.run("nft", &["-t", "list", "table", "inet", "routerd"]);
-    let line = listed.lines().find(|line| line.contains("set policy-numbers-")).unwrap();
-    let name = line.split_whitespace().nth(1).unwrap().to_owned();
-    let touched = lab.world.remove_policy("default/q");
-    lab.apply(touched);
-    let occupy = format!("add set inet routerd {name} {{ type ipv4_addr; flags dynamic; }}");
-    lab.node.run("nft", &[&occupy]);
-    name
-}
-
-#[test]
-fn a_policy_that_the_kernel_refuses_is_closed_and_the_others_work() {
-    let mut lab = lab();
-    let name = obstruct(&mut lab);
-    let report = lab.policy("default/q", PORTS);
-    let problem = report.problems.iter().find(|problem| problem.item == "NetworkPolicy default/q").unwrap();
-    assert!(problem.retry && problem.message.contains(&name), "{problem:?}");
-    lab.expect(&[
-        ("outside", "10.244.1.3", 80, false),
-        ("default/friend", WEB, 80, true),
-        ("outside", WEB, 80, false),
-    ]);
-    // Other changes go on while it is closed, and it opens when the obstacle is gone.
-    lab.label("default/friend", "app=friend,more=labels", 3);
-    lab.node.run("nft", &[&format!("delete set inet routerd {name}")]);
-    assert_eq!(lab.resync().problems, []);
-    lab.expect(&[("outside", "10.244.1.3", 80, true)]);
-}
-
-#[test]
-fn a_refused_change_of_a_group_that_keeps_members_is_not_taken_for_damage_that_somebody_did() {
-    let mut lab = lab();
-    lab.world.pod(elsewhere(pod("default/far", "app=friend", "10.244.2.9")));
-    lab.resync();
-    obstruct(&mut lab);
-    let mut touched = lab.world.pod(elsewhere(pod("default/far", "app=enemy", "10.244.2.9")));
-    touched.extend(lab.world.policy("default/q", PORTS));
-    let report = lab.apply(touched);
-    assert!(report.problems.iter().any(|problem| problem.item == "NetworkPolicy default/q"), "{report:?}");
-    assert!(!report.repaired, "{report:?}");
-    lab.expect(&[("default/friend", WEB, 80, true), ("outside", WEB, 80, false)]);
 }
 
 #[test]
