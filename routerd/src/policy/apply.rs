@@ -99,7 +99,7 @@ impl PolicyApplier {
         };
         let writes = writes + set + self.settle_flows(desired, &mut problems);
         let repaired = std::mem::take(&mut self.repaired);
-        Report { writes, counts: status::counts(desired), problems, repaired, again: None }
+        Report { writes, counts: status::counts(desired), problems, repaired, ..Report::default() }
     }
 
     /// One that connects to nf_tables when it first has to, in the namespace of the thread that it then runs on.
