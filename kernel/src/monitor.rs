@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use netlink_packet_core::Parseable;
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::rule::RuleMessage;
 use nix::errno::Errno;
@@ -105,8 +103,10 @@ impl Monitor {
 /// The event in a message; `None` for what is none of ours or not understood.
 fn event(message: &Message) -> Option<Event> {
     match message.kind {
-        kinds::NEW_LINK => link(message).map(Event::Link),
-        kinds::DELETE_LINK => link(message).map(Event::LinkGone),
+        // A bridge's word about its ports comes as the same message, and is no link: "gone" then means "no port any
+        // more".
+        kinds::NEW_LINK => Link::read(message).map(Event::Link),
+        kinds::DELETE_LINK => Link::read(message).map(Event::LinkGone),
         kinds::NEW_ADDRESS => address(message).map(Event::Address),
         kinds::DELETE_ADDRESS => address(message).map(Event::AddressGone),
         kinds::NEW_ROUTE => route(message).map(Event::Route),
@@ -115,15 +115,6 @@ fn event(message: &Message) -> Option<Event> {
         kinds::DELETE_RULE => rule(message).map(Event::RuleGone),
         _ => None,
     }
-}
-
-fn link(message: &Message) -> Option<Link> {
-    // A bridge's word about its ports comes as the same message: "gone" then means "no port any more". It is looked
-    // at before parsing, as the attributes mean other things there.
-    if message.payload.first() == Some(&u8::from(AddressFamily::Bridge)) {
-        return None;
-    }
-    decode_event(message, LinkMessage::parse).and_then(Link::from_message)
 }
 
 fn address(message: &Message) -> Option<Address> {

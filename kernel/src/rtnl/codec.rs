@@ -123,7 +123,7 @@ mod tests {
 
     fn decode_as_everything(payload: Vec<u8>) {
         let message = Message { kind: 0, flags: 0, sequence: 0, port: 0, payload };
-        let _ = decode_event(&message, LinkMessage::parse).and_then(Link::from_message);
+        let _ = (Link::read(&message), decode_event(&message, LinkMessage::parse));
         let _ = decode_event(&message, AddressMessage::parse).and_then(Address::from_message);
         let _ = decode_event(&message, RouteMessage::parse).and_then(Route::from_message);
         let _ = decode_event(&message, RuleMessage::parse).and_then(Rule::from_message);

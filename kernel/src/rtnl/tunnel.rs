@@ -14,10 +14,10 @@ use netlink_packet_route::link::{
 };
 use prefix::Family;
 
-use super::codec::{bytes, check_name, decode_all, kinds};
+use super::codec::{bytes, check_name, decode_event, kinds};
 use super::{Link, LinkKind, Rtnl};
 use crate::error::{KernelError, Result};
-use crate::netlink::{Request, flags};
+use crate::netlink::{Message, Request, flags};
 
 /// Lengths of headers in bytes.
 const IPV4_HEADER: u32 = 20;
@@ -220,16 +220,17 @@ pub struct TunnelLink {
 }
 
 impl TunnelLink {
-    fn from_message(message: LinkMessage) -> Option<Self> {
-        let infos = message.attributes.iter().find_map(|attribute| match attribute {
+    fn read(answer: &Message) -> Option<Self> {
+        let message = decode_event(answer, LinkMessage::parse)?;
+        let infos = message.attributes.into_iter().find_map(|attribute| match attribute {
             LinkAttribute::LinkInfo(infos) => Some(infos),
             _ => None,
         })?;
-        let tunnel = infos.iter().find_map(|info| match info {
-            LinkInfo::Data(InfoData::IpTunnel(data)) => Tunnel::from_wire(data),
+        let tunnel = infos.into_iter().find_map(|info| match info {
+            LinkInfo::Data(InfoData::IpTunnel(data)) => Tunnel::from_wire(&data),
             _ => None,
         })?;
-        Some(Self { link: Link::from_message(message)?, tunnel })
+        Some(Self { link: Link::read(answer)?, tunnel })
     }
 }
 
@@ -248,9 +249,9 @@ impl Rtnl {
             message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind.clone())]));
             message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
             let answers = self.dump(&operation, kinds::GET_LINK, &bytes(&message))?;
-            let all = decode_all(&answers, kinds::NEW_LINK, LinkMessage::parse, TunnelLink::from_message);
+            let all = answers.iter().filter_map(TunnelLink::read);
             // A kernel that does not know the kind gives all links.
-            found.extend(all.into_iter().filter(|found| found.link.kind == LinkKind::from(&kind)));
+            found.extend(all.filter(|found| found.link.kind == LinkKind::from(kind.to_string().as_str())));
         }
         Ok(found)
     }

@@ -2,10 +2,12 @@
 
 mod change;
 mod create;
+mod decode;
 mod family;
 mod read;
 
 pub use change::LinkChange;
 pub use create::{BridgeOptions, NewLink, NewLinkKind, VethPeer};
+pub(crate) use decode::decode;
+pub(crate) use read::look_up_named;
 pub use read::{BridgePort, Link, LinkKind, OperState};
-pub(crate) use read::{decode, look_up_named};

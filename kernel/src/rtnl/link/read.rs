@@ -2,17 +2,13 @@
 
 use std::fmt;
 
-use netlink_packet_core::Parseable;
-use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
-};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage};
 
-use super::super::codec::{bytes, check_name, decode_all, kinds};
+use super::super::codec::{bytes, check_name, kinds};
 use super::super::{MacAddress, Rtnl};
+use super::decode;
 use crate::error::{KernelError, Result};
-use crate::netlink::{Message, Request};
+use crate::netlink::Request;
 
 /// What a link is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,17 +33,17 @@ pub enum LinkKind {
     Other(String),
 }
 
-impl From<&InfoKind> for LinkKind {
-    fn from(kind: &InfoKind) -> Self {
+impl From<&str> for LinkKind {
+    fn from(kind: &str) -> Self {
         match kind {
-            InfoKind::Bridge => Self::Bridge,
-            InfoKind::Veth => Self::Veth,
-            InfoKind::Dummy => Self::Dummy,
-            InfoKind::Ifb => Self::Ifb,
-            InfoKind::Vxlan => Self::Vxlan,
-            InfoKind::IpIp => Self::IpIp,
-            InfoKind::Ip6Tnl => Self::Ip6Tunnel,
-            other => Self::Other(other.to_string()),
+            "bridge" => Self::Bridge,
+            "veth" => Self::Veth,
+            "dummy" => Self::Dummy,
+            "ifb" => Self::Ifb,
+            "vxlan" => Self::Vxlan,
+            "ipip" => Self::IpIp,
+            "ip6tnl" => Self::Ip6Tunnel,
+            other => Self::Other(other.to_owned()),
         }
     }
 }
@@ -83,18 +79,14 @@ pub enum OperState {
     Other(u8),
 }
 
-impl From<State> for OperState {
-    fn from(state: State) -> Self {
+impl From<u8> for OperState {
+    fn from(state: u8) -> Self {
         match state {
-            State::Unknown => Self::Unknown,
-            State::Up => Self::Up,
-            State::Down => Self::Down,
-            State::LowerLayerDown => Self::LowerLayerDown,
-            State::NotPresent => Self::Other(1),
-            State::Testing => Self::Other(4),
-            State::Dormant => Self::Other(5),
-            State::Other(number) => Self::Other(number),
-            _ => Self::Other(u8::MAX),
+            0 => Self::Unknown,
+            2 => Self::Down,
+            3 => Self::LowerLayerDown,
+            6 => Self::Up,
+            other => Self::Other(other),
         }
     }
 }
@@ -154,7 +146,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn empty(index: u32) -> Self {
+    pub(super) fn empty(index: u32) -> Self {
         Self {
             index,
             name: String::new(),
@@ -178,83 +170,12 @@ impl Link {
             accept_ra: None,
         }
     }
-
-    /// The link in a message; `None` for what a bridge says about its ports (`AF_BRIDGE`).
-    pub(crate) fn from_message(message: LinkMessage) -> Option<Self> {
-        if message.header.interface_family != AddressFamily::Unspec {
-            return None;
-        }
-        let mut link = Self::empty(message.header.index);
-        let flags = message.header.flags;
-        link.up = flags.contains(LinkFlags::Up);
-        link.lower_up = flags.contains(LinkFlags::LowerUp);
-        link.promiscuous = flags.contains(LinkFlags::Promisc);
-        link.all_multicast = flags.contains(LinkFlags::Allmulti);
-        for attribute in message.attributes {
-            link.take(attribute);
-        }
-        Some(link)
-    }
-
-    fn take(&mut self, attribute: LinkAttribute) {
-        match attribute {
-            LinkAttribute::IfName(name) => self.name = name,
-            LinkAttribute::IfAlias(alias) => self.alias = alias,
-            LinkAttribute::Mtu(mtu) => self.mtu = mtu,
-            LinkAttribute::Address(address) => self.mac = MacAddress::from_bytes(&address),
-            LinkAttribute::Controller(index) => self.master = Some(index),
-            LinkAttribute::Promiscuity(count) => self.promiscuity = count,
-            LinkAttribute::TxQueueLen(length) => self.queue_length = length,
-            LinkAttribute::OperState(state) => self.oper_state = state.into(),
-            LinkAttribute::Link(index) if index != 0 => self.peer_index = Some(index),
-            LinkAttribute::LinkNetNsId(id) if id >= 0 => self.peer_netns = Some(id),
-            LinkAttribute::AfSpecUnspec(families) => self.accept_ra = accept_ra(&families),
-            LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| self.take_info(info)),
-            _ => {}
-        }
-    }
-
-    fn take_info(&mut self, info: LinkInfo) {
-        match info {
-            LinkInfo::Kind(kind) => self.kind = LinkKind::from(&kind),
-            LinkInfo::Data(InfoData::Bridge(options)) => {
-                self.vlan_filtering = options.contains(&InfoBridge::VlanFiltering(true));
-            }
-            LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
-                self.port_number = settings.iter().find_map(|setting| match setting {
-                    InfoBridgePort::PortNumber(number) => Some(*number),
-                    _ => None,
-                });
-                self.port = Some(BridgePort {
-                    hairpin: settings.contains(&InfoBridgePort::HairpinMode(true)),
-                    isolated: settings.contains(&InfoBridgePort::Isolated(true)),
-                });
-            }
-            _ => {}
-        }
-    }
-}
-
-fn accept_ra(families: &[AfSpecUnspec]) -> Option<i32> {
-    let settings = families.iter().find_map(|family| match family {
-        AfSpecUnspec::Inet6(settings) => Some(settings),
-        _ => None,
-    })?;
-    settings.iter().find_map(|setting| match setting {
-        AfSpecInet6::DevConf(conf) => Some(conf.accept_ra),
-        _ => None,
-    })
 }
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} (index {})", self.kind, self.name, self.index)
     }
-}
-
-/// The links in the kernel's answers.
-pub(crate) fn decode(answers: &[Message]) -> Vec<Link> {
-    decode_all(answers, kinds::NEW_LINK, LinkMessage::parse, Link::from_message)
 }
 
 impl Rtnl {
