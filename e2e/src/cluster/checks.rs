@@ -15,7 +15,7 @@ use crate::lab::Lab;
 use crate::net::GATEWAY;
 
 /// The node port of the Service `web`, TCP; UDP is the next.
-const NODE_PORT: u16 = 30080;
+pub(super) const NODE_PORT: u16 = 30080;
 
 /// How often a Service is asked: enough for every backend to be seen.
 const TRIES: u32 = 8;

@@ -24,6 +24,7 @@ mod manifest;
 mod node;
 mod pods;
 mod policy;
+mod rollout;
 mod run;
 pub mod runtime;
 mod teardown;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::checks::Scene;
 use super::control_plane::{ControlPlane, IPV4};
 use super::node::{self, Member, PAUSE};
-use super::{Line, Parts, diagnose, dns, health, host_ports, manifest, pods, policy, teardown};
+use super::{Line, Parts, diagnose, dns, health, host_ports, manifest, pods, policy, rollout, teardown};
 use crate::image::{self, Image};
 use crate::lab::Lab;
 use crate::net::ip;
@@ -155,6 +155,9 @@ impl Cluster {
                 milliseconds(times.closed),
                 milliseconds(times.opened)
             ))
+        })?;
+        check(&mut lines, "routerd restarted on one node after the other, under load", || {
+            rollout::under_load(&scene, self.plane()?)
         })?;
         check(&mut lines, "routerd status by kubectl exec", || health::all_is_well(self.plane()?))?;
         check(&mut lines, "memory", || self.memory())?;

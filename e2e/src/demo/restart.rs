@@ -9,6 +9,7 @@ use super::policy::Askers;
 use super::report::{Report, Shown};
 use super::world::World;
 use crate::guest::client::Running;
+use crate::tool::gap;
 
 /// How long the nodes are left without a daemon.
 const AWAY: Duration = Duration::from_millis(1500);
@@ -80,17 +81,6 @@ fn unbroken(stream: &Running) -> Result<Shown> {
     }
 }
 
-/// `lines N longest M ms by NAME`.
-fn gap(line: &str) -> Option<(u64, u64, &str)> {
-    let words: Vec<&str> = line.split(' ').collect();
-    match words.as_slice() {
-        ["lines", count, "longest", longest, "ms", "by", name] => {
-            Some((count.parse().ok()?, longest.parse().ok()?, name))
-        }
-        _ => None,
-    }
-}
-
 fn refused_throughout(askers: &mut Askers) -> Result<Shown> {
     let before = askers.refused.tries;
     askers.refused.listen_until(Instant::now() + Duration::from_millis(600))?;
@@ -100,15 +90,4 @@ fn refused_throughout(askers: &mut Askers) -> Result<Shown> {
     let tries = askers.refused.tries - before;
     ensure!(tries > 0, "the refused client did not ask");
     Ok(Shown::Good(format!("refused in all of {tries} tries, while the admitted client was always answered")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_streams_line_is_understood() {
-        assert_eq!(gap("lines 120 longest 14 ms by web-2"), Some((120, 14, "web-2")));
-        assert_eq!(gap("broken: reset"), None);
-    }
 }

@@ -11,6 +11,8 @@ mod flood;
 mod serve;
 mod stream;
 
+pub use stream::gap;
+
 /// The tools.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
@@ -59,6 +61,9 @@ pub enum Tool {
     Stream {
         /// Address and port.
         server: String,
+        /// Ask an HTTP server for its name instead.
+        #[arg(long)]
+        http: bool,
     },
 }
 
@@ -74,8 +79,13 @@ pub fn run(tool: &Tool) -> Result<()> {
             println!("{}", crate::cluster::http::get(*server, path, Duration::from_secs(30))?);
             Ok(())
         }
-        Tool::Stream { server } => stream::stream(server),
+        Tool::Stream { server, http } => stream::stream(server, *http),
     }
+}
+
+/// Is a question on a connection of its own answered, asked from this process's own network?
+pub fn answered(server: std::net::SocketAddr, timeout: Duration) -> bool {
+    ask::by_tcp(server, timeout).is_ok()
 }
 
 /// Asks from this process's own network; the microseconds and answers of those that came.

@@ -1,0 +1,107 @@
+//! routerd is restarted on one node after the other, as an upgrade does, while its Services are asked all the time.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{self, Sender, TryRecvError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::checks::{NODE_PORT, Scene};
+use super::control_plane::ControlPlane;
+use super::manifest::{DAEMON_SET, NAMESPACE};
+use crate::guest::client::{Cmd, Running};
+use crate::tool::{answered, gap};
+
+/// How long a machine that has much to do may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the restart of all may take, in the words of kubectl.
+const LIMIT: &str = "--timeout=3m";
+
+/// What a first full sync breaks may show only with the requests after it.
+const AFTER: Duration = Duration::from_secs(2);
+
+/// No request from a pod, a node or outside fails, and no connection that was there before is cut.
+pub(super) fn under_load(scene: &Scene<'_>, plane: &ControlPlane) -> Result<String> {
+    let service = SocketAddr::new(scene.service, 80);
+    let (Some(client), Some(last)) = (scene.client.first(), scene.lab.nodes.last()) else { bail!("no pods") };
+    let node = scene.lab.node(client.node)?;
+    let netns = client.netns(scene.lab)?;
+    let patience = PATIENCE.as_millis();
+    let flood = || Cmd::tool(&format!("flood --timeout {patience} {service}"));
+    let stream = || Cmd::tool(&format!("stream --http {service}"));
+    let streams = [("a pod's", node.spawn(stream()?.in_pod(&netns))?), ("a node's", last.spawn(stream()?)?)];
+    let loads = [("a pod", node.spawn(flood()?.in_pod(&netns))?), ("a node", last.spawn(flood()?)?)];
+    let outside = Outside::start(SocketAddr::new(last.address, NODE_PORT));
+    let took = restart(plane)?;
+    std::thread::sleep(AFTER);
+    let mut told = Vec::new();
+    for (who, load) in &loads {
+        told.push(none_failed(who, asked(load)?)?);
+    }
+    told.push(none_failed("outside", outside.end()?)?);
+    for (whose, stream) in &streams {
+        told.push(unbroken(whose, stream)?);
+    }
+    Ok(format!("in {:.1} s; requests, none failed: {}", took.as_secs_f64(), told.join(", ")))
+}
+
+fn restart(plane: &ControlPlane) -> Result<Duration> {
+    let begin = Instant::now();
+    let set = format!("daemonset/{DAEMON_SET}");
+    plane.ask(&["rollout", "restart", "--namespace", NAMESPACE, &set])?;
+    plane.ask(&["rollout", "status", "--namespace", NAMESPACE, LIMIT, &set])?;
+    Ok(begin.elapsed())
+}
+
+/// Tries and answers, of which the client tells from time to time.
+fn asked(load: &Running) -> Result<(u64, u64)> {
+    let lines: Vec<String> = load.lines.try_iter().map(|(_, line)| line).collect();
+    let last = lines.iter().rev().find_map(|line| match line.split(' ').collect::<Vec<_>>().as_slice() {
+        ["tries", tries, "answered", answers] => Some((tries.parse().ok()?, answers.parse().ok()?)),
+        _ => None,
+    });
+    last.with_context(|| format!("a client said only {lines:?}"))
+}
+
+fn none_failed(who: &str, (tries, answers): (u64, u64)) -> Result<String> {
+    ensure!(tries > 0, "{who} did not ask");
+    ensure!(tries == answers, "{} of {tries} requests from {who} failed", tries - answers);
+    Ok(format!("{tries} from {who}"))
+}
+
+fn unbroken(whose: &str, stream: &Running) -> Result<String> {
+    let lines: Vec<String> = stream.lines.try_iter().map(|(_, line)| line).collect();
+    let last = lines.last().with_context(|| format!("{whose} connection did not come up"))?;
+    let (_, longest, _) = gap(last).with_context(|| format!("{whose} connection: {last}"))?;
+    Ok(format!("{whose} connection unbroken, longest gap {longest} ms"))
+}
+
+/// This process is the machine outside.
+struct Outside {
+    stop: Sender<()>,
+    thread: JoinHandle<(u64, u64)>,
+}
+
+impl Outside {
+    fn start(to: SocketAddr) -> Self {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let (mut tries, mut answers) = (0, 0);
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                tries += 1;
+                answers += u64::from(answered(to, PATIENCE));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (tries, answers)
+        });
+        Self { stop, thread }
+    }
+
+    fn end(self) -> Result<(u64, u64)> {
+        // The thread waits for nothing else.
+        let _ended = self.stop.send(());
+        self.thread.join().map_err(|_| anyhow::anyhow!("the machine outside ended badly"))
+    }
+}
