@@ -254,6 +254,43 @@ async fn who_looks_sees_what_the_plane_was_told_before_and_nothing_before_the_fi
     assert_eq!(window.look(|held| held.values.get("b").copied()).await, Some(Some(2)));
 }
 
+/// Its key `b` has a problem until a run for another key says that it has judged it as well.
+struct Rivals(bool);
+
+impl Apply for Rivals {
+    type Key = String;
+    type Value = usize;
+
+    fn apply(&mut self, _: &BTreeMap<String, usize>, scope: &Scope<String>) -> Report {
+        let everything = *scope == Scope::Everything;
+        let problem = Problem { item: "Namespace b".into(), message: "a has it".into(), retry: false };
+        let judged = (self.0 && !everything).then(|| "Namespace b".to_owned());
+        let problems = everything.then_some(problem);
+        Report {
+            problems: problems.into_iter().collect(),
+            judged: judged.into_iter().collect(),
+            ..Report::default()
+        }
+    }
+}
+
+#[test]
+fn what_was_wrong_with_a_key_is_over_when_a_run_for_another_has_judged_it() {
+    for (judges, left) in [(true, 0), (false, 1)] {
+        let mut plane = spawn(Labels, Rivals(judges), settings()).unwrap();
+        let mut index = Index::new("node");
+        plane.subscriber.start(&index);
+        // The first may be done together with the look at everything.
+        for labels in 1..3 {
+            let changes = upsert(&mut index, "a", labels);
+            let (one, answer) = waiter("Namespace a");
+            plane.subscriber.changed(&index, &changes, vec![one]);
+            assert_eq!(answer.blocking_recv().unwrap(), Ok(()));
+        }
+        assert_eq!(plane.status.borrow().problems.len(), left, "{judges}");
+    }
+}
+
 /// Says when a run begins, and waits for leave.
 struct Gated(Sender<()>, Receiver<()>, Fake);
 

@@ -21,6 +21,8 @@ use crate::runner::Problem;
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 const POLICY: &str = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies/web";
 
+const SERVICE: &str = "/api/v1/namespaces/default/services/shop";
+
 /// What the server holds: Events by path, and whether it takes them.
 #[derive(Debug, Default, Clone)]
 struct Held {
@@ -43,8 +45,9 @@ fn answer(server: &Server, method: &Method, path: &str, body: &Value) -> (u16, V
     let mut answer = failure(404, "NotFound");
     server.send_modify(|held| {
         if !path.starts_with(EVENTS) {
-            if path == POLICY {
-                answer = (200, json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "web", "uid": "u1"}}));
+            if [POLICY, SERVICE].contains(&path) {
+                let name = path.rsplit('/').next();
+                answer = (200, json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": name, "uid": "u1"}}));
             }
             return;
         }
@@ -157,6 +160,20 @@ async fn a_problem_of_a_policy_is_an_event_on_it_that_names_node_reason_and_caus
         (&json!("NetworkPolicy"), &json!("web"), &json!("u1"))
     );
     assert_eq!(regarding["namespace"], "default");
+}
+
+#[tokio::test]
+async fn a_problem_of_a_service_is_an_event_on_it_and_one_of_all_services_is_none() {
+    let world = world(false).await;
+    let note = "annotation kube-router.io/service.scheduler: \"fastest\" is none of rr, wrr";
+    world.problems(&[("Service default/shop", note), ("services on this node", "no br_netfilter")]);
+    let events = world.events(1).await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    let event = &events[0];
+    assert_eq!((&event["reason"], &event["note"]), (&json!("ServiceNotProgrammed"), &json!(note)));
+    let regarding = &event["regarding"];
+    assert_eq!((&regarding["apiVersion"], &regarding["kind"]), (&json!("v1"), &json!("Service")));
+    assert_eq!((&regarding["name"], &regarding["uid"]), (&json!("shop"), &json!("u1")));
 }
 
 #[tokio::test]
