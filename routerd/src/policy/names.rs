@@ -21,6 +21,8 @@ pub(super) const PREFIX: &str = "policy-";
 pub(super) const FORWARD: &str = "policy-forward";
 pub(super) const INPUT: &str = "policy-input";
 pub(super) const OUTPUT: &str = "policy-output";
+/// Where packets from the middle of connections that are not tracked end.
+pub(super) const MIDDLE: &str = "policy-middle";
 /// ICMPv6 types without which no address is found.
 pub(super) const NEIGHBOUR_TYPES: &str = "policy-neighbour-types";
 
@@ -79,6 +81,7 @@ pub(super) fn refusal(reason: Reason, direction: Direction) -> String {
         Reason::Unknown => "unknown",
         Reason::Failed => "failed",
         Reason::Orphan => "orphan",
+        Reason::Middle => "middle",
     };
     format!("policy-{kind}-{}", direction.word())
 }

@@ -143,9 +143,8 @@ pub(super) fn refuse_middles(ruleset: &mut Ruleset) {
         .then(Expression::Payload { base: PayloadBase::Transport, offset: flags, length: 1, to: register })
         .then(Expression::Bitwise { from: register, to: register, mask: vec![SYN | OTHERS], xor: vec![0] })
         .then(Expression::Compare { from: register, comparison: Comparison::NotEqual, data: vec![SYN] })
-        .counter()
-        .drop()
-        .comment("no begin of a connection: --netpol-cut-established");
+        .goto(names::MIDDLE);
+    refusal::add_middle(ruleset);
     for chain in [names::FORWARD, names::INPUT, names::OUTPUT] {
         let Some(filled) = ruleset.chains.get_mut(chain) else { continue };
         let judges = filled.rules.len().saturating_sub(1);

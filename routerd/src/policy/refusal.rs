@@ -4,6 +4,7 @@
 //!   judgement of pods by policies ──jump──► policy-refused-…   counts and logs, comes back, and is dropped there
 //!   an address in the verdict map ──goto──► policy-unknown-…, policy-failed-…   count, log, drop
 //!   an address without a verdict  ──goto──► policy-orphan-…    logs, counts, drops
+//!   no begin of a connection      ──goto──► policy-middle ──jump──► policy-middle-…   count, log; dropped there
 //! ```
 //!
 //! The counters are in sets with one element for every address of this node's pods (`policy-drops-…`): found by a lookup,
@@ -41,11 +42,14 @@ pub enum Reason {
     Failed,
     /// The address is in the pod networks of this node, and no pod is known to have it.
     Orphan,
+    /// A TCP packet that begins no connection and belongs to none: such are refused with `--netpol-cut-established`.
+    Middle,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 4] = [Reason::NotAdmitted, Reason::Unknown, Reason::Failed, Reason::Orphan];
+    pub const ALL: [Reason; 5] =
+        [Reason::NotAdmitted, Reason::Unknown, Reason::Failed, Reason::Orphan, Reason::Middle];
 
     /// One word for programs.
     pub fn word(self) -> &'static str {
@@ -54,6 +58,7 @@ impl Reason {
             Reason::Unknown => "unknown-pod",
             Reason::Failed => "policy-failed",
             Reason::Orphan => "no-verdict",
+            Reason::Middle => "cut-connection",
         }
     }
 
@@ -77,6 +82,9 @@ impl fmt::Display for Reason {
             Reason::Unknown => "the pod is closed, because the cluster does not show it",
             Reason::Failed => "the pod is closed, because the kernel refused its policies",
             Reason::Orphan => "a pod address without a verdict",
+            Reason::Middle => {
+                "from the middle of a connection that was cut, or that this node has not seen begin"
+            }
         })
     }
 }
@@ -111,12 +119,25 @@ pub(super) fn add_to(mut ruleset: Ruleset) -> Ruleset {
         ruleset = ruleset.set(set, std::collections::BTreeSet::new());
     }
     for direction in Direction::BOTH {
-        for reason in Reason::ALL {
+        for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::Middle) {
             let name = names::refusal(reason, direction);
             ruleset = ruleset.chain(Chain::new(table().chain(name)), rules(reason, direction));
         }
     }
     ruleset
+}
+
+/// Adds the chain that ends packets from the middle of connections, each as egress and as ingress.
+pub(super) fn add_middle(ruleset: &mut Ruleset) {
+    let mut all = std::mem::take(ruleset);
+    let mut ends = Vec::new();
+    for direction in [Direction::Egress, Direction::Ingress] {
+        let name = names::refusal(Reason::Middle, direction);
+        ends.push(Rule::new().jump(name.clone()));
+        all = all.chain(Chain::new(table().chain(name)), rules(Reason::Middle, direction));
+    }
+    ends.push(Rule::new().counter().drop().comment("no begin of a connection: --netpol-cut-established"));
+    *ruleset = all.chain(Chain::new(table().chain(names::MIDDLE)), ends);
 }
 
 fn log(rule: Rule, reason: Reason, direction: Direction) -> Rule {
@@ -159,8 +180,8 @@ fn rules(reason: Reason, direction: Direction) -> Vec<Rule> {
         Family::BOTH.map(|family| log(Rule::new().in_set(&[own(family)], names::drops(direction, family))));
     let drop = Rule::new().counter().drop().comment(&reason.to_string());
     match reason {
-        // Judgements drop themselves what comes back to them.
-        Reason::NotAdmitted => of_pods.into(),
+        // Who jumps there drops what comes back.
+        Reason::NotAdmitted | Reason::Middle => of_pods.into(),
         Reason::Unknown | Reason::Failed => of_pods.into_iter().chain([drop]).collect(),
         Reason::Orphan => vec![log(Rule::new()), drop],
     }

@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use kernel::nflog::{Entry, Nflog};
+
 use super::fixture::{attachment, ip, pod};
 use super::lab::{Lab, OUTSIDE, connect, echoes};
 use crate::cluster::Event;
-use crate::policy::PolicyApplier;
+use crate::policy::{Direction, LOG_GROUP, LOGGED_BYTES, PolicyApplier, Reason};
 
 const WEB: &str = "10.244.1.2";
 const WEB6: &str = "fd00:244:1::2";
@@ -91,8 +93,16 @@ fn a_cut_stream_is_not_taken_up_again_by_what_the_server_sends() {
     assert!(arrives(&mut server));
     // Egress stays open, so nothing but the state of the connection keeps the server's packets back.
     lab.policy("default/p", FROM_FRIENDS);
+    let mut ear = lab.node.run_in(|| Nflog::bind(LOG_GROUP, LOGGED_BYTES).unwrap());
     assert!(!arrives(&mut server));
     lab.expect(&[("default/web", OUTSIDE, 80, true)]);
+    // It is no silent end: what the pod sends is logged as its own.
+    let said = Reason::Middle.log_prefix(Direction::Egress);
+    let is_said = |entry: &Entry| matches!(entry, Entry::Packet(packet) if packet.prefix == said);
+    let end = Instant::now() + BOUND;
+    while !ear.next(BOUND).unwrap().unwrap_or_default().iter().any(is_said) {
+        assert!(Instant::now() < end, "no log entry of the packets");
+    }
 }
 
 #[test]
