@@ -69,7 +69,7 @@ pub struct Judgement {
     pub here: bool,
     /// The policies that isolate the pod in this direction.
     pub isolated_by: Vec<String>,
-    /// The rules that admit it.
+    /// The rules that admit it; at most ten.
     pub admitted_by: Vec<RuleName>,
     /// The rules that do not, the closest first; at most ten.
     pub closest: Vec<Miss>,
@@ -77,8 +77,8 @@ pub struct Judgement {
     pub more: usize,
 }
 
-/// How many rules that do not admit are told.
-pub(super) const MOST_MISSES: usize = 10;
+/// How many rules that admit are told, and how many that do not.
+pub(super) const MOST_TOLD: usize = 10;
 
 /// A rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,11 +1,12 @@
 //! What policies that the plane takes together say of one packet. Pure.
 //!
-//! The kernel does not tell them apart, and what it holds is what is explained: that one of them admits the packet.
+//! The kernel does not tell them apart, and what it holds decides. Which of them it is, is told by the same plane over the
+//! same objects with each policy for itself.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::answer::{Judgement, Miss, RuleName};
-use super::judge::{Packet, Values, takes_group, takes_port};
+use super::answer::{Judgement, Miss, Outcome, RuleName};
+use super::judge::{Packet, Values, ask_policy, takes_group, takes_port};
 use crate::cluster::Side;
 use crate::policy::{NamedPort, PeerGroup, PolicyKey, PolicyValue, Ports, Together};
 
@@ -29,11 +30,16 @@ pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: 
         _ => None,
     };
     let is_member = |group: &PeerGroup| takes_group(packet, group, values);
+    let each = each(packet, side, values);
     let admitting: Vec<&Ports> = all.admitting(packet.peer, member.as_ref(), is_member).collect();
     if admitting.iter().any(|ports| takes_port(packet, ports, values)) {
-        judgement.admitted_by.push(rule("it, one of them or more"));
+        if each.admitted_by.is_empty() {
+            judgement.admitted_by.push(rule("it, one of them or more"));
+        }
+        judgement.admitted_by.extend(each.admitted_by);
         return;
     }
+    judgement.closest.extend(each.closest);
     let peer = !admitting.is_empty();
     let lacks = if peer {
         format!("they admit {}, but not to {} {}", packet.peer, packet.protocol, packet.port)
@@ -41,6 +47,15 @@ pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: 
         format!("none of them names {}", packet.peer)
     };
     judgement.closest.push(Miss { rule: rule("its peers to their ports"), peer, port: false, lacks });
+}
+
+/// What each policy of the side says for itself.
+fn each(packet: &Packet, side: &Side, values: &dyn Values) -> Judgement {
+    let mut all = Judgement::new(Outcome::Refused, None, true, "");
+    if let Some((policies, values)) = values.each_of(side) {
+        policies.iter().for_each(|policy| ask_policy(packet, policy, values, &mut all));
+    }
+    all
 }
 
 /// The keys of what a crowd's rules lead to, but for its members.

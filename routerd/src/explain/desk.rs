@@ -9,7 +9,7 @@ use super::answer::{Answer, Verdict};
 use super::crowd;
 use super::ends::{Resolver, Ways, Who};
 use super::judge::Values;
-use super::others::{Others, Snapshot};
+use super::others::{Here, Others, Snapshot};
 use super::question::Question;
 use super::ways::Judges;
 use crate::cluster::Index;
@@ -58,7 +58,7 @@ impl Desk {
         let ours: BTreeSet<ObjectName> = ours.into_iter().filter_map(Who::pod).cloned().collect();
         // The plane's thread only copies; attaches wait for it.
         let ours = policy.look(move |held| Known::gather(held, &ours)).await.ok_or(NO_VIEW)?;
-        let snapshot = if others.is_empty() {
+        let snapshot = if others.is_empty() && !ours.has_crowds() {
             Snapshot::default()
         } else {
             self.cluster.look(Snapshot::take).await.ok_or(NO_VIEW)?
@@ -66,6 +66,8 @@ impl Desk {
         let (plane, here, protocol) = (self.plane, node.clone(), question.protocol);
         let judge = move || -> Vec<Verdict> {
             let others = Others::new(plane, &snapshot);
+            let alone = ours.has_crowds().then(|| Others::one_by_one(plane, &snapshot));
+            let ours = Here { held: &ours, alone };
             let judges = Judges { here: &here, ours: &ours, others: &others };
             ways.iter().map(|way| judges.verdict(way, protocol)).collect()
         };
@@ -117,6 +119,12 @@ impl Known {
             known.values.insert(key, value.clone());
         }
         known
+    }
+}
+
+impl Known {
+    fn has_crowds(&self) -> bool {
+        self.values.keys().any(|key| matches!(key, PolicyKey::Crowd(_)))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::answer::{Judgement, MOST_MISSES, Miss, Outcome, RuleName};
+use super::answer::{Judgement, MOST_TOLD, Miss, Outcome, RuleName};
 use super::crowd;
+use crate::cluster::Side;
 use crate::cluster::objects::{ObjectName, Protocol};
 use crate::policy::{
     Admission, Direction, Isolation, PeerGroup, Peers, PodVerdict, PolicyKey, PolicyValue, Ports, Rules,
@@ -16,6 +17,10 @@ pub(super) trait Values {
     fn value(&self, key: &PolicyKey) -> Option<PolicyValue>;
     /// Why the kernel refused it, if it did. It then admits nobody.
     fn refused(&self, key: &PolicyKey) -> Option<String>;
+    /// The policies of a crowd, and values in which each of them has rules of its own, where there are such.
+    fn each_of(&self, _side: &Side) -> Option<(Vec<ObjectName>, &dyn Values)> {
+        None
+    }
 }
 
 /// A packet as one direction of a pod's traffic.
@@ -109,16 +114,25 @@ fn isolated<'a>(
         };
     } else {
         judgement.outcome = Outcome::Admitted;
-        "a policy admits it".clone_into(&mut judgement.why);
+        judgement.why = match judgement.admitted_by.len() {
+            count if count > MOST_TOLD => format!("{count} rules admit it; the first {MOST_TOLD} are told"),
+            _ => "a policy admits it".to_owned(),
+        };
+        judgement.admitted_by.truncate(MOST_TOLD);
     }
     judgement.closest.sort_by_key(|miss| std::cmp::Reverse(u8::from(miss.peer) + u8::from(miss.port)));
-    judgement.more = judgement.closest.len().saturating_sub(MOST_MISSES);
-    judgement.closest.truncate(MOST_MISSES);
+    judgement.more = judgement.closest.len().saturating_sub(MOST_TOLD);
+    judgement.closest.truncate(MOST_TOLD);
     judgement
 }
 
 /// Notes which rules of the policy admit the packet and what the others lack.
-fn ask_policy(packet: &Packet, policy: &ObjectName, values: &dyn Values, judgement: &mut Judgement) {
+pub(super) fn ask_policy(
+    packet: &Packet,
+    policy: &ObjectName,
+    values: &dyn Values,
+    judgement: &mut Judgement,
+) {
     let key = PolicyKey::Policy(policy.clone());
     let nobody = |lacks: String| Miss {
         rule: RuleName { policy: policy.to_string(), rule: 0, admits: "nobody".to_owned() },

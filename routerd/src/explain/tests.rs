@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::answer::{Answer, Judgement, Outcome};
 use super::ends::Resolver;
 use super::judge::Values;
-use super::others::{Others, Snapshot};
+use super::others::{Here, Others, Snapshot};
 use super::question::Question;
 use super::ways::Judges;
 use crate::cluster::manifests;
@@ -35,7 +35,10 @@ struct World {
 }
 
 fn world() -> World {
-    let mut index = Index::new("node1");
+    world_of(Index::new("node1"))
+}
+
+fn world_of(mut index: Index) -> World {
     for object in manifests::read(CLUSTER) {
         index.apply(Event::Upsert(object));
     }
@@ -61,7 +64,9 @@ impl World {
         let local = BTreeSet::from(["10.244.1.1".parse().unwrap()]);
         let found = Resolver { index: &self.index, local: &local }.ways(&question)?;
         let others = Others::new(PolicyPlane, &Snapshot::take(&self.index));
-        let judges = Judges { here: "node1", ours: &Ours(&self.index, &self.refused), others: &others };
+        let alone = Others::one_by_one(PolicyPlane, &Snapshot::take(&self.index));
+        let ours = Here { held: &Ours(&self.index, &self.refused), alone: Some(alone) };
+        let judges = Judges { here: "node1", ours: &ours, others: &others };
         let ways: Vec<_> = found.ways.iter().map(|way| judges.verdict(way, question.protocol)).collect();
         let admitted = !ways.is_empty() && ways.iter().all(|way| way.admitted);
         Ok(Answer { question, node: "node1".into(), admitted, ways, notes: found.notes })
@@ -217,4 +222,16 @@ fn a_policy_that_is_invalid_or_refused_by_the_kernel_is_told_so() {
         text.starts_with("refused: default/friend to default/web") && text.contains("no space"),
         "{text}"
     );
+}
+
+#[test]
+fn policies_that_are_taken_together_are_named_one_by_one() {
+    let (world, crowded) = (world(), world_of(Index::new("node1").with_crowds_above(0)));
+    let (_, alone) = world.directions("default/friend", "default/web", 80);
+    let (_, together) = crowded.directions("default/friend", "default/web", 80);
+    assert!(together.isolated_by[0].starts_with("the many policies"), "{together:?}");
+    assert_eq!((&together.admitted_by, together.outcome), (&alone.admitted_by, Outcome::Admitted));
+    let (_, alone) = world.directions("default/friend", "default/web", 81);
+    let (_, together) = crowded.directions("default/friend", "default/web", 81);
+    assert_eq!((together.outcome, &together.closest[0]), (Outcome::Refused, &alone.closest[0]));
 }
