@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod advertise;
+pub mod aws;
 mod cleanup;
 pub mod cluster;
 pub mod config;

@@ -39,7 +39,7 @@ pub use datum::{DataType, Datum, Key};
 pub use element::{Data, Element, Span};
 pub use expression::kinds::{
     Comparison, CtDirection, CtKey, CtState, CtStatus, FibFlags, FibResult, MetaKey, NatFlags, NatKind,
-    PayloadBase, TimeUnit, Unreachable, address_type,
+    PayloadBase, RouteKey, TimeUnit, Unreachable, address_type,
 };
 pub use expression::{Expression, LogTarget, Reject};
 pub use field::{Field, NFPROTO_IP4, NFPROTO_IP6};

@@ -97,6 +97,8 @@ pub struct Node {
     pub internal_addresses: Vec<IpAddr>,
     /// `status.addresses` of type ExternalIP, in their order.
     pub external_addresses: Vec<IpAddr>,
+    /// `spec.providerID`: what the cloud calls the machine; empty if no cloud was asked.
+    pub provider_id: String,
     /// It is about to go: being deleted, or tainted so by the cluster autoscaler. Load balancers are told (KEP-3836).
     pub leaving: bool,
 }

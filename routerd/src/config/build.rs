@@ -67,6 +67,7 @@ impl Config {
             ipv4: values.bool("enable-ipv4")?,
             ipv6: values.bool("enable-ipv6")?,
             run_router: values.bool("run-router")?,
+            disable_source_dest_check: values.bool("disable-source-dest-check")?,
             run_firewall: values.bool("run-firewall")?,
             cut_established: values.bool("netpol-cut-established")?,
             match_host_pods: values.bool("netpol-match-host-pods")?,

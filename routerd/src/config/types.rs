@@ -21,6 +21,8 @@ pub struct Config {
     pub ipv6: bool,
     /// `--run-router`.
     pub run_router: bool,
+    /// `--disable-source-dest-check`.
+    pub disable_source_dest_check: bool,
     /// `--run-firewall`.
     pub run_firewall: bool,
     /// `--netpol-cut-established`: a policy change also ends flows that it does not admit.

@@ -13,6 +13,7 @@ use super::late::Late;
 use super::monitor::Watched;
 use super::network;
 use crate::advertise::{self, Advertising};
+use crate::aws;
 use crate::cluster::balancing::{self, Candidate, Office};
 use crate::cluster::task::Planes;
 use crate::cluster::{Change, Index};
@@ -89,6 +90,9 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
     if config.run_router {
         running.routing(config);
         running.advertise(config, runtime);
+        if config.disable_source_dest_check {
+            running.aws(runtime);
+        }
     }
     if let Some(allocator) = &config.allocator {
         running.allocate(allocator, &config.services, runtime);
@@ -178,6 +182,12 @@ impl Running {
             }
             Err(error) => self.not_started(loadbalancer::NAME, &error),
         }
+    }
+
+    fn aws(&mut self, runtime: &Runtime) {
+        let apply = aws::Applier::new(runtime.clone(), aws::Endpoints::of_process());
+        let subscriber = self.add(aws::Instance, apply, Settings::default());
+        self.planes.others.extend(subscriber);
     }
 
     fn advertise(&mut self, config: &Config, runtime: &Runtime) {

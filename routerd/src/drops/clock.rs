@@ -8,7 +8,7 @@ const DAYS_BEFORE_EPOCH: u64 = 719_468;
 const DAYS_OF_AN_ERA: u64 = 146_097;
 
 /// The time in UTC with milliseconds (RFC 3339), as `2026-11-21T17:00:00.123Z`. What is before 1970 is 1970.
-pub(super) fn text(time: SystemTime) -> String {
+pub(crate) fn text(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (seconds, milliseconds) = (since.as_secs(), since.subsec_millis());
     let (year, month, day) = date(seconds / 86_400);

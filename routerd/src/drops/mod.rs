@@ -10,7 +10,7 @@
 //! Nothing waits for this task: neither packets, nor the index, nor a follower for another one.
 
 pub mod client;
-mod clock;
+pub(crate) mod clock;
 mod counters;
 mod desk;
 mod ear;

@@ -13,7 +13,7 @@ use super::desired::{Key, Own, Routing, Value};
 use super::observe::{self, Found};
 use super::overlay::{Around, Overlay, Reach};
 use super::plan::{Hop, Path, Place, Plan, State};
-use super::{devices, masquerade, segments, settings, wanted};
+use super::{devices, foreign, masquerade, segments, settings, wanted};
 use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
 
@@ -244,6 +244,12 @@ impl Apply for Applier {
         self.apply_routes(desired, scope, &mut report);
         if concerns_rules(scope) {
             self.apply_rules(desired, scope, &mut report);
+        }
+        if *scope == Scope::Everything {
+            match foreign::problems(&mut self.rules) {
+                Ok(problems) => report.problems.extend(problems),
+                Err(error) => tracing::debug!(%error, "the rules of others cannot be read"),
+            }
         }
         let members = desired.values().filter(|value| **value == Value::Member).count();
         let routes = self.found.state.routes.keys().filter(|(number, _)| *number == table::MAIN).count();

@@ -15,6 +15,7 @@
 mod apply;
 mod desired;
 mod devices;
+mod foreign;
 mod masquerade;
 mod names;
 mod observe;

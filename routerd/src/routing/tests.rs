@@ -330,3 +330,26 @@ fn a_tunnel_carries_what_the_way_does_less_its_own_headers() {
     assert_eq!(mtu(v6, Encapsulation::Bare), 1280, "less would be no IPv6");
     assert_eq!(mtu(node_address(7), Encapsulation::Bare), 1480, "to nowhere yet");
 }
+
+#[test]
+fn a_chain_of_others_that_drops_what_pods_send_is_said_with_the_remedy_and_left_alone() {
+    let namespace = attached();
+    let apply = || {
+        namespace.run_in(|| {
+            let mut applier = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF).unwrap();
+            applier.apply(&desired(&cluster()), &Scope::Everything).problems
+        })
+    };
+    let about = |problems: &[crate::runner::Problem]| {
+        problems.iter().find(|problem| problem.item.contains("FORWARD")).map(|found| found.message.clone())
+    };
+    namespace.run("nft", &["add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy accept; }"]);
+    assert_eq!(about(&apply()), None, "one that accepts harms nobody");
+    namespace.run("nft", &["add chain ip filter FORWARD { policy drop; }"]);
+    let before = namespace.run("nft", &["list", "table", "ip", "filter"]);
+    let message = about(&apply()).unwrap();
+    assert!(message.contains("kube-bridge") && message.contains("iptables -I FORWARD"), "{message}");
+    assert_eq!(namespace.run("nft", &["list", "table", "ip", "filter"]), before);
+    namespace.run("nft", &["add rule ip filter FORWARD iifname kube-bridge accept"]);
+    assert_eq!(about(&apply()), None);
+}

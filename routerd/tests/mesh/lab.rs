@@ -1,6 +1,5 @@
 //! Nodes that are namespaces on one switch, each with a daemon.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
 use std::process::{Child, Stdio};
@@ -96,14 +95,19 @@ impl Lab {
 
     /// All nodes know of the nodes with these numbers and of no others.
     pub(crate) fn know(&self, numbers: impl IntoIterator<Item = u8>) {
-        let text = numbers.into_iter().fold(String::new(), |mut text, number| {
-            let segment = self.nodes[usize::from(number) - 1].segment;
-            let _ = writeln!(text, "---\n{}", manifest(number, segment));
-            text
-        });
+        self.tell(&numbers.into_iter().map(|number| self.object(number)).collect::<String>());
+    }
+
+    /// The Node object of a number.
+    pub(crate) fn object(&self, number: u8) -> String {
+        format!("---\n{}", manifest(number, self.nodes[usize::from(number) - 1].segment))
+    }
+
+    /// These are the objects that all nodes see.
+    pub(crate) fn tell(&self, text: &str) {
         for node in &self.nodes {
             let path = node.folder.path();
-            fs::write(path.join("new"), &text).unwrap();
+            fs::write(path.join("new"), text).unwrap();
             fs::rename(path.join("new"), path.join("manifests/nodes.yaml")).unwrap();
         }
     }

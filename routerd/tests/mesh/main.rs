@@ -111,3 +111,51 @@ fn a_node_that_leaves_the_cluster_loses_its_routes_at_once() {
     let back = lab.nodes[0].until("node3 again", |node| node.reaches(3));
     assert!(back < Duration::from_secs(10), "back after {back:?}");
 }
+
+#[test]
+fn a_new_node_is_no_outside_within_a_second_also_before_it_has_a_route() {
+    let mut lab = Lab::new(2);
+    lab.know([1]);
+    lab.nodes[0].start();
+    let sets = |node: &lab::Node| {
+        let list = |set: &str| node.ns.run("nft", &["list", "set", "inet", "routerd", set]);
+        ["routing-pods4", "routing-nodes4", "routing-pods6", "routing-nodes6"].map(list).concat()
+    };
+    lab.nodes[0].until("its own range", |node| {
+        node.ns.succeeds("nft", &["list", "set", "inet", "routerd", "routing-pods4"])
+    });
+    lab.know([1, 2]);
+    let took = lab.nodes[0].until("the new node's ranges and addresses", |node| {
+        let all = sets(node);
+        ["10.244.2.", "192.0.2.2", "fd00:244:2::", "2001:db8::2"].iter().all(|text| all.contains(text))
+    });
+    assert!(took < Duration::from_secs(1), "known after {took:?}");
+}
+
+#[test]
+fn nodes_whose_addresses_come_late_and_change_find_each_other() {
+    let mut lab = Lab::new(2);
+    let without = |number| {
+        lab.object(number).lines().filter(|line| !line.starts_with("status")).collect::<Vec<_>>().join("\n")
+    };
+    lab.tell(&format!("{}\n{}\n", without(1), without(2)));
+    for node in &mut lab.nodes {
+        node.start();
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(lab.nodes[0].routes(), "");
+    lab.know([1, 2]);
+    lab.nodes[0].until("the routes of the other", |node| node.reaches(2));
+    // Node 2 moves: on its device first, then in its object, without a restart of anybody.
+    let moved = lab.object(2).replace("192.0.2.2", "192.0.2.102").replace("2001:db8::2", "2001:db8::102");
+    // The old one goes first: later it would take the new one of its subnet along.
+    lab.nodes[1].ns.run("ip", &["address", "delete", "192.0.2.2/24", "dev", "eth0"]);
+    lab.nodes[1].ns.run("ip", &["address", "add", "192.0.2.102/24", "dev", "eth0"]);
+    lab.nodes[1].ns.run("ip", &["address", "add", "2001:db8::102/64", "dev", "eth0", "nodad"]);
+    lab.tell(&format!("{}{moved}", lab.object(1)));
+    lab.nodes[0].until("routes by the new addresses", |node| {
+        let routes = node.routes();
+        routes.contains("via 192.0.2.102 ") && routes.contains("via 2001:db8::102 ")
+    });
+    assert_eq!(lab.nodes[0].asks(&lab.nodes[1]), Ok(()));
+}

@@ -36,6 +36,8 @@ struct Spec {
     pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs", default, deserialize_with = "nullable")]
     pod_cidrs: Vec<String>,
+    #[serde(rename = "providerID", default, deserialize_with = "nullable")]
+    provider_id: String,
     #[serde(default, deserialize_with = "nullable")]
     taints: Vec<Taint>,
 }
@@ -90,6 +92,7 @@ impl Wire for WireNode {
             pod_cidrs,
             internal_addresses,
             external_addresses,
+            provider_id: self.spec.provider_id,
             leaving,
         }))
     }

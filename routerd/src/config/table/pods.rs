@@ -1,6 +1,6 @@
 //! The pod network: the plugin's configuration, routes and tunnels between nodes.
 
-use super::Effect::{Works};
+use super::Effect::Works;
 use super::Kind::{Bool, Choice, Duration, Number};
 use super::{DAY, Flag, Group, flag};
 

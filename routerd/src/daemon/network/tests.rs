@@ -5,13 +5,14 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kernel::rtnl::LinkKind;
+use kernel::rtnl::{Encapsulation, LinkKind};
 use kernel::testing::TestNs;
 use tempfile::TempDir;
 
 use super::*;
 use crate::cluster::objects::Node;
 use crate::cluster::{Event, Object};
+use crate::routing::Reach;
 
 const TEMPLATE: &str =
     r#"{"name":"n","plugins":[{"type":"routerd-cni","bridge":"kube-bridge","ipam":{"type":"host-local"}}]}"#;
@@ -91,6 +92,35 @@ fn the_smallest_device_with_an_address_of_the_node_counts() {
     assert_eq!(path_mtu(&namespace, &["192.0.2.1"]), Some(9000));
     assert_eq!(path_mtu(&namespace, &["192.0.2.1", "2001:db8::1"]), Some(1500));
     assert_eq!(path_mtu(&namespace, &["203.0.113.9"]), None, "it is on no device at the moment");
+}
+
+/// The configuration of a node with this address of 1500 bytes, and the MTU of pods in it, beside a node at `peer`.
+fn pod_mtu(encapsulation: Encapsulation, reach: Reach, addresses: [&str; 2], peer: &str) -> u64 {
+    let namespace = node("192.0.2.1/24", 1500);
+    device(&namespace, "up1", "2001:db8::1/64", 1500);
+    namespace.run("ip", &["route", "add", "default", "via", "192.0.2.254"]);
+    namespace.run("ip", &["route", "add", "default", "via", "2001:db8::254"]);
+    let (_folder, _, mut writer) = writer();
+    writer.overlay = Overlay { reach, encapsulation };
+    let mut desired = wanted(&["10.244.1.0/24"], &addresses);
+    desired.get_mut(&()).unwrap().peers.insert(peer.parse().unwrap());
+    namespace.run_in(|| writer.apply(&desired, &Scope::Everything)).counts["pod MTU"]
+}
+
+#[test]
+fn new_pods_get_what_the_tunnels_carry_that_the_node_needs_and_full_size_without() {
+    let own = ["192.0.2.1", "2001:db8::1"];
+    let (near, far, far6) = ("192.0.2.9", "198.51.100.9", "2001:db8:f::9");
+    for (encapsulation, reach, peer, expected) in [
+        (Encapsulation::Bare, Reach::OtherSubnets, near, 1500),
+        (Encapsulation::Bare, Reach::OtherSubnets, far, 1480),
+        (Encapsulation::Bare, Reach::OtherSubnets, far6, 1460),
+        (Encapsulation::Gue(5555), Reach::OtherSubnets, far, 1468),
+        (Encapsulation::Gue(5555), Reach::Everywhere, near, 1468),
+        (Encapsulation::Bare, Reach::Never, far, 1500),
+    ] {
+        assert_eq!(pod_mtu(encapsulation, reach, own, peer), expected, "{encapsulation:?} {reach:?} {peer}");
+    }
 }
 
 #[test]
