@@ -1,6 +1,6 @@
 //! Where the program runs, what it does there and where it learns of the cluster.
 
-use super::Effect::{Never, NotYet, Works};
+use super::Effect::{Never, Works};
 use super::Kind::{Bool, Choice, Duration, Number, Text};
 use super::{DAY, Flag, Group, flag, own};
 
