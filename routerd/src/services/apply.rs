@@ -82,6 +82,12 @@ impl<K: Kernel> Applier<K> {
         &self.kernel
     }
 
+    /// The same, for a test that changes something behind its back.
+    #[cfg(test)]
+    pub(super) fn kernel_mut(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
     /// Everything anew: what is wanted from all keys, what is from the kernel.
     fn all(&mut self, desired: &BTreeMap<Key, Value>, report: &mut Report) -> Result<(), KernelError> {
         self.known = None;
@@ -103,19 +109,17 @@ impl<K: Kernel> Applier<K> {
         let (first, rest): (Vec<_>, Vec<_>) =
             wishes(desired.iter()).partition(|(name, wish)| is_needed_first(name, wish));
         for wishes in [first, rest] {
-            for (name, wish) in wishes {
-                self.wanted.set(name, Some(wish));
-            }
-            self.in_batches(&mut known, report);
+            let tuples = wishes.into_iter().flat_map(|(name, wish)| self.wanted.set(name, Some(wish)).tuples);
+            let tuples: Vec<Tuple> = tuples.collect();
+            self.in_batches(&tuples, &mut known, report);
         }
         self.run(&mut known, &Extent::Everything, report);
         self.known = known.state();
         Ok(())
     }
 
-    /// All that is wanted and not there yet, so many virtual services at a time that the first need not wait for the last.
-    fn in_batches(&mut self, known: &mut Known, report: &mut Report) {
-        let tuples: Vec<Tuple> = self.wanted.state().services.keys().copied().collect();
+    /// So many virtual services at a time that the first need not wait for the last.
+    fn in_batches(&mut self, tuples: &[Tuple], known: &mut Known, report: &mut Report) {
         for batch in tuples.chunks(BATCH) {
             let tuples = batch.iter().copied().collect();
             self.run(known, &Extent::Only(Touched { tuples, ..Touched::default() }), report);

@@ -1,9 +1,11 @@
 //! What a plan makes of a state when every write of it succeeds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kernel::ipvs::Command;
 
+use super::Few;
 use super::plan::{PacketChange, Plan, VipStep};
 use super::state::{Balanced, Packets, State, Tuple, Vip};
 
@@ -44,16 +46,17 @@ fn renew<T: Ord + Copy>(set: &mut BTreeSet<T>, gone: &BTreeSet<T>, new: &BTreeSe
 }
 
 /// A command that the kernel has done.
-pub(super) fn apply_command(command: &Command, services: &mut BTreeMap<Tuple, Balanced>) {
+pub(super) fn apply_command(command: &Command, services: &mut BTreeMap<Tuple, Arc<Balanced>>) {
     let Some(tuple) = command.service().and_then(|key| Tuple::of(&key)) else { return };
     match command {
         Command::AddService(service) => {
-            services.insert(tuple, Balanced { service: service.clone(), destinations: BTreeMap::new() });
+            let balanced = Balanced { service: service.clone(), destinations: Few::default() };
+            services.insert(tuple, Arc::new(balanced));
         }
         Command::DeleteService(_) => _ = services.remove(&tuple),
         _ => {
             if let Some(balanced) = services.get_mut(&tuple) {
-                apply_change(command, balanced);
+                apply_change(command, Arc::make_mut(balanced));
             }
         }
     }

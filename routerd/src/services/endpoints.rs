@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use prefix::Family;
 
+use super::Few;
 use super::external;
 use super::state::Refusal;
 use super::topology::{self, Nearness};
@@ -19,7 +20,7 @@ const TOLD: usize = 3;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backends {
     /// By address and port.
-    pub by_socket: BTreeMap<SocketAddr, Backend>,
+    pub by_socket: Few<SocketAddr, Backend>,
     /// What becomes of a packet when there are none.
     pub refusal: Refusal,
 }
@@ -98,7 +99,7 @@ impl<'a> Endpoints<'a> {
         let anywhere =
             self.candidates.iter().any(|candidate| candidate.is_ready() || candidate.is_fallback());
         let refusal = if anywhere && local_only { Refusal::Drop } else { Refusal::Reject };
-        Backends { by_socket, refusal }
+        Backends { by_socket: by_socket.into_iter().collect(), refusal }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use kernel::KernelError;
@@ -11,7 +12,7 @@ use nix::errno::Errno;
 use super::apply::{Applier, Kernel};
 use super::effect::{apply_command, apply_packets, apply_step};
 use super::plan::{Extent, PacketChange, Plan};
-use super::state::{State, Tuple};
+use super::state::{Balanced, State, Tuple};
 use super::{NAME, status};
 use crate::runner::{Problem, Report};
 
@@ -21,11 +22,13 @@ pub(super) struct Known {
     pub(super) state: State,
     /// Nothing happened that was not expected of a kernel in that state.
     exact: bool,
+    /// Virtual services that were refused in this run; one try and one complaint are enough.
+    refused: BTreeSet<Tuple>,
 }
 
 impl Known {
     pub(super) fn new(state: State) -> Self {
-        Self { state, exact: true }
+        Self { state, exact: true, refused: BTreeSet::new() }
     }
 
     /// The state, if the next change can be planned on it without reading the kernel again.
@@ -40,6 +43,7 @@ impl<K: Kernel> Applier<K> {
         let settings = &self.settings;
         let wanted = self.wanted.state();
         let mut plan = Plan::between(&known.state, wanted, extent, |address| settings.is_excluded(address));
+        plan.balance.retain(|command| tuple_of(command).is_none_or(|tuple| !known.refused.contains(&tuple)));
         self.draining.spare(&mut plan, &known.state, extent, Instant::now());
         self.packets(&plan.announce, known, report);
         self.balance(&plan.balance, known, report);
@@ -50,6 +54,26 @@ impl<K: Kernel> Applier<K> {
             match self.kernel.forget(&plan.flows) {
                 Ok(forgotten) => report.writes += forgotten,
                 Err(error) => report.problems.push(status::of_part(error.to_string(), true)),
+            }
+        }
+        self.share(&mut known.state, extent);
+    }
+
+    /// What is as it is wanted is held once.
+    fn share(&self, known: &mut State, extent: &Extent) {
+        let wanted = &self.wanted.state().services;
+        let share = |tuple: &Tuple, found: &mut Arc<Balanced>| match wanted.get(tuple) {
+            Some(balanced) if balanced == found => found.clone_from(balanced),
+            _ => {}
+        };
+        match extent {
+            Extent::Everything => known.services.iter_mut().for_each(|(tuple, found)| share(tuple, found)),
+            Extent::Only(touched) => {
+                for tuple in &touched.tuples {
+                    if let Some(found) = known.services.get_mut(tuple) {
+                        share(tuple, found);
+                    }
+                }
             }
         }
     }
@@ -93,19 +117,18 @@ impl<K: Kernel> Applier<K> {
             return;
         }
         let outcomes = self.kernel.balance(commands);
-        let mut refused = BTreeSet::new();
         for (command, outcome) in commands.iter().zip(outcomes) {
-            let tuple = command.service().and_then(|key| Tuple::of(&key));
+            let tuple = tuple_of(command);
             match outcome {
                 Ok(()) => {
                     report.writes += 1;
                     apply_command(command, &mut known.state.services);
                 }
                 // A service that could not be made has its destinations fail too; the first error says it all.
-                Err(_) if tuple.is_some_and(|tuple| refused.contains(&tuple)) => {}
+                Err(_) if tuple.is_some_and(|tuple| known.refused.contains(&tuple)) => {}
                 Err(error) => {
                     known.exact &= is_of_the_object(command, error.errno);
-                    refused.extend(tuple);
+                    known.refused.extend(tuple);
                     report.problems.push(self.of_tuple(tuple, &error));
                 }
             }
@@ -123,6 +146,10 @@ impl<K: Kernel> Applier<K> {
         let tuple = self.wanted.state().services.range(first..=last).next().map(|(tuple, _)| *tuple);
         self.of_tuple(tuple, error)
     }
+}
+
+fn tuple_of(command: &Command) -> Option<Tuple> {
+    command.service().and_then(|key| Tuple::of(&key))
 }
 
 /// True for a refusal of what is asked for (a scheduler that the kernel has not, a family), which says nothing against

@@ -20,7 +20,7 @@ const ICMP: [u8; 4] = [8, 3, 11, 12];
 const ICMP6: [u8; 7] = [128, 1, 2, 3, 4, 135, 136];
 
 /// The virtual addresses of `family` that are on our device.
-pub fn exposed_set(family: Family) -> Set {
+pub(super) fn exposed_set(family: Family) -> Set {
     let name = match family {
         Family::V4 => "services-exposed",
         Family::V6 => "services-exposed6",

@@ -18,6 +18,7 @@ mod effect;
 mod endpoints;
 mod execute;
 mod external;
+mod few;
 mod firewall;
 pub mod gates;
 pub mod health;
@@ -34,6 +35,8 @@ mod tests;
 mod topology;
 mod touched;
 pub mod wanted;
+
+pub use few::Few;
 
 pub(crate) use endpoints::backends;
 

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use kernel::ipvs::Command;
 
+use super::Few;
 use super::gates::GateChange;
 use super::program::Program;
 use super::state::{Balanced, Packets, Refusal, State, Tuple, Vip};
@@ -143,7 +144,7 @@ impl Plan {
         for tuple in tuples {
             match (observed.services.get(&tuple), desired.services.get(&tuple)) {
                 (Some(_), None) if excluded(tuple.address) => continue,
-                (old, new) => plan.service(tuple, old, new),
+                (old, new) => plan.service(tuple, old.map(AsRef::as_ref), new.map(AsRef::as_ref)),
             }
             plan.packets(tuple, &observed.packets, &desired.packets);
         }
@@ -194,7 +195,7 @@ impl Plan {
         let before = old.map(|old| &old.destinations);
         let known = |socket: &SocketAddr| before.and_then(|before| before.get(socket));
         // New ones come before old ones go, so that there is always one that takes connections.
-        for (socket, destination) in &new.destinations {
+        for (socket, destination) in new.destinations.iter() {
             match known(socket) {
                 None => self.balance.push(Command::AddDestination(key, *destination)),
                 Some(found) if found != destination => {
@@ -205,7 +206,7 @@ impl Plan {
         }
         let gone: Vec<SocketAddr> = before
             .into_iter()
-            .flat_map(BTreeMap::keys)
+            .flat_map(Few::keys)
             .filter(|socket| !new.destinations.contains_key(socket))
             .copied()
             .collect();

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use kernel::ipvs::{Destination, Service, ServiceKey};
 
+use super::Few;
 use super::gates::Gates;
 use super::program::Program;
 
@@ -68,7 +70,7 @@ pub struct Balanced {
     /// The service.
     pub service: Service,
     /// By address and port.
-    pub destinations: BTreeMap<SocketAddr, Destination>,
+    pub destinations: Few<SocketAddr, Destination>,
 }
 
 /// A virtual address at the dummy device.
@@ -116,7 +118,7 @@ pub struct Packets {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     /// IPVS services that are found by a tuple, as observed also those of others.
-    pub services: BTreeMap<Tuple, Balanced>,
+    pub services: BTreeMap<Tuple, Arc<Balanced>>,
     /// Addresses of the dummy device.
     pub vips: BTreeMap<IpAddr, Vip>,
     /// The nft part.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::KernelError;
@@ -13,8 +14,8 @@ use super::apply::{Applier, Kernel};
 use super::execute::Known;
 use super::plan::Extent;
 use super::state::{State, Tuple};
-use super::status;
 use super::wanted::Touched;
+use super::{Few, status};
 use crate::runner::Report;
 
 /// The time between two looks if they cost next to nothing.
@@ -22,9 +23,9 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// The longest time between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How much longer the pause is than the look before it: what share of a CPU looking costs.
-const SHARE: u32 = 50;
+const SHARE: u32 = 200;
 /// How long one look may read backends; the next one goes on where it ended.
-const READING: Duration = Duration::from_millis(8);
+const READING: Duration = Duration::from_millis(2);
 
 /// How far looking has come.
 #[derive(Debug, Default)]
@@ -99,7 +100,9 @@ impl<K: Kernel> Applier<K> {
         let mut missed = BTreeSet::new();
         for tuple in self.wanted.state().services.keys() {
             match (known.services.get_mut(tuple), found.remove(tuple)) {
-                (Some(balanced), Some(service)) if balanced.service != service => balanced.service = service,
+                (Some(balanced), Some(service)) if balanced.service != service => {
+                    Arc::make_mut(balanced).service = service;
+                }
                 (Some(_), None) => _ = known.services.remove(tuple),
                 _ => continue,
             }
@@ -109,10 +112,10 @@ impl<K: Kernel> Applier<K> {
         while let Some(tuple) = self.next() {
             let Some(balanced) = known.services.get_mut(&tuple) else { continue };
             let found = self.kernel.backends(&tuple)?;
-            let found: BTreeMap<SocketAddr, Destination> =
+            let found: Few<SocketAddr, Destination> =
                 found.into_iter().map(|(destination, _)| (destination.socket(), destination)).collect();
             if balanced.destinations != found {
-                balanced.destinations = found;
+                Arc::make_mut(balanced).destinations = found;
                 missed.insert(tuple);
             }
             if started.elapsed() > READING {

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use kernel::ipvs;
 use prefix::{Family, Prefix};
 
+use super::Few;
 use super::desired::{At, NodeFacts, Origin, VirtualService, Wish};
 use super::gates::Gate;
 use super::program::Program;
@@ -16,7 +18,7 @@ use crate::cluster::objects::ObjectName;
 #[derive(Debug, Clone, PartialEq)]
 struct Claim {
     on_device: bool,
-    balanced: Balanced,
+    balanced: Arc<Balanced>,
     refusal: Refusal,
     gate: Gate,
     /// Backends of this node.
@@ -70,8 +72,8 @@ pub struct Wanted {
     node: NodeFacts,
     local_addresses: LocalAddresses,
     /// Who wants a tuple, and what there.
-    claims: BTreeMap<Tuple, BTreeMap<Claimant, Claim>>,
-    tuples_of: BTreeMap<ObjectName, BTreeMap<Tuple, Claimant>>,
+    claims: BTreeMap<Tuple, Few<Claimant, Claim>>,
+    tuples_of: BTreeMap<ObjectName, Few<Tuple, Claimant>>,
     /// How many virtual services a local backend serves.
     hairpin_users: BTreeMap<IpAddr, usize>,
     firewall: bool,
@@ -113,7 +115,7 @@ impl Wanted {
         self.tuples_of
             .get(name)
             .into_iter()
-            .flat_map(BTreeMap::keys)
+            .flat_map(Few::keys)
             .filter_map(|tuple| Some((tuple, self.owner(tuple)?)))
             .filter(move |(_, owner)| *owner != name)
     }
@@ -181,7 +183,9 @@ impl Wanted {
             claims.remove(old);
         }
         touched.rivals.extend(claims.keys().map(|claimant| claimant.name.clone()));
-        claims.extend(new);
+        if let Some((claimant, claim)) = new {
+            claims.insert(claimant, claim);
+        }
         let after = claims.first_key_value().map(|(_, claim)| claim.clone());
         if claims.is_empty() {
             self.claims.remove(&tuple);
@@ -253,7 +257,7 @@ fn claim(tuple: Tuple, wanted: &VirtualService) -> Claim {
     let destinations = backends.iter().map(|(socket, backend)| destination(socket, backend.weight)).collect();
     Claim {
         on_device: false,
-        balanced: Balanced { service, destinations },
+        balanced: Arc::new(Balanced { service, destinations }),
         refusal: wanted.backends.refusal,
         gate: wanted.gate.clone(),
         local: backends.iter().filter(|(_, backend)| backend.local).map(|(socket, _)| socket.ip()).collect(),

@@ -6,6 +6,7 @@ mod settings;
 mod vips;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kernel::KernelError;
 use kernel::conntrack::Conntrack;
@@ -96,7 +97,7 @@ impl Kernel for Linux {
             let destinations =
                 destinations.iter().map(|found| (found.destination.socket(), found.destination));
             let balanced = Balanced { service: entry.service, destinations: destinations.collect() };
-            state.services.insert(tuple, balanced);
+            state.services.insert(tuple, Arc::new(balanced));
         }
         Ok(state)
     }

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use kernel::KernelError;
 use kernel::ipvs::{Command, Destination, Service};
 use nix::errno::Errno;
 
-use super::super::Settings;
 use super::super::apply::{Hindrance, Kernel};
 use super::super::effect::{apply_packets, apply_step};
+use super::super::gates::{GateChange, Gates};
 use super::super::plan::{PacketChange, StaleFlows, VipStep};
 use super::super::state::{Balanced, State, Tuple};
 use super::super::wanted::LocalAddresses;
+use super::super::{Few, Settings};
 
 #[derive(Debug, Default)]
 pub(super) struct Fake {
@@ -25,6 +27,8 @@ pub(super) struct Fake {
     /// Schedulers the kernel lacks.
     pub(super) missing_scheduler: Option<&'static str>,
     pub(super) without_ipvs: bool,
+    /// Virtual services in the order in which they were made.
+    pub(super) made: Vec<Tuple>,
     /// Reads of everything.
     pub(super) observed: usize,
     /// The first write that was refused though the plan should have known better.
@@ -32,6 +36,11 @@ pub(super) struct Fake {
 }
 
 impl Fake {
+    /// A virtual service, to be changed.
+    pub(super) fn balanced(&mut self, tuple: Tuple) -> &mut Balanced {
+        Arc::make_mut(self.state.services.get_mut(&tuple).unwrap())
+    }
+
     fn refuse(&mut self, what: String, errno: Errno) -> KernelError {
         let error = KernelError::new(what, errno);
         self.refused.get_or_insert_with(|| error.to_string());
@@ -50,16 +59,17 @@ impl Fake {
         match (command, there) {
             (Command::AddService(_), true) => return Err(self.refuse(what, Errno::EEXIST)),
             (Command::AddService(service), false) => {
-                let balanced = Balanced { service: service.clone(), destinations: BTreeMap::new() };
-                self.state.services.insert(tuple, balanced);
+                let balanced = Balanced { service: service.clone(), destinations: Few::default() };
+                self.state.services.insert(tuple, Arc::new(balanced));
+                self.made.push(tuple);
             }
             (_, false) => return Err(self.refuse(what, Errno::ESRCH)),
             (Command::DeleteService(_), true) => _ = self.state.services.remove(&tuple),
             (Command::SetService(service), true) => {
-                self.state.services.get_mut(&tuple).unwrap().service = service.clone();
+                self.balanced(tuple).service = service.clone();
             }
             _ => {
-                let destinations = &mut self.state.services.get_mut(&tuple).unwrap().destinations;
+                let destinations = &mut self.balanced(tuple).destinations;
                 if let Err(errno) = destination(command, destinations) {
                     return Err(self.refuse(what, errno));
                 }
@@ -87,7 +97,7 @@ impl Fake {
     }
 }
 
-fn destination(command: &Command, destinations: &mut BTreeMap<SocketAddr, Destination>) -> Result<(), Errno> {
+fn destination(command: &Command, destinations: &mut Few<SocketAddr, Destination>) -> Result<(), Errno> {
     match command {
         Command::AddDestination(_, new) => match destinations.insert(new.socket(), *new) {
             Some(_) => Err(Errno::EEXIST),
@@ -100,6 +110,25 @@ fn destination(command: &Command, destinations: &mut BTreeMap<SocketAddr, Destin
         Command::DeleteDestination(_, socket) => destinations.remove(socket).map(drop).ok_or(Errno::ENOENT),
         _ => Ok(()),
     }
+}
+
+/// As the kernel: only what is there can go, a key of a map has one value, and ranges of one key do not overlap.
+fn gate_refusal(gates: &Gates, change: &GateChange) -> Option<(&'static str, Errno)> {
+    let mut left = gates.clone();
+    left.remove(&change.remove);
+    if left.len() + change.remove.len() != gates.len() {
+        return Some(("an element that is not there goes", Errno::ENOENT));
+    }
+    let mut other_value = change.add.detours.iter().filter(|(tuple, _)| left.detours.contains_key(tuple));
+    if other_value.next().is_some() {
+        return Some(("a key gets a second value", Errno::EEXIST));
+    }
+    left.add(&change.add);
+    let overlap = left.sources.values().any(|ranges| {
+        let mut pairs = ranges.iter().zip(ranges.iter().skip(1));
+        pairs.any(|((_, last), (first, _))| last >= first)
+    });
+    overlap.then_some(("ranges overlap", Errno::ENOTEMPTY))
 }
 
 impl Kernel for Fake {
@@ -146,6 +175,9 @@ impl Kernel for Fake {
         let missing_pair = change.remove_hairpin.iter().find(|address| !packets.hairpin.contains(address));
         if missing_tuple.is_some() || missing_refusal.is_some() || missing_pair.is_some() {
             return Err(self.refuse(format!("{change:?}"), Errno::ENOENT));
+        }
+        if let Some((what, errno)) = gate_refusal(&packets.gates, &change.gates) {
+            return Err(self.refuse(format!("{what}: {:?}", change.gates), errno));
         }
         let other_verdict = change.refuse.iter().find(|(tuple, refusal)| {
             let found = packets.refused.get(tuple).filter(|_| !change.unrefuse.contains(tuple));

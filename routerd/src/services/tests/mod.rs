@@ -6,3 +6,4 @@ mod endpoints;
 mod fake;
 pub(in crate::services) mod fixture;
 mod plan;
+mod tend;

@@ -18,6 +18,7 @@ use super::fake::Fake;
 use super::fixture::{ip, name};
 use crate::cluster::objects::Protocol;
 use kernel::ipvs::ServiceFlags;
+use prefix::Family;
 
 const VIPS: [&str; 4] = ["10.96.0.1", "10.96.0.2", "10.96.9.9", "fd00:96::1"];
 /// Where addresses of others lie.
@@ -37,13 +38,28 @@ fn backend(number: u8, weight: u32) -> (SocketAddr, Backend) {
 }
 
 prop_compose! {
+    fn gate()(sources in proptest::option::of(0u8..8), detour in 0u16..3) -> Gate {
+        // Prefixes that lie in each other or beside each other.
+        let all = ["192.0.2.0/24", "192.0.2.0/25", "198.51.100.1/32"].map(|text| text.parse().unwrap());
+        let some = |bits: u8| all.iter().enumerate().filter(move |(number, _)| bits & (1 << number) != 0);
+        Gate {
+            sources: sources.and_then(|bits| {
+                Gate::admits(&some(bits).map(|(_, prefix)| *prefix).collect::<Vec<_>>(), Family::V4)
+            }),
+            detour: (detour > 0).then(|| SocketAddr::new(ip("10.96.0.1"), 80 + detour)),
+        }
+    }
+}
+
+prop_compose! {
     fn virtual_service()(
         place in 0usize..5, udp in any::<bool>(), port in 80u16..82, lc in any::<bool>(),
         backends in proptest::collection::btree_map(1u8..5, 0u32..2, 0..4), drop in any::<bool>(),
+        external in any::<bool>(), gate in gate(),
     ) -> VirtualService {
         VirtualService {
-            origin: Origin::default(),
-            gate: Gate::default(),
+            origin: if external { Origin::External } else { Origin::Cluster },
+            gate,
             at: VIPS.get(place).map_or(At::Node(ip("192.0.2.11")), |text| At::Virtual(ip(text))),
             protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
             port,
@@ -150,6 +166,10 @@ proptest! {
         }
         prop_assert_eq!(&fake.state.packets.program, &desired.packets.program);
         prop_assert_eq!(&fake.state.packets.hairpin, &desired.packets.hairpin);
+        let (mut left, mut missing) = (fake.state.packets.gates.clone(), desired.packets.gates.clone());
+        left.remove(&desired.packets.gates);
+        missing.remove(&fake.state.packets.gates);
+        prop_assert!(left.tuples().all(|tuple| excluded(tuple.address)) && missing.is_empty(), "{left:?} {missing:?}");
 
         let mut predicted = observed;
         plan.apply_to(&mut predicted);
