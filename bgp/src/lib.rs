@@ -23,12 +23,15 @@
 //! | [`session`] | the task that runs a state machine over connections and timers |
 //! | [`rib`] | paths, their choice, what is announced to whom; pure |
 //! | [`speaker`] | the task that owns all of it, and its handle |
+//! | [`config`], [`policy`] | what it is told, as values |
+//! | [`fuzzing`] | the reading of what peers send, for a fuzzer |
 
 pub mod bfd;
 mod chance;
 pub mod clock;
 pub mod config;
 pub mod fsm;
+pub mod fuzzing;
 pub mod net;
 pub mod packet;
 pub mod policy;

@@ -1,4 +1,4 @@
-//! Runs the targets of `cni_plugin::fuzzing`, and that of the installer, for libFuzzer.
+//! Runs the targets of `cni_plugin::fuzzing` and `bgp::fuzzing`, and that of the installer, for libFuzzer.
 //!
 //! `cargo lab fuzz` builds these programs with the stable toolchain; `cargo fuzz run TARGET -s none` does, too, where
 //! cargo-fuzz is installed, and without `-s none` it adds the address sanitizer on a nightly one.
@@ -12,7 +12,8 @@ pub fn run(name: &str, data: &[u8]) {
     if name == "install" {
         return init::conflist::fuzzing::install(data);
     }
-    let target = cni_plugin::fuzzing::TARGETS.iter().find(|(known, _)| *known == name);
+    let mut all = cni_plugin::fuzzing::TARGETS.iter().chain(bgp::fuzzing::TARGETS);
+    let target = all.find(|(known, _)| *known == name);
     let (_, target) = target.unwrap_or_else(|| panic!("{name} is no target"));
     target(data);
 }

@@ -152,8 +152,11 @@ impl Collected {
                 }
             }
             PathAttributeValue::As4Path(path) => {
-                let path = CodecPath::as4_path_segments(path.segments());
-                self.as4_path = Some(as_path(&path));
+                let path = as_path(&CodecPath::as4_path_segments(path.segments()));
+                if path.contains(0) {
+                    return Err(discard(raw, "AS 0 does not exist (RFC 7607)"));
+                }
+                self.as4_path = Some(path);
             }
             PathAttributeValue::NextHop(next_hop) => self.next_hop = Some(next_hop.next_hop()),
             PathAttributeValue::MultiExitDiscriminator(med) => attributes.med = Some(med.metric()),

@@ -1,0 +1,126 @@
+//! Graceful restart in both roles, and clean ends.
+
+use bgp::rib::Age;
+use bgp::{GracefulRestart, PeerConfig, Shutdown, SpeakerConfig};
+
+use crate::exchange::peer;
+use crate::kit::{ASN, Kind, Lan, OTHER, Ours, Setup, v4, wait_for};
+
+fn restartable(kind: Kind, asn: u32) -> Setup {
+    Setup { graceful: Some(60), ..Setup::new(kind, asn) }
+}
+
+#[test]
+fn a_router_keeps_our_routes_while_we_restart_and_drops_them_when_we_cease() {
+    for (kind, asn) in [(Kind::Bird, ASN), (Kind::Frr, OTHER), (Kind::Gobgp, OTHER)] {
+        let lan = Lan::new();
+        let setup = restartable(kind, asn);
+        let router = lan.start(setup.clone());
+        lan.ours.run_in(|| {
+            let mut ours = Ours::start(1);
+            ours.set_peer(peer(&setup));
+            ours.has(&setup.routes());
+            router.learns("10.1.0.0/24");
+            ours.shutdown(Shutdown::Quiet);
+            // Longer than any of them takes to notice.
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            assert!(router.seen("10.1.0.0/24").is_some(), "{kind:?} keeps the route:\n{}", router.log());
+            let again = SpeakerConfig {
+                listen: vec![std::net::SocketAddr::new(v4(1), 179)],
+                restarting: true,
+                ..SpeakerConfig::new(ASN, "192.0.2.1".parse().unwrap())
+            };
+            let mut ours = Ours::with(again);
+            ours.set_peer(peer(&setup));
+            ours.has(&setup.routes());
+            ours.established(&setup);
+            assert!(router.seen("10.1.0.0/24").is_some(), "{kind:?} has it without a gap");
+            ours.shutdown(Shutdown::Cease("the node is drained".to_owned()));
+            router.loses("10.1.0.0/24");
+        });
+    }
+}
+
+#[test]
+fn the_routes_of_a_router_that_is_killed_stay_until_it_is_back() {
+    for (kind, asn) in [(Kind::Bird, OTHER), (Kind::Frr, ASN), (Kind::Gobgp, ASN)] {
+        let lan = Lan::new();
+        let setup = restartable(kind, asn);
+        let mut router = lan.start(setup.clone());
+        lan.ours.run_in(|| {
+            let mut ours = Ours::start(1);
+            ours.set_peer(peer(&setup));
+            ours.has(&setup.routes());
+            wait_for("its End-of-RIB", || ours.status(&setup).complete.len() == 2);
+            router.kill();
+            wait_for("the end of the session", || ours.status(&setup).stale);
+            ours.has(&setup.routes());
+            assert_eq!(ours.paths(&setup.prefixes()[0])[0].age, Age::Stale, "{kind:?}");
+            router.run();
+            wait_for("fresh routes", || {
+                ours.paths(&setup.prefixes()[0]).first().is_some_and(|path| path.age == Age::Fresh)
+            });
+            wait_for("the end of keeping", || !ours.status(&setup).stale);
+            ours.has(&setup.routes());
+        });
+    }
+}
+
+#[test]
+fn behind_the_restart_time_routes_live_on_as_a_last_resort() {
+    for kind in [Kind::Bird, Kind::Gobgp] {
+        let lan = Lan::new();
+        let setup = Setup { graceful: Some(2), long_lived: Some(600), ..Setup::new(kind, ASN) };
+        let mut router = lan.start(setup.clone());
+        lan.ours.run_in(|| {
+            let mut ours = Ours::start(1);
+            let long =
+                GracefulRestart { restart_time: 2, long_lived: Some(600), ..GracefulRestart::default() };
+            let config = PeerConfig { graceful_restart: Some(long), ..peer(&setup) };
+            ours.set_peer(config.clone());
+            ours.has(&setup.routes());
+            router.learns("10.1.0.0/24");
+            // Theirs in us.
+            router.kill();
+            wait_for("the last resort", || {
+                ours.paths(&setup.prefixes()[0]).first().is_some_and(|path| path.age == Age::LongLived)
+            });
+            ours.has(&setup.routes());
+            router.run();
+            wait_for("fresh routes", || {
+                ours.paths(&setup.prefixes()[0]).first().is_some_and(|path| path.age == Age::Fresh)
+            });
+            // Ours in them.
+            router.learns("10.1.0.0/24");
+            ours.shutdown(Shutdown::Quiet);
+            wait_for(&format!("LLGR_STALE in {kind:?}"), || {
+                router
+                    .seen("10.1.0.0/24")
+                    .is_some_and(|seen| seen.communities.contains(&"65535:6".to_owned()))
+            });
+        });
+    }
+}
+
+#[test]
+fn a_notification_does_not_end_what_both_want_to_keep_and_a_hard_reset_does() {
+    let lan = Lan::new();
+    let setup = restartable(Kind::Gobgp, ASN);
+    let router = lan.start(setup.clone());
+    lan.ours.run_in(|| {
+        let mut ours = Ours::start(1);
+        let keep = GracefulRestart { restart_time: 60, notification: true, ..GracefulRestart::default() };
+        let config = PeerConfig { graceful_restart: Some(keep), ..peer(&setup) };
+        ours.set_peer(config.clone());
+        ours.has(&setup.routes());
+        router.learns("10.1.0.0/24");
+        // Another hold time needs another session, which Cease ends; both keep what they have meanwhile.
+        ours.set_peer(PeerConfig { hold_time: Some(30), ..config });
+        ours.has(&setup.routes());
+        wait_for("the new session", || ours.status(&setup).established == 2);
+        ours.has(&setup.routes());
+        router.learns("10.1.0.0/24");
+        ours.shutdown(Shutdown::Cease("for good".to_owned()));
+        router.loses("10.1.0.0/24");
+    });
+}
