@@ -119,6 +119,7 @@ pub(super) fn ip(words: &str) -> Result<()> {
     capture(command("ip").args(words.split_whitespace())).map(|_| ())
 }
 
-fn nft(line: &str) -> Result<()> {
+/// Runs `nft` with this line, in the network of the calling thread.
+pub(super) fn nft(line: &str) -> Result<()> {
     capture(command("nft").arg(line)).map(|_| ())
 }

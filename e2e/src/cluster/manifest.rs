@@ -21,6 +21,11 @@ pub(super) const WORKLOAD: &str = include_str!("workload.yaml");
 
 /// The manifest of `daemonset/` for a cluster of the lab with these addresses.
 pub(super) fn routerd(ranges: Ranges) -> Result<String> {
+    routerd_with(ranges, &[])
+}
+
+/// The same, with further flags of routerd.
+pub(super) fn routerd_with(ranges: Ranges, flags: &[String]) -> Result<String> {
     let path = crate::paths::workspace().join("daemonset/routerd-all-features.yaml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let values = [
@@ -29,7 +34,8 @@ pub(super) fn routerd(ranges: Ranges) -> Result<String> {
         ("service-cluster-ip-range", ranges.services.to_owned()),
     ];
     let text = values.iter().try_fold(text, |text, (key, value)| set(&text, key, value))?;
-    if ranges.pods.contains(':') { flag(&text, "--enable-ipv6=true") } else { Ok(text) }
+    let both = ranges.pods.contains(':').then_some("--enable-ipv6=true");
+    flags.iter().map(String::as_str).chain(both).try_fold(text, |text, word| flag(&text, word))
 }
 
 /// Adds a flag of routerd, in front of the first that the manifest has.

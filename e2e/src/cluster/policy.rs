@@ -5,11 +5,13 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use super::checks::Scene;
 use super::control_plane::ControlPlane;
 use super::pods::HTTP_PORT;
 use crate::guest::client::{Cmd, Running};
+use crate::process::wait_for;
 
 /// How long the client waits for an answer.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -50,9 +52,28 @@ pub(super) fn takes_effect(scene: &Scene<'_>, plane: &ControlPlane) -> Result<Ti
     let opened = until(&flood, "answered").context("a policy that admits the clients")?;
     scene.outside_is_refused()?;
     scene.pod_to_pod().context("with a policy that admits the clients")?;
+    bad_is_an_event(scene, plane).context("a policy that cannot be enforced")?;
     plane.ask(&["delete", "networkpolicy", "web"])?;
     scene.outside_to_node_port().context("after the policy is gone")?;
     Ok(Times { closed, opened })
+}
+
+/// A policy that the API server admits, though no packet can meet it, closes its pods, and an Event on it says why.
+fn bad_is_an_event(scene: &Scene<'_>, plane: &ControlPlane) -> Result<()> {
+    plane.apply(include_str!("policy-bad.yaml"))?;
+    wait_for("an Event of routerd on the policy", LIMIT, || {
+        let events = plane.api.items("/apis/events.k8s.io/v1/namespaces/default/events")?;
+        let is_it = |event: &Value| {
+            let note = event["note"].as_str().unwrap_or_default();
+            event["regarding"]["kind"] == "NetworkPolicy"
+                && event["regarding"]["name"] == "web"
+                && event["reason"] == "PolicyNotEnforced"
+                && event["reportingController"] == "routerd"
+                && note.contains("::ffff:10.0.0.0/104")
+        };
+        Ok(events.iter().any(is_it).then_some(()))
+    })?;
+    scene.outside_is_refused()
 }
 
 /// Waits until the client has said this word last, and for a while: a single lost answer is no policy. Returns when it

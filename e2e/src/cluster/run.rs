@@ -27,13 +27,20 @@ pub(crate) struct Cluster {
     plane: Option<ControlPlane>,
     lab: Lab,
     folder: PathBuf,
+    /// Flags of routerd beside those of the manifest.
+    flags: Vec<String>,
     lines: Vec<Line>,
 }
 
 impl Cluster {
     /// A cluster on these nodes, of which nothing runs yet.
     pub(crate) fn new(lab: Lab, folder: PathBuf) -> Self {
-        Self { plane: None, lab, folder, lines: Vec::new() }
+        Self { plane: None, lab, folder, flags: Vec::new(), lines: Vec::new() }
+    }
+
+    /// With further flags of routerd.
+    pub(crate) fn with_flags(self, flags: &[String]) -> Self {
+        Self { flags: flags.to_vec(), ..self }
     }
 
     /// The whole course; ends at the first thing that is not as it should be.
@@ -83,7 +90,7 @@ impl Cluster {
 
     fn deploy(&mut self) -> Result<()> {
         let plane = self.plane()?;
-        plane.apply(&manifest::routerd(IPV4)?)?;
+        plane.apply(&manifest::routerd_with(IPV4, &self.flags)?)?;
         pods::wait_for_daemon_set(
             &plane.api,
             manifest::NAMESPACE,

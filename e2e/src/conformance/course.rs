@@ -28,7 +28,7 @@ pub(super) fn run(inside: &Inside, order: &Order) -> Result<u8> {
     let begin = Instant::now();
     let folder = inside.folder.join("cluster");
     fs::create_dir_all(&folder)?;
-    let mut cluster = Cluster::new(boot(inside, &order.parts, NODES)?, folder);
+    let mut cluster = Cluster::new(boot(inside, &order.parts, NODES)?, folder).with_flags(&order.flags);
     match tests(&mut cluster, order) {
         Ok(summary) => {
             if !summary.is_good() {

@@ -22,12 +22,14 @@ struct Traits {
     focus: &'static str,
     /// Tests that a cluster of the lab cannot run whatever its network is: what their names have in common, and why.
     cannot: &'static [(&'static str, &'static str)],
+    /// What an operator says to routerd for them.
+    flags: &'static [&'static str],
     /// Whether pods must resolve names of the cluster.
     names: bool,
 }
 
 const NETPOL: Traits =
-    Traits { name: "netpol", focus: r"^\[sig-network\] Netpol ", cannot: &[], names: false };
+    Traits { name: "netpol", focus: r"^\[sig-network\] Netpol ", cannot: &[], flags: &[], names: false };
 
 const SERVICES: Traits = Traits {
     name: "services",
@@ -42,6 +44,8 @@ const SERVICES: Traits = Traits {
         (r"^\[sig-network\] KubeProxy ", "looks into kube-proxy itself"),
         (r"\[Feature:IPv6DualStack\]", "this cluster has one family"),
     ],
+    // Addresses from outside that a Service names are served where the operator has named their range.
+    flags: &["--service-external-ip-range=203.0.113.0/24"],
     names: true,
 };
 
@@ -63,6 +67,11 @@ impl Group {
     /// Does a run need the cluster's DNS and other programs of the tests of Services?
     pub(super) const fn needs_names(self) -> bool {
         self.traits().names
+    }
+
+    /// What routerd is told beside what the manifest says.
+    pub(super) fn flags(self) -> Vec<String> {
+        self.traits().flags.iter().map(|flag| (*flag).to_owned()).collect()
     }
 
     const fn traits(self) -> &'static Traits {
@@ -112,8 +121,13 @@ pub(super) fn exactly(suite: &str, names: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    const GROUP: Traits =
-        Traits { name: "g", focus: r"^\[sig-a\] ", cannot: &[("cloud", "no cloud")], names: false };
+    const GROUP: Traits = Traits {
+        name: "g",
+        focus: r"^\[sig-a\] ",
+        cannot: &[("cloud", "no cloud")],
+        flags: &[],
+        names: false,
+    };
 
     fn names(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()

@@ -58,6 +58,8 @@ struct Order {
     images: Vec<String>,
     /// The folder of what the tests of Services need beside them.
     services: Option<PathBuf>,
+    /// Flags of routerd, as an operator of such a cluster sets them.
+    flags: Vec<String>,
     /// What the tests' suite calls itself.
     suite: String,
     /// The group's tests.
@@ -97,6 +99,7 @@ pub fn command(options: &Options, arguments: &[String]) -> Result<u8> {
         parts,
         images: program::images(&program)?,
         services,
+        flags: options.group.flags(),
         program,
         suite,
         cases,

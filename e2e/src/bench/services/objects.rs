@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::bench::api::{Api, Kind};
-use crate::bench::world::{NODE_ADDRESS, SERVER, World, ip, on};
+use crate::bench::world::{NODE_ADDRESS, SERVER, World, ip, nft, on};
 
 /// The node under test.
 pub(super) const NODE: &str = "node1";
@@ -18,7 +18,8 @@ pub(super) const SERVICES: &str = "10.96.0.0/12";
 const ENDPOINTS: Ipv4Addr = Ipv4Addr::new(10, 245, 0, 0);
 /// How many there are.
 const MOST: usize = 1 << 16;
-/// Of those that do not: there is no way to them.
+/// Of those that do not: the server refuses at once.
+const DEAD_RANGE: &str = "10.246.0.0/16";
 const DEAD: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 246, 0, 1), Ipv4Addr::new(10, 246, 0, 2)];
 
 /// The port of Services, and that of endpoints.
@@ -37,8 +38,18 @@ pub(super) const MANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0,
 /// Makes a node whose server answers on all addresses of endpoints.
 pub(super) fn world(name: &str) -> Result<World> {
     let world = World::new(name)?;
-    on(&world.server(), || ip(&format!("route add local {ENDPOINTS}/16 dev lo")))?;
-    world.inside(|| ip(&format!("route add {ENDPOINTS}/16 via {SERVER} dev server onlink")))?;
+    let ranges = [format!("{ENDPOINTS}/16"), DEAD_RANGE.to_owned()];
+    on(&world.server(), || {
+        nft("add table ip dead")?;
+        nft("add chain ip dead input { type filter hook input priority 0; }")?;
+        nft(&format!(
+            "add rule ip dead input ip daddr {DEAD_RANGE} tcp dport {TARGET} reject with tcp reset"
+        ))?;
+        ranges.iter().try_for_each(|range| ip(&format!("route add local {range} dev lo")))
+    })?;
+    world.inside(|| {
+        ranges.iter().try_for_each(|range| ip(&format!("route add {range} via {SERVER} dev server onlink")))
+    })?;
     Ok(world)
 }
 
