@@ -11,10 +11,12 @@
 //! [`HOST_ROOT`], where a DaemonSet can mount the host's `/proc/sys/net` without more privilege.
 
 use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use sysctl::{Ctl, Sysctl, SysctlError};
 
 use crate::error::{KernelError, Result};
@@ -89,6 +91,65 @@ pub fn write_blindly(components: &[&str], value: &str) -> Result<()> {
     }
 }
 
+/// The settings of one folder, as those of one interface, for who sets several: to find a folder below `/proc/sys/net`
+/// takes the longer the more namespaces were looked at before (0.3 ms at 1,000), as the kernel keeps those of all of them
+/// under the same names.
+#[derive(Debug)]
+pub struct Folder<'a> {
+    components: Vec<&'a str>,
+    handle: fs::File,
+}
+
+impl<'a> Folder<'a> {
+    /// Finds the folder `components`, as `["net", "ipv6", "conf", "eth0"]`; an absent one is an error with
+    /// `is_not_found()`.
+    pub fn open(components: &[&'a str]) -> Result<Self> {
+        let path = path(ROOT, components)?;
+        let handle = fs::File::open(&path)
+            .map_err(|error| KernelError::io(format!("open sysctl folder {}", path.display()), &error))?;
+        Ok(Self { components: components.to_vec(), handle })
+    }
+
+    fn key(&self, key: &'a str) -> Vec<&'a str> {
+        self.components.iter().copied().chain([key]).collect()
+    }
+
+    fn file(&self, key: &str, how: OFlag) -> io::Result<fs::File> {
+        let opened = openat(&self.handle, key, how | OFlag::O_CLOEXEC, Mode::empty());
+        opened.map(fs::File::from).map_err(io::Error::from)
+    }
+
+    /// As [`write()`].
+    pub fn write(&self, key: &'a str, value: &str) -> Result<bool> {
+        let path = path(ROOT, &self.key(key))?;
+        let mut present = String::new();
+        self.file(key, OFlag::O_RDONLY)
+            .and_then(|mut file| file.read_to_string(&mut present))
+            .map_err(|error| KernelError::io(format!("read sysctl {}", path.display()), &error))?;
+        if present.trim() == value {
+            return Ok(false);
+        }
+        self.write_blindly(key, value).map(|()| true)
+    }
+
+    /// As [`write_blindly`].
+    pub fn write_blindly(&self, key: &'a str, value: &str) -> Result<()> {
+        let components = self.key(key);
+        let path = path(ROOT, &components)?;
+        let written = self.file(key, OFlag::O_WRONLY).and_then(|mut file| file.write_all(value.as_bytes()));
+        match written.map_err(|error| refused(&path, value, &error)) {
+            Err(error) if error.is_read_only() => {
+                write_below(HOST_ROOT, &components, value).map_err(|_| error)
+            }
+            other => other,
+        }
+    }
+}
+
+fn refused(path: &Path, value: &str, error: &io::Error) -> KernelError {
+    KernelError::io(format!("write {value:?} to sysctl {}", path.display()), error)
+}
+
 fn write_below(root: &str, components: &[&str], value: &str) -> Result<()> {
     let path = path(root, components)?;
     // One write system call: the kernel takes each call as a whole value.
@@ -96,7 +157,7 @@ fn write_below(root: &str, components: &[&str], value: &str) -> Result<()> {
         .write(true)
         .open(&path)
         .and_then(|mut file| file.write_all(value.as_bytes()))
-        .map_err(|error| KernelError::io(format!("write {value:?} to sysctl {}", path.display()), &error))
+        .map_err(|error| refused(&path, value, &error))
 }
 
 fn path(root: &str, components: &[&str]) -> Result<PathBuf> {
@@ -146,6 +207,23 @@ mod tests {
         let fixed = write(&["kernel", "ostype"], "Minix").unwrap_err();
         assert!(fixed.is_read_only() && !fixed.is_not_found(), "{fixed}");
         assert!(get("net.ipv4.no_such_key").unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn several_settings_of_a_folder_are_written_as_each_alone_would_be() {
+        let namespace = TestNs::new("sysctl");
+        namespace.run_in(|| {
+            let folder = Folder::open(&["net", "ipv6", "conf", "lo"]).unwrap();
+            assert!(folder.write("accept_ra", "0").unwrap());
+            assert!(!folder.write("accept_ra", "0").unwrap(), "the second write has nothing to do");
+            folder.write_blindly("keep_addr_on_down", "1").unwrap();
+            assert!(folder.write("no_such_key", "1").unwrap_err().is_not_found());
+            assert!(folder.write_blindly("../all/accept_ra", "0").is_err(), "it would leave the folder");
+            assert!(Folder::open(&["net", "ipv6", "conf", "absent"]).unwrap_err().is_not_found());
+        });
+        let shown = namespace.run("cat", &["/proc/sys/net/ipv6/conf/lo/keep_addr_on_down"]);
+        assert_eq!(shown.trim(), "1");
+        assert_eq!(namespace.run("cat", &["/proc/sys/net/ipv6/conf/all/accept_ra"]).trim(), "1");
     }
 
     #[test]

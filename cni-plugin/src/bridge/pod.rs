@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use kernel::KernelError;
 use kernel::rtnl::{
     Address, Batch, Link, LinkChange, MacAddress, NewAddress, NextHop, Route as KernelRoute, RouteFilter,
     Rtnl, Scope,
 };
-use kernel::{KernelError, sysctl};
+use kernel::sysctl::{self, Folder};
 use prefix::Family;
 
 use super::gateway::broadcast;
@@ -74,18 +75,19 @@ impl PodEnd {
 
     /// What holds for it before it is up.
     pub(super) fn settings(&self, conf: &BridgeConf, has_ipv6: bool) -> Result<(), CniError> {
-        let name = self.name.as_str();
-        let set = |key: &str, value: &str| {
-            ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", name, key], value))
+        let folder = match Folder::open(&["net", "ipv6", "conf", &self.name]) {
+            // A kernel without IPv6.
+            Err(error) if error.is_not_found() => return Ok(()),
+            folder => folder?,
         };
+        let set = |key, value| ignore_ipv6_absent(folder.write_blindly(key, value));
         set("accept_ra", "0")?;
         if !has_ipv6 {
             return Ok(());
         }
         // Some runtimes switch IPv6 off by default; a pod with an IPv6 address wants it.
-        for link in ["lo", name] {
-            ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", link, "disable_ipv6"], "0"))?;
-        }
+        ignore_ipv6_absent(sysctl::write(&["net", "ipv6", "conf", "lo", "disable_ipv6"], "0"))?;
+        ignore_ipv6_absent(folder.write("disable_ipv6", "0"))?;
         set("keep_addr_on_down", "1")?;
         set("accept_dad", if conf.enable_dad { "1" } else { "0" })?;
         if conf.enable_dad {
