@@ -75,7 +75,6 @@ impl Failed {
 pub struct Applier {
     runtime: Runtime,
     endpoints: Endpoints,
-    http: Http,
     /// The instance that is done.
     done: Option<InstanceId>,
 }
@@ -83,11 +82,13 @@ pub struct Applier {
 impl Applier {
     /// Asks at `endpoints`, with `runtime` for its waiting.
     pub fn new(runtime: Runtime, endpoints: Endpoints) -> Self {
-        Self { runtime, endpoints, http: Http::new(), done: None }
+        Self { runtime, endpoints, done: None }
     }
 
     async fn switch_off(&self, instance: &InstanceId) -> Result<(), Failed> {
-        let imds = Imds::open(&self.http, &self.endpoints.metadata).await?;
+        // For this once: a node elsewhere never reads the certificate authorities.
+        let http = Http::new();
+        let imds = Imds::open(&http, &self.endpoints.metadata).await?;
         let region = imds.region().await?;
         let who = match of_environment() {
             Some(who) => who,
@@ -114,7 +115,7 @@ impl Applier {
         };
         let mut headers = sign::headers(&request, &who, SystemTime::now());
         headers.push(("content-type", CONTENT_TYPE.to_owned()));
-        self.http.ask(Method::POST, &format!("{url}/"), &headers, &body).await?;
+        http.ask(Method::POST, &format!("{url}/"), &headers, &body).await?;
         Ok(())
     }
 }

@@ -149,7 +149,7 @@ impl Applier {
     fn everything(&mut self, desired: &BTreeMap<Key, Value>, report: &mut Report) -> Result<Plan> {
         self.look_around(desired)?;
         self.found = observe::ours(&mut self.rtnl, &mut self.fou)?;
-        let state = wanted::state(desired, &self.overlay, &self.around);
+        let state = wanted::state(desired, self.overlay, &self.around);
         let mut plan = Plan::between(&self.found.state, &state);
         if Instant::now() < self.keep_until && plan.keep_routes(&BTreeSet::new()) {
             report.again = Some(self.keep_until.saturating_duration_since(Instant::now()));
@@ -160,7 +160,7 @@ impl Applier {
     /// Other nodes or this one have changed: tunnels and what follows from them, and the routes among `prefixes`.
     fn network(&mut self, desired: &BTreeMap<Key, Value>, prefixes: &BTreeSet<Prefix>) -> Result<Plan> {
         self.look_around(desired)?;
-        let state = wanted::state(desired, &self.overlay, &self.around);
+        let state = wanted::state(desired, self.overlay, &self.around);
         let mut plan = Plan::between(&self.found.state, &state);
         plan.keep_routes(prefixes);
         Ok(plan)

@@ -110,7 +110,7 @@ impl Routing {
         Some(Value::Route(learnt.next_hops.iter().map(hop).collect()))
     }
 
-    fn touched_by_node(&self, index: &Index, delta: &Delta<Node>) -> BTreeSet<Key> {
+    fn touched_by_node(index: &Index, delta: &Delta<Node>) -> BTreeSet<Key> {
         let mut keys: BTreeSet<Key> = delta.both().flat_map(Self::keys_of).collect();
         let own = delta.any().is_some_and(|node| node.name == index.node_name());
         if own {
@@ -140,7 +140,7 @@ impl Plane for Routing {
     fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Key> {
         match change {
             Change::Route(delta) => delta.both().map(|route| Key::Route(route.prefix)).collect(),
-            Change::Node(delta) => self.touched_by_node(index, delta),
+            Change::Node(delta) => Self::touched_by_node(index, delta),
             _ => BTreeSet::new(),
         }
     }

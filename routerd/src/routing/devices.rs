@@ -39,7 +39,7 @@ pub(super) fn make(
     report: &mut Report,
 ) {
     for port in &plan.open {
-        match open(fou, port) {
+        match open(fou, *port) {
             Ok(opened) => {
                 report.writes += u64::from(opened);
                 found.state.ports.insert(*port);
@@ -67,13 +67,13 @@ pub(super) fn make(
 }
 
 /// A port that is open already, with what we want of it, is as good as ours.
-fn open(fou: &mut Option<Fou>, port: &Port) -> kernel::Result<bool> {
+fn open(fou: &mut Option<Fou>, port: Port) -> kernel::Result<bool> {
     let fou = match fou {
         Some(fou) => fou,
         None => fou.insert(Fou::open()?),
     };
-    match fou.add(port) {
-        Err(error) if Port::is_taken(&error) && fou.ports()?.contains(port) => Ok(false),
+    match fou.add(&port) {
+        Err(error) if Port::is_taken(&error) && fou.ports()?.contains(&port) => Ok(false),
         outcome => outcome.map(|()| true),
     }
 }

@@ -61,7 +61,7 @@ fn a_route_to_our_own_pods_is_never_taken_from_a_peer() {
         learnt("10.244.2.0/24", &["192.0.2.2"]),
         learnt("fd00::/64", &["fd00::2"]),
     ]);
-    let state = wanted::state(&desired(&index), &Overlay::OFF, &Around::default());
+    let state = wanted::state(&desired(&index), Overlay::OFF, &Around::default());
     let routes: Vec<Prefix> = state.routes.keys().map(|(_, prefix)| *prefix).collect();
     assert_eq!(routes, [prefix("10.244.2.0/24")]);
 }
@@ -263,7 +263,7 @@ fn what_kube_router_left_is_taken_over_without_a_gap_and_the_rest_of_it_goes() {
             applier.apply(&desired(&cluster()), &Scope::Everything)
         })
     };
-    let report = apply(Duration::from_secs(60));
+    let report = apply(Duration::from_mins(1));
     assert!(report.again.is_some(), "what BGP has not learnt again stays for the time of grace");
     assert!(routes_of(&namespace).contains("10.244.2.0/24 via 192.0.2.2"));
     assert!(namespace.run("ip", &["route", "show", "proto", "17"]).contains("10.244.7.0/24"));
@@ -279,7 +279,7 @@ fn tunnels(reach: Reach, subnet: &str, index: &Index) -> Vec<IpAddr> {
     let subnets = BTreeSet::from([subnet.parse().unwrap()]);
     let around = Around { attached: BTreeMap::from([(own, subnets)]), ..Around::default() };
     let overlay = Overlay { reach, encapsulation: Encapsulation::Gue(5555) };
-    wanted::state(&desired(index), &overlay, &around).tunnels.into_keys().collect()
+    wanted::state(&desired(index), overlay, &around).tunnels.into_keys().collect()
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn only_routes_to_a_nodes_own_pods_go_through_its_tunnel() {
         learnt("10.244.3.128/25", &["198.51.100.254", "198.51.100.3"]),
     ]);
     let overlay = Overlay { reach: Reach::Everywhere, encapsulation: Encapsulation::Bare };
-    let state = wanted::state(&desired(&index), &overlay, &Around::default());
+    let state = wanted::state(&desired(&index), overlay, &Around::default());
     let hops =
         |text: &str| state.routes[&(table::MAIN, prefix(text))].hops.iter().copied().collect::<Vec<_>>();
     let [far, outside]: [IpAddr; 2] = ["198.51.100.3", "198.51.100.254"].map(|text| text.parse().unwrap());

@@ -32,7 +32,7 @@ pub(super) fn own(desired: &BTreeMap<Key, Value>) -> Option<&Own> {
 }
 
 /// Everything that should be there.
-pub(super) fn state(desired: &BTreeMap<Key, Value>, overlay: &Overlay, around: &Around) -> State {
+pub(super) fn state(desired: &BTreeMap<Key, Value>, overlay: Overlay, around: &Around) -> State {
     let mut state = State { tunnels: tunnels(desired, overlay, around), ..State::default() };
     let own = own(desired).cloned().unwrap_or_default();
     state.routes = routes(desired.iter(), &own, around, &state.tunnels);
@@ -49,11 +49,7 @@ pub(super) fn state(desired: &BTreeMap<Key, Value>, overlay: &Overlay, around: &
     state
 }
 
-fn tunnels(
-    desired: &BTreeMap<Key, Value>,
-    overlay: &Overlay,
-    around: &Around,
-) -> BTreeMap<IpAddr, Tunnelled> {
+fn tunnels(desired: &BTreeMap<Key, Value>, overlay: Overlay, around: &Around) -> BTreeMap<IpAddr, Tunnelled> {
     let Some(own) = own(desired) else { return BTreeMap::new() };
     let wanted = peers(desired).filter_map(|remote| {
         let tunnel = overlay.tunnel(own.address(Family::of(remote))?, remote, around)?;

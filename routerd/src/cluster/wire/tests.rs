@@ -49,18 +49,31 @@ fn a_node_has_its_prefixes_and_addresses_and_a_wrong_one_is_named() {
     assert_eq!(problems[0].field, "status.addresses[2].address");
 }
 
-#[test]
-fn the_annotation_of_kube_router_overrides_the_nodes_prefixes() {
+/// The pod ranges of a node with these annotations and this spec.
+fn pod_ranges(annotations: &serde_json::Value, spec: &serde_json::Value) -> Vec<String> {
     let (node, _) = object!(
         WireNode,
         Node,
-        json!({
-            "metadata": {"name": "n1", "annotations": {"kube-router.io/pod-cidrs": "10.9.0.0/24, fd00:9::/64"}},
-            "spec": {"podCIDR": "10.244.1.0/24"},
-        })
+        json!({"metadata": {"name": "n1", "annotations": annotations}, "spec": spec})
     );
-    let texts: Vec<String> = node.pod_cidrs.iter().map(ToString::to_string).collect();
-    assert_eq!(texts, ["10.9.0.0/24", "fd00:9::/64"]);
+    node.pod_cidrs.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_annotations_of_kube_router_override_the_nodes_prefixes_in_every_form() {
+    let both = json!({"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00:1::/64"]});
+    assert_eq!(pod_ranges(&json!({}), &both), ["10.244.1.0/24", "fd00:1::/64"]);
+    assert_eq!(pod_ranges(&json!({}), &json!({"podCIDR": "10.244.1.0/24"})), ["10.244.1.0/24"]);
+    let many = json!({"kube-router.io/pod-cidrs": "10.9.0.0/24, fd00:9::/64"});
+    let one = json!({"kube-router.io/pod-cidr": " 10.8.0.0/24 "});
+    for spec in [&both, &json!({})] {
+        assert_eq!(pod_ranges(&many, spec), ["10.9.0.0/24", "fd00:9::/64"]);
+        assert_eq!(pod_ranges(&one, spec), ["10.8.0.0/24"]);
+    }
+    let all = json!({"kube-router.io/pod-cidrs": "10.9.0.0/24", "kube-router.io/pod-cidr": "10.8.0.0/24"});
+    assert_eq!(pod_ranges(&all, &both), ["10.9.0.0/24"], "the newer one wins");
+    let bad = json!({"kube-router.io/pod-cidrs": "10.9.0.0/24,nonsense,"});
+    assert_eq!(pod_ranges(&bad, &both), ["10.9.0.0/24"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ const FLAGS: &[Flag] = &[
         Bool,
         "true",
         Works,
-        "Set the MTU of pods from the interface that carries the node's address.",
+        "Set the MTU of new pods to what the interface with the node's address carries, and the tunnels that the node needs.",
     ),
     flag(
         "enable-cni",
