@@ -130,6 +130,7 @@ impl Services {
         let mut problems = endpoints::problems(index, service);
         let scheduling = Scheduling::of(service, &mut problems);
         let external = external::addresses(&self.settings, index, service, &mut problems);
+        problems.extend(closed_families(service, &external));
         let local = local_policies(service, &mut problems);
         let mut virtuals = Vec::new();
         for port in &service.ports {
@@ -206,6 +207,17 @@ impl At {
             At::EveryAddress(family) => *family,
         }
     }
+}
+
+/// Load balancer addresses that admit nobody: the source ranges are those of the other family.
+fn closed_families(service: &Service, external: &External) -> Option<String> {
+    let ranges = service.source_ranges.as_ref()?;
+    let is_closed = |address: &&IpAddr| ranges.iter().all(|range| range.family() != Family::of(**address));
+    let closed = external.balancers.iter().find(is_closed)?;
+    Some(format!(
+        "spec.loadBalancerSourceRanges: none is of {}, so nobody reaches {closed}; add one",
+        Family::of(*closed)
+    ))
 }
 
 /// The policies `Local` of a Service: for clients in the cluster, and for those outside.

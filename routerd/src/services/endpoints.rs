@@ -84,9 +84,8 @@ impl<'a> Endpoints<'a> {
         for candidate in self.candidates.iter().filter(within) {
             let weight = match (candidate.is_ready(), candidate.is_fallback()) {
                 (true, _) if nearness.takes(candidate.endpoint) => 1,
-                (true, _) => continue,
                 (false, true) => u32::from(!any_ready),
-                (false, false) => continue,
+                _ => continue,
             };
             let backend = Backend { weight, local: candidate.local };
             // An endpoint that two slices show (while one replaces the other) counts with the better of its states.

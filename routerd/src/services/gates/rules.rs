@@ -42,7 +42,7 @@ fn guarded_set(family: Family) -> Set {
 /// Ranges of sources with the tuple they are admitted to.
 fn source_set(family: Family) -> Set {
     let address = DataType::address(family);
-    let key = [address.clone(), address, DataType::Protocol, DataType::Port];
+    let key = [address, address, DataType::Protocol, DataType::Port];
     Set::new(table().set(name(SOURCES, family)), key).intervals()
 }
 

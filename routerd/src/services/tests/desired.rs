@@ -277,7 +277,7 @@ fn a_local_external_policy_leads_clients_of_the_node_to_the_cluster_address_if_t
 fn source_ranges_stand_before_load_balancer_addresses_only() {
     let mut web = service("web", "10.96.0.1");
     web.kind = ServiceKind::LoadBalancer;
-    web.load_balancer_ips = vec![ip("203.0.113.1")];
+    web.load_balancer_ips = vec![ip("203.0.113.1"), ip("2001:db8:1::1")];
     web.external_ips = vec![ip("198.51.100.1")];
     web.source_ranges = Some(vec!["192.0.2.0/24".parse().unwrap()]);
     let wish = wish_with(
@@ -287,6 +287,12 @@ fn source_ranges_stand_before_load_balancer_addresses_only() {
     let sources = |address: &str| at(&wish, At::Virtual(ip(address)), 80).gate.sources.clone();
     assert_eq!(sources("203.0.113.1"), Some([(ip("192.0.2.0"), ip("192.0.2.255"))].into()));
     assert_eq!((sources("198.51.100.1"), sources("10.96.0.1")), (None, None));
+    assert_eq!(sources("2001:db8:1::1"), Some([].into()));
+    assert!(
+        wish.problems[0].contains("none is of IPv6, so nobody reaches 2001:db8:1::1"),
+        "{:?}",
+        wish.problems
+    );
 }
 
 #[test]

@@ -94,12 +94,12 @@ fn endpoints_that_cannot_be_are_told_of_and_the_others_are_used() {
 }
 
 /// An index whose node is in zone `a`, and the backends that the endpoints give it, by cluster policy and by local one.
-fn near(endpoints: Vec<Endpoint>) -> [Vec<String>; 2] {
+fn near(endpoints: &[Endpoint]) -> [Vec<String>; 2] {
     let mut own = node();
     own.labels.insert("topology.kubernetes.io/zone".into(), "a".into());
     let index = |service: Service| -> Index {
         let mut index = index(vec![Object::Node(own.clone()), Object::Service(service)]);
-        index.apply(Event::Upsert(Object::EndpointSlice(slice("web", "a", endpoints.clone()))));
+        index.apply(Event::Upsert(Object::EndpointSlice(slice("web", "a", endpoints.to_vec()))));
         index
     };
     [web(), Service { internal_local: true, ..web() }].map(|service| {
@@ -111,30 +111,30 @@ fn near(endpoints: Vec<Endpoint>) -> [Vec<String>; 2] {
 
 #[test]
 fn endpoints_of_the_own_zone_are_used_if_all_have_hints_and_one_is_for_it() {
-    let [found, _] = near(vec![
+    let [found, _] = near(&[
         hinted("10.1.2.1", &["a"], &[]),
         hinted("10.1.2.2", &["b"], &[]),
         hinted("10.1.2.3", &["a", "b"], &[]),
     ]);
     assert_eq!(found, ["10.1.2.1 1", "10.1.2.3 1"]);
-    let [found, _] = near(vec![hinted("10.1.2.1", &["a"], &[]), ready("10.1.2.2")]);
+    let [found, _] = near(&[hinted("10.1.2.1", &["a"], &[]), ready("10.1.2.2")]);
     assert_eq!(found.len(), 2, "one has none: a part may be left from another time");
-    let [found, _] = near(vec![hinted("10.1.2.1", &["b"], &[]), hinted("10.1.2.2", &["c"], &[])]);
+    let [found, _] = near(&[hinted("10.1.2.1", &["b"], &[]), hinted("10.1.2.2", &["c"], &[])]);
     assert_eq!(found.len(), 2, "nobody is for this zone");
 }
 
 #[test]
 fn endpoints_for_the_own_node_come_before_those_of_its_zone() {
     let both = |address, node| hinted(address, &["a"], &[node]);
-    let [found, _] = near(vec![both("10.1.2.1", "n2"), both("10.1.1.1", "n1")]);
+    let [found, _] = near(&[both("10.1.2.1", "n2"), both("10.1.1.1", "n1")]);
     assert_eq!(found, ["10.1.1.1 1"]);
-    let [found, _] = near(vec![both("10.1.2.1", "n2"), hinted("10.1.2.2", &["b"], &["n3"])]);
+    let [found, _] = near(&[both("10.1.2.1", "n2"), hinted("10.1.2.2", &["b"], &["n3"])]);
     assert_eq!(found, ["10.1.2.1 1"], "nobody is for this node, but one for its zone");
 }
 
 #[test]
 fn hints_count_among_ready_endpoints_and_not_with_a_local_policy() {
-    let [found, local] = near(vec![
+    let [found, local] = near(&[
         hinted("10.1.2.1", &["b"], &[]),
         here(hinted("10.1.1.1", &["b"], &[])),
         hinted("10.1.2.2", &["a"], &[]),
@@ -142,7 +142,7 @@ fn hints_count_among_ready_endpoints_and_not_with_a_local_policy() {
     ]);
     assert_eq!(found, ["10.1.2.2 1", "10.1.2.3 0"], "one about to end keeps its connections");
     assert_eq!(local, ["10.1.1.1 1"]);
-    let [found, _] = near(vec![
+    let [found, _] = near(&[
         hinted("10.1.2.1", &["b"], &[]),
         ending("10.1.2.2"),
         Endpoint { ready: false, terminating: true, ..hinted("10.1.2.3", &["a"], &[]) },
