@@ -113,6 +113,13 @@ impl Rule {
         self.then(Expression::Meta { key, to }).then(Expression::Bitwise { from: to, to, mask, xor })
     }
 
+    /// Sets the packet's mark to what a map holds for the `fields`; a packet that it does not know stays as it is.
+    #[must_use]
+    pub fn set_mark_map(self, fields: &[Field], map: impl Into<String>) -> Self {
+        self.load_from_map(fields, map.into())
+            .then(Expression::SetMeta { key: MetaKey::Mark, from: Register::FIRST })
+    }
+
     /// Copies the packet's mark to its connection.
     #[must_use]
     pub fn save_mark(self) -> Self {
@@ -187,6 +194,27 @@ impl Rule {
     /// connection works though nobody hears an ICMP "too big" (`tcp option maxseg size set rt mtu`).
     #[must_use]
     pub fn clamp_segment_size(self) -> Self {
+        self.opens_tcp()
+            .then(Expression::Route { key: RouteKey::TcpMss, to: Register::FIRST })
+            .then(Expression::ToNetworkOrder {
+                from: Register::FIRST,
+                to: Register::FIRST,
+                length: VALUE_LENGTH,
+            })
+            .shrink_segment_size()
+    }
+
+    /// Makes the largest segment that an opening TCP packet announces no larger than so many `bytes` (`tcp option maxseg
+    /// size set`, which never makes it larger).
+    #[must_use]
+    pub fn limit_segment_size(self, bytes: u16) -> Self {
+        self.opens_tcp()
+            .then(Expression::Immediate { to: Register::FIRST, data: bytes.to_be_bytes().to_vec() })
+            .shrink_segment_size()
+    }
+
+    /// Goes on for TCP packets with SYN.
+    fn opens_tcp(self) -> Self {
         let flags = Register::FIRST;
         self.premise(&Premise::protocol(TCP))
             .then(Expression::Payload {
@@ -197,18 +225,15 @@ impl Rule {
             })
             .then(Expression::Bitwise { from: flags, to: flags, mask: vec![SYN], xor: vec![0] })
             .then(Expression::Compare { from: flags, comparison: Comparison::NotEqual, data: vec![0] })
-            .then(Expression::Route { key: RouteKey::TcpMss, to: Register::FIRST })
-            .then(Expression::ToNetworkOrder {
-                from: Register::FIRST,
-                to: Register::FIRST,
-                length: VALUE_LENGTH,
-            })
-            .then(Expression::ShrinkTcpOption {
-                option: MAXIMUM_SEGMENT_SIZE,
-                offset: VALUE_OFFSET,
-                length: VALUE_LENGTH,
-                from: Register::FIRST,
-            })
+    }
+
+    fn shrink_segment_size(self) -> Self {
+        self.then(Expression::ShrinkTcpOption {
+            option: MAXIMUM_SEGMENT_SIZE,
+            offset: VALUE_OFFSET,
+            length: VALUE_LENGTH,
+            from: Register::FIRST,
+        })
     }
 
     /// Takes the packet out of connection tracking; raw priority only.

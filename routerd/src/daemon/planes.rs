@@ -24,6 +24,7 @@ use crate::policy;
 use crate::routing::{self, Overlay, Reach};
 use crate::runner::{Apply, Plane, Settings, Spawned, Status, Subscriber, Waiter, spawn, spawn_with_window};
 use crate::services;
+use crate::services::dsr::{self, Dsr};
 use crate::services::health::{self, HealthChecks};
 
 /// The planes that run.
@@ -152,9 +153,19 @@ impl Running {
                 let subscriber = self.register(spawned);
                 self.planes.others.push(subscriber);
                 self.health_checks(config, runtime, proxy);
+                self.direct_return(config);
             }
             Err(error) => self.not_started(services::NAME, &error),
         }
+    }
+
+    /// External addresses whose pods answer clients themselves.
+    fn direct_return(&mut self, config: &Config) {
+        let plane = Dsr::new(service_settings(&config.services));
+        let identity = self.identity;
+        let open = move || Ok::<_, Infallible>(dsr::Applier::new(identity));
+        let subscriber = self.add(plane, Late::new(dsr::NAME, open), every(config.periods.services));
+        self.planes.others.extend(subscriber);
     }
 
     /// Ports that load balancers ask at, as long as `proxy` works.

@@ -10,7 +10,7 @@ use super::external::{self, External};
 use super::gates::Gate;
 use super::outlook::{Local, Outlook};
 use super::scheduling::Scheduling;
-use super::{NAME, Settings, touched};
+use super::{NAME, Settings, dsr, touched};
 use crate::cluster::objects::{ObjectName, Protocol, Service, ServiceKind, ServicePort};
 use crate::cluster::{Change, Index};
 use crate::runner::Plane;
@@ -132,6 +132,8 @@ impl Services {
         let external = external::addresses(&self.settings, index, service, &mut problems);
         problems.extend(closed_families(service, &external));
         let local = local_policies(service, &mut problems);
+        // With direct return external addresses are not balanced here, nor on the node's device.
+        let external = if dsr::takes(service) { External::default() } else { external };
         let mut virtuals = Vec::new();
         for port in &service.ports {
             let places = self.places(index, service, port, &external, &mut problems);

@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod desired;
 mod draining;
+pub mod dsr;
 mod effect;
 mod endpoints;
 mod execute;

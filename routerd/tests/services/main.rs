@@ -6,6 +6,7 @@
 
 mod choice;
 mod cluster;
+mod dsr;
 mod gates;
 mod kinds;
 mod lifecycle;

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::cluster::objects::ServiceKind;
+use crate::cluster::{Event, Index, Object};
+use crate::{loadbalancer, runner};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-router-lballoc";
 const WEB: &str = "/api/v1/namespaces/default/services/web";
@@ -222,6 +225,34 @@ async fn addresses_are_written_and_what_others_wrote_there_stays() {
     let gone =
         asked(&handle, |handle| handle.write(&ObjectName::new("default", "gone"), &Edit::default())).await;
     assert_eq!(gone, Ok(Written::Outdated));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_gets_its_address_once_the_plane_of_this_node_is_elected() {
+    let world = world().await;
+    world.put(&json!([]));
+    let (handle, _campaign) = world.candidate("a");
+    let settings = loadbalancer::Settings {
+        ranges: vec!["198.51.100.0/24".parse().unwrap()],
+        default_class: true,
+        ..loadbalancer::Settings::default()
+    };
+    let here = tokio::runtime::Handle::current();
+    let mut plane = loadbalancer::start(&settings, handle, &here, runner::Settings::default()).unwrap();
+    let mut index = Index::new("n1");
+    index.apply(Event::Upsert(Object::Service(Service {
+        name: ObjectName::new("default", "web"),
+        kind: ServiceKind::LoadBalancer,
+        cluster_ips: vec!["10.96.0.1".parse().unwrap()],
+        ..Service::default()
+    })));
+    // Before or after the election: either makes the plane look.
+    plane.subscriber.start(&index);
+    let mut store = world.store.subscribe();
+    let given = store.wait_for(|objects| {
+        objects[WEB]["status"]["loadBalancer"]["ingress"] == json!([{"ip": "198.51.100.0"}])
+    });
+    tokio::time::timeout(Duration::from_mins(1), given).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

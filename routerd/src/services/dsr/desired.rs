@@ -1,0 +1,174 @@
+//! What Services want of direct return, and which pods are here: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use prefix::Family;
+
+use super::{ANNOTATION, NAME, TUNNEL, takes};
+use crate::cluster::objects::{ObjectName, Service, ServicePort};
+use crate::cluster::{Change, Index};
+use crate::runner::Plane;
+use crate::services::desired::is_ours;
+use crate::services::scheduling::Scheduling;
+use crate::services::state::Tuple;
+use crate::services::{Settings, endpoints, external};
+
+/// What forces `externalTrafficPolicy: Local`.
+const FORCE_LOCAL: &str = "kube-router.io/service.local";
+
+/// What the plane's work is divided by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The pods of this node.
+    Pods,
+    /// One Service.
+    Service(ObjectName),
+}
+
+/// What should be for a key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// For [`Key::Pods`].
+    Pods(Pods),
+    /// For [`Key::Service`].
+    Service(Wish),
+}
+
+/// The namespaces of this node's pods, with the addresses in each.
+pub type Pods = BTreeMap<PathBuf, BTreeSet<IpAddr>>;
+
+/// A backend: a pod that is reached in a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Backend {
+    /// 0 for one that is about to end.
+    pub(super) weight: u32,
+    /// It runs on this node.
+    pub(super) local: bool,
+}
+
+/// What one Service wants.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wish {
+    /// Its tuples with their backends by address.
+    pub(super) tuples: BTreeMap<Tuple, BTreeMap<IpAddr, Backend>>,
+    /// How backends are chosen.
+    pub(super) scheduling: Option<Scheduling>,
+    /// What of it is not in force, and why.
+    pub(super) problems: Vec<String>,
+}
+
+/// The pure half of the plane.
+#[derive(Debug, Clone, Default)]
+pub struct Dsr {
+    settings: Settings,
+}
+
+impl Dsr {
+    /// The plane as flags say.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn wish(&self, index: &Index, service: &Service) -> Option<Wish> {
+        let method = service.annotations.get(ANNOTATION).filter(|_| is_ours(service))?;
+        let mut wish = Wish::default();
+        if !takes(service) {
+            wish.problems.push(format!(
+                "annotation {ANNOTATION}: {method:?} is not {TUNNEL:?}; the Service is served without direct return"
+            ));
+            return Some(wish);
+        }
+        // What is wrong with annotations and addresses is told by the plane `services`.
+        let external = external::addresses(&self.settings, index, service, &mut Vec::new());
+        wish.scheduling = Some(Scheduling::of(service, &mut Vec::new()));
+        let local =
+            service.external_local || service.annotations.get(FORCE_LOCAL).is_some_and(|v| v == "true");
+        let addresses: Vec<IpAddr> = external.balancers.into_iter().chain(external.others).collect();
+        if addresses.is_empty() {
+            wish.problems.push(format!(
+                "annotation {ANNOTATION}: direct return is for external addresses, and the Service has none that may be \
+                 programmed"
+            ));
+        }
+        for port in &service.ports {
+            for address in &addresses {
+                wish.add(index, service, port, *address, local);
+            }
+        }
+        Some(wish)
+    }
+}
+
+impl Wish {
+    fn add(&mut self, index: &Index, service: &Service, port: &ServicePort, address: IpAddr, local: bool) {
+        let backends = endpoints::backends(index, service, port, Family::of(address), local);
+        let mut taken = BTreeMap::new();
+        for (socket, backend) in backends.by_socket.iter() {
+            let node = external::node_of(index, socket.ip());
+            let refusal = if socket.port() == port.port {
+                node.map(|node| format!("it is in the network of Node {}, which has no tunnel", node.name))
+            } else {
+                Some(format!("it listens at port {}; in a tunnel the port cannot be changed", socket.port()))
+            };
+            if let Some(why) = refusal {
+                self.problem(format!(
+                    "direct return is not in force for endpoint {} of port {}: {why}",
+                    socket.ip(),
+                    port.port
+                ));
+            } else {
+                taken.insert(socket.ip(), Backend { weight: backend.weight, local: backend.local });
+            }
+        }
+        let tuple = Tuple { address, protocol: port.protocol.number(), port: port.port };
+        self.tuples.insert(tuple, taken);
+    }
+
+    /// The same is said once, for however many addresses.
+    fn problem(&mut self, text: String) {
+        if !self.problems.contains(&text) {
+            self.problems.push(text);
+        }
+    }
+}
+
+impl Plane for Dsr {
+    const NAME: &'static str = NAME;
+    type Key = Key;
+    type Value = Value;
+
+    fn keys(&self, index: &Index) -> BTreeSet<Key> {
+        let services = index.services().keys().cloned().map(Key::Service);
+        std::iter::once(Key::Pods).chain(services).collect()
+    }
+
+    fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Key> {
+        match change {
+            Change::Service(delta) => delta.any().map(|service| Key::Service(service.name.clone())),
+            Change::EndpointSlice(delta) => {
+                return delta.both().filter_map(|slice| slice.service.clone()).map(Key::Service).collect();
+            }
+            Change::Node(_) => return self.keys(index),
+            Change::Attachment(_) => Some(Key::Pods),
+            _ => None,
+        }
+        .into_iter()
+        .collect()
+    }
+
+    fn desired(&self, index: &Index, key: &Key) -> Option<Value> {
+        match key {
+            Key::Pods => {
+                let mut pods = Pods::new();
+                for attachment in index.attachments().values() {
+                    let addresses = attachment.addresses.iter().copied();
+                    pods.entry(PathBuf::from(&attachment.netns)).or_default().extend(addresses);
+                }
+                Some(Value::Pods(pods))
+            }
+            Key::Service(name) => self.wish(index, index.services().get(name)?).map(Value::Service),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The node's side: what should be, and the commands to IPVS that make it: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use kernel::ipvs::{Command, Destination, Forwarding, Service, ServiceKey};
+use prefix::Family;
+
+use super::desired::Wish;
+use super::marks;
+use crate::cluster::objects::ObjectName;
+use crate::services::Few;
+use crate::services::state::{Balanced, Tuple};
+
+/// IPVS services by mark.
+pub(super) type ByMark = BTreeMap<u32, Balanced>;
+
+/// What should be.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The mark of each tuple.
+    pub(super) marks: BTreeMap<Tuple, u32>,
+    /// The IPVS services.
+    pub(super) services: ByMark,
+    /// Whose they are.
+    pub(super) owners: BTreeMap<u32, ObjectName>,
+    /// What cannot be, and why.
+    pub(super) problems: Vec<(ObjectName, String)>,
+}
+
+fn tunnelled(address: IpAddr, weight: u32) -> Destination {
+    // The port of the packet stays, so it has none here.
+    Destination { forwarding: Forwarding::Tunnel, ..Destination::masquerade(address, 0, weight) }
+}
+
+impl Plan {
+    /// What `wishes` come to, with marks as `known`. `usable` says of a pod of this node if its side stands.
+    pub(super) fn new(
+        wishes: &BTreeMap<ObjectName, Wish>,
+        known: &BTreeMap<Tuple, u32>,
+        usable: impl Fn(IpAddr) -> bool,
+    ) -> Self {
+        let mut plan = Self::default();
+        let tuples: BTreeSet<Tuple> = wishes.values().flat_map(|wish| wish.tuples.keys().copied()).collect();
+        plan.marks = marks::assign(&tuples, known);
+        for (name, wish) in wishes {
+            for (tuple, backends) in &wish.tuples {
+                let backends =
+                    backends.iter().filter(|(address, backend)| !backend.local || usable(**address));
+                let backends = backends.map(|(address, backend)| tunnelled(*address, backend.weight));
+                plan.add(name, wish, *tuple, backends.collect());
+            }
+        }
+        plan
+    }
+
+    fn add(&mut self, name: &ObjectName, wish: &Wish, tuple: Tuple, backends: Vec<Destination>) {
+        let Some(mark) = self.marks.get(&tuple).copied() else {
+            self.problems
+                .push((name.clone(), format!("{tuple}: no mark is free for it; use fewer such Services")));
+            return;
+        };
+        if let Some(owner) = self.owners.get(&mark) {
+            self.problems.push((
+                name.clone(),
+                format!("{tuple}: Service {owner} has the same address and port and comes first by name"),
+            ));
+            return;
+        }
+        let key = ServiceKey::Mark { family: Family::of(tuple.address), mark };
+        let mut service = Service::new(key, "rr");
+        if let Some(scheduling) = &wish.scheduling {
+            scheduling.scheduler.clone_into(&mut service.scheduler);
+            service.flags = scheduling.flags;
+            service.persistence_seconds = scheduling.affinity_seconds;
+        }
+        let destinations =
+            backends.into_iter().map(|destination| (destination.socket(), destination)).collect();
+        self.services.insert(mark, Balanced { service, destinations });
+        self.owners.insert(mark, name.clone());
+    }
+
+    /// From what is there to what should be: what to do before packets get their marks, and after they get them no more.
+    /// Services of marks that are not `known` as ours stay.
+    pub(super) fn commands(
+        &self,
+        there: &ByMark,
+        known: &BTreeMap<Tuple, u32>,
+    ) -> (Vec<Command>, Vec<Command>) {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (mark, wanted) in &self.services {
+            let key = wanted.service.key;
+            let none = Few::default();
+            let old = match there.get(mark).filter(|old| old.service.key == key) {
+                None => {
+                    before.push(Command::AddService(wanted.service.clone()));
+                    &none
+                }
+                Some(old) => {
+                    if old.service != wanted.service {
+                        before.push(Command::SetService(wanted.service.clone()));
+                    }
+                    &old.destinations
+                }
+            };
+            before.extend(destinations(key, old, &wanted.destinations));
+        }
+        let ours: BTreeSet<u32> = known.values().copied().collect();
+        for (mark, old) in there.iter().filter(|(mark, _)| ours.contains(mark)) {
+            let stays = self.services.get(mark).is_some_and(|new| new.service.key == old.service.key);
+            if !stays {
+                after.push(Command::DeleteService(old.service.key));
+            }
+        }
+        (before, after)
+    }
+}
+
+fn destinations(
+    key: ServiceKey,
+    old: &Few<SocketAddr, Destination>,
+    new: &Few<SocketAddr, Destination>,
+) -> Vec<Command> {
+    let put = new.iter().filter_map(|(socket, destination)| match old.get(socket) {
+        None => Some(Command::AddDestination(key, *destination)),
+        Some(old) if old != destination => Some(Command::SetDestination(key, *destination)),
+        Some(_) => None,
+    });
+    let gone = old.keys().filter(|socket| !new.contains_key(socket));
+    put.chain(gone.map(|socket| Command::DeleteDestination(key, *socket))).collect()
+}

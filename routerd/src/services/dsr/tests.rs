@@ -1,0 +1,138 @@
+//! What is pure: marks, plans, and what a Service wants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use kernel::ipvs::{Command, Forwarding};
+
+use super::desired::{Backend, Wish};
+use super::marks::{BIT, assign};
+use super::plan::{ByMark, Plan};
+use super::*;
+use crate::cluster::objects::{ObjectName, Service};
+use crate::cluster::{Index, Object};
+use crate::runner::Plane as _;
+use crate::services::Settings;
+use crate::services::state::Tuple;
+use crate::services::tests::fixture;
+
+fn tuple(last: u16, port: u16) -> Tuple {
+    Tuple { address: format!("198.51.100.{last}").parse().unwrap(), protocol: 6, port }
+}
+
+fn tuples() -> BTreeSet<Tuple> {
+    (0..200).map(|port| tuple(port % 7, port)).collect()
+}
+
+#[test]
+fn each_tuple_has_a_mark_of_its_own_with_our_bit_and_a_restart_finds_the_same() {
+    let marks = assign(&tuples(), &BTreeMap::new());
+    assert_eq!(marks.len(), 200);
+    assert_eq!(marks.values().collect::<BTreeSet<_>>().len(), 200);
+    assert!(
+        marks.values().all(|mark| mark & BIT != 0 && mark & 0x4000 == 0),
+        "never the mark of other Services"
+    );
+    assert_eq!(assign(&tuples(), &BTreeMap::new()), marks);
+}
+
+#[test]
+fn a_mark_that_is_in_the_kernel_stays_whoever_comes_or_goes() {
+    let mut known = assign(&tuples(), &BTreeMap::new());
+    // As if another tuple, gone by now, had pushed this one aside.
+    let moved = known.keys().next().copied().unwrap();
+    known.insert(moved, BIT | 0x3fff);
+    let fewer: BTreeSet<Tuple> = tuples().into_iter().filter(|tuple| tuple.port % 2 == 0).collect();
+    let marks = assign(&fewer, &known);
+    assert!(marks.iter().all(|(tuple, mark)| known[tuple] == *mark));
+    assert_eq!(marks.keys().copied().collect::<BTreeSet<_>>(), fewer);
+}
+
+fn returning(value: &str) -> Service {
+    Service {
+        annotations: [(ANNOTATION.to_owned(), value.to_owned())].into(),
+        external_ips: vec!["198.51.100.7".parse().unwrap()],
+        ports: vec![fixture::port(crate::cluster::objects::Protocol::Tcp, 8080, None)],
+        ..fixture::service("web", "10.96.0.1")
+    }
+}
+
+fn settings() -> Settings {
+    Settings { any_external_address: true, ..Settings::default() }
+}
+
+fn wish(index: &Index) -> Wish {
+    match Dsr::new(settings()).desired(index, &Key::Service(fixture::name("web"))) {
+        Some(Value::Service(wish)) => wish,
+        other => panic!("no wish but {other:?}"),
+    }
+}
+
+#[test]
+fn external_addresses_are_taken_and_others_left_to_the_other_plane() {
+    let endpoints = vec![fixture::ready("10.1.2.2"), fixture::here(fixture::ready("10.1.1.2"))];
+    let objects = vec![
+        Object::Service(returning("tunnel")),
+        Object::EndpointSlice(fixture::slice("web", "a", endpoints)),
+    ];
+    let index = fixture::index(objects);
+    let wish = wish(&index);
+    assert_eq!(wish.problems, Vec::<String>::new());
+    let backends = &wish.tuples[&tuple(7, 8080)];
+    assert_eq!((wish.tuples.len(), backends.len()), (1, 2));
+    assert!(backends[&fixture::ip("10.1.1.2")].local && !backends[&fixture::ip("10.1.2.2")].local);
+    let served = fixture::wish_with(settings(), &index);
+    let external: IpAddr = fixture::ip("198.51.100.7");
+    assert!(served.virtuals.iter().all(|one| one.at != crate::services::desired::At::Virtual(external)));
+}
+
+#[test]
+fn what_cannot_be_returned_directly_is_said_of_the_service() {
+    let other_port = Service {
+        ports: vec![fixture::port(crate::cluster::objects::Protocol::Tcp, 80, None)],
+        ..returning("tunnel")
+    };
+    let slice = || Object::EndpointSlice(fixture::slice("web", "a", vec![fixture::ready("10.1.2.2")]));
+    let in_host = fixture::slice("web", "a", vec![fixture::ready("192.0.2.11")]);
+    for (service, slice, why) in [
+        (returning("Tunnel"), slice(), "served without direct return"),
+        (other_port, slice(), "it listens at port 8080"),
+        (returning("tunnel"), Object::EndpointSlice(in_host), "in the network of Node n1"),
+        (Service { external_ips: Vec::new(), ..returning("tunnel") }, slice(), "has none"),
+    ] {
+        let problems = wish(&fixture::index(vec![Object::Service(service), slice])).problems;
+        assert!(problems.len() == 1 && problems[0].contains(why), "{why}: {problems:?}");
+    }
+}
+
+fn wishes(backends: &[(&str, bool)]) -> BTreeMap<ObjectName, Wish> {
+    let backends =
+        backends.iter().map(|(address, local)| (fixture::ip(address), Backend { weight: 1, local: *local }));
+    let wish = Wish { tuples: [(tuple(7, 80), backends.collect())].into(), ..Wish::default() };
+    [(fixture::name("a"), wish.clone()), (fixture::name("b"), wish)].into()
+}
+
+#[test]
+fn packets_go_in_tunnels_to_pods_that_can_take_them_out() {
+    let wishes = wishes(&[("10.1.1.2", true), ("10.1.1.3", true), ("10.1.2.2", false)]);
+    let plan = Plan::new(&wishes, &BTreeMap::new(), |address| address == fixture::ip("10.1.1.2"));
+    let service = plan.services.values().next().unwrap();
+    let backends: Vec<IpAddr> = service.destinations.keys().map(std::net::SocketAddr::ip).collect();
+    assert_eq!(backends, [fixture::ip("10.1.1.2"), fixture::ip("10.1.2.2")]);
+    assert!(service.destinations.values().all(|one| one.forwarding == Forwarding::Tunnel));
+    assert!(matches!(&plan.problems[..], [(name, _)] if *name == fixture::name("b")), "{:?}", plan.problems);
+}
+
+#[test]
+fn what_is_there_is_not_made_again_and_what_goes_goes_last() {
+    let first = Plan::new(&wishes(&[("10.1.2.2", false)]), &BTreeMap::new(), |_| true);
+    let (before, after) = first.commands(&ByMark::new(), &BTreeMap::new());
+    assert_eq!((before.len(), after.len()), (2, 0));
+    let there = first.services.clone();
+    let same = Plan::new(&wishes(&[("10.1.2.2", false)]), &first.marks, |_| true);
+    assert_eq!(same.commands(&there, &first.marks), (Vec::new(), Vec::new()));
+    let (before, after) = Plan::default().commands(&there, &first.marks);
+    assert!(before.is_empty() && matches!(after[..], [Command::DeleteService(_)]));
+    let (_, after) = Plan::default().commands(&there, &BTreeMap::new());
+    assert!(after.is_empty(), "what our table does not name is somebody else's");
+}
