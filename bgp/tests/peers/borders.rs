@@ -28,7 +28,7 @@ fn export_rules_change_what_a_router_sees_without_a_new_session() {
             let export = ExportRules {
                 next_hop_self: true,
                 communities: Communities {
-                    standard: vec![ASN << 16 | 99],
+                    standard: vec![0xfc00_0063],
                     large: vec![(ASN, 9, 9)],
                     extended: Vec::new(),
                 },

@@ -40,31 +40,31 @@ fn check_ours(ours: &Ours, setup: &Setup) {
 }
 
 /// Both learn the other's routes; what either withdraws goes; the router's death shows at once.
-fn exchange(setup: Setup) {
+fn exchange(setup: &Setup) {
     let lan = Lan::new();
     let mut router = lan.start(setup.clone());
     lan.ours.run_in(|| {
         let mut ours = Ours::start(1);
-        ours.set_peer(PeerConfig { graceful_restart: None, ..peer(&setup) });
+        ours.set_peer(PeerConfig { graceful_restart: None, ..peer(setup) });
         ours.has(&setup.routes());
-        check_ours(&ours, &setup);
-        check_theirs(&router.learns("10.1.0.0/24"), &setup);
+        check_ours(&ours, setup);
+        check_theirs(&router.learns("10.1.0.0/24"), setup);
         assert_eq!(router.learns("fd00:1::/64").next_hop, v6(1).to_string());
         // Longer than the hold time: keepalives go both ways.
         std::thread::sleep(Duration::from_secs(10));
         // ROUTE-REFRESH in both directions: everything is told again, and the session lives on.
-        let updates = ours.status(&setup).updates;
+        let updates = ours.status(setup).updates;
         router.refresh();
         ours.runtime.block_on(ours.handle.refresh_peer(setup.address())).unwrap();
-        wait_for("routes told again", || ours.status(&setup).updates > updates);
+        wait_for("routes told again", || ours.status(setup).updates > updates);
         ours.handle.blocking().withdraw("10.1.0.0/24".parse().unwrap()).unwrap();
         router.loses("10.1.0.0/24");
         router.learns("fd00:1::/64");
-        let status = ours.status(&setup);
+        let status = ours.status(setup);
         assert_eq!((status.established, status.sent.v4, status.sent.v6), (1, 0, 1), "{}", router.log());
         router.kill();
         ours.has(&[]);
-        assert_eq!(ours.status(&setup).lost, 1);
+        assert_eq!(ours.status(setup).lost, 1);
         // It comes back by itself.
         router.run();
         ours.has(&setup.routes());
@@ -74,7 +74,7 @@ fn exchange(setup: Setup) {
 
 fn with_all(asn: u32, over_v6: bool) {
     for kind in Kind::ALL {
-        exchange(Setup { over_v6, ..Setup::new(kind, asn) });
+        exchange(&Setup { over_v6, ..Setup::new(kind, asn) });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Choice, import, export and what is told, as tables.
 
+mod laws;
 mod reflection;
 mod rules;
 

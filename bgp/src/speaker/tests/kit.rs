@@ -130,7 +130,7 @@ impl Host {
 
 /// A peer that does only what a test tells it.
 pub(super) struct RawPeer {
-    stream: MemoryStream,
+    pub(super) stream: MemoryStream,
     framer: Framer,
 }
 

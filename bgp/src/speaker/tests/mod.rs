@@ -1,5 +1,6 @@
 //! Whole speakers over a network in memory.
 
 mod failures;
+mod hostile;
 mod kit;
 mod sessions;

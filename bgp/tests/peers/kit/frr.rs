@@ -13,7 +13,7 @@ fn config(setup: &Setup) -> String {
     let (mut global, mut common, mut family) = (String::new(), String::new(), String::new());
     match setup.graceful {
         Some(time) => {
-            global += &format!(" bgp graceful-restart\n bgp graceful-restart restart-time {time}\n")
+            global += &format!(" bgp graceful-restart\n bgp graceful-restart restart-time {time}\n");
         }
         None => global += " bgp graceful-restart-disable\n",
     }
