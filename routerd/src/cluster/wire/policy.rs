@@ -1,5 +1,7 @@
 //! NetworkPolicies. One that is wrong anywhere admits nobody: its directions stay, its rules go.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -220,13 +222,32 @@ impl Block {
 }
 
 fn prefix(field: &str, text: &str, problems: &mut Problems) -> Option<Prefix> {
-    match text.parse() {
-        Ok(prefix) if text.contains('/') => Some(prefix),
-        _ => {
-            problems.add(field, format!("{text:?} is not a prefix as 10.0.0.0/8"));
-            None
-        }
-    }
+    let why = match decimal(text).map(|text| text.parse::<Prefix>()) {
+        Some(Ok(prefix)) if !is_mapped(&prefix) => return Some(prefix),
+        Some(Ok(_)) => "is an IPv4 prefix in the form of IPv6, which no packet has; write it as 10.0.0.0/8",
+        _ => "is not a prefix as 10.0.0.0/8",
+    };
+    problems.add(field, format!("{text:?} {why}"));
+    None
+}
+
+/// The prefix without leading zeros, which the API server takes for decimal numbers (`ParseCIDRSloppy`, KEP-4858);
+/// `None` if there is no length.
+fn decimal(text: &str) -> Option<String> {
+    let (address, length) = text.split_once('/')?;
+    let part = |part: &str| match part.trim_start_matches('0') {
+        "" => part.chars().take(1).collect(),
+        rest => rest.to_owned(),
+    };
+    let parts: Vec<String> = address.split('.').map(part).collect();
+    // Groups of IPv6 may have leading zeros.
+    let address = if address.contains(':') { address.to_owned() } else { parts.join(".") };
+    Some(format!("{address}/{length}"))
+}
+
+/// True of a part of `::ffff:0:0/96` (RFC 4291 section 2.5.5.2). The API server admits such.
+fn is_mapped(prefix: &Prefix) -> bool {
+    matches!(prefix.address(), IpAddr::V6(address) if prefix.length() >= 96 && address.to_ipv4_mapped().is_some())
 }
 
 impl PortEntry {

@@ -260,3 +260,31 @@ fn without_the_node_object_its_networks_are_unknown_and_not_none() {
     world.put(Object::Node(Node { name: "node1".into(), ..Node::default() }));
     assert_eq!(world.value(&PolicyKey::Base), Some(PolicyValue::Base(Some(BTreeSet::new()))));
 }
+
+#[test]
+fn a_block_is_read_as_the_api_server_reads_it() {
+    let mut world = World::new();
+    world.pod(pod("default/web", "", "10.244.1.2"));
+    let ranges = |world: &mut World, cidr: &str| {
+        let spec = format!("podSelector: {{}}\ningress: [{{from: [{{ipBlock: {{cidr: '{cidr}'}}}}]}}]");
+        world.policy("default/p", &spec);
+        let rules = rules(world, "default/p").unwrap();
+        match rules.ingress.unwrap().pop().map(|rule| rule.peers) {
+            Some(Peers::Any { ranges, .. }) => Ok((ranges[0].first.to_string(), ranges[0].last.to_string())),
+            _ => Err(rules.invalid.unwrap()),
+        }
+    };
+    let is = |first: &str, last: &str| Ok((first.to_owned(), last.to_owned()));
+    assert_eq!(ranges(&mut world, "010.008.0.0/016"), is("10.8.0.0", "10.8.255.255"));
+    assert_eq!(ranges(&mut world, "000.0.0.0/0"), is("0.0.0.0", "255.255.255.255"));
+    assert_eq!(ranges(&mut world, "10.1.2.3/08"), is("10.0.0.0", "10.255.255.255"));
+    assert_eq!(ranges(&mut world, "2001:0db8::00/127"), is("2001:db8::", "2001:db8::1"));
+    for (cidr, why) in [
+        ("::ffff:10.0.0.0/104", "in the form of IPv6"),
+        ("10.0.0.0", "is not a prefix"),
+        ("10..0.0/8", "is not a prefix"),
+        ("/8", "is not a prefix"),
+    ] {
+        assert!(ranges(&mut world, cidr).unwrap_err().contains(why), "{cidr}");
+    }
+}
