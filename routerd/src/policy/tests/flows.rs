@@ -35,7 +35,7 @@ fn stream(lab: &Lab, from: &str, to: &str) -> TcpStream {
 }
 
 /// Waits until nothing comes back any more.
-fn stops(stream: &mut TcpStream) -> bool {
+pub(super) fn stops(stream: &mut TcpStream) -> bool {
     let end = Instant::now() + BOUND;
     while echoes(stream) {
         if Instant::now() > end {

@@ -1,6 +1,8 @@
 //! Policies and Services: judged is the real backend, whatever was dialled. IPVS is set up with `ipvsadm`.
 
-use super::lab::{Lab, OUTSIDE};
+use super::flows::stops;
+use super::lab::{Lab, OUTSIDE, connect, echoes};
+use crate::policy::PolicyApplier;
 
 const VIP: &str = "10.96.0.10";
 const NODE: &str = "192.0.2.1";
@@ -111,4 +113,25 @@ fn ingress_of_the_backend_is_judged_on_who_dialled() {
     lab.policy("default/p", &from("{ipBlock: {cidr: 203.0.113.0/24}}"));
     lab.expect(&[("default/web", VIP, POD_PORT, false), ("node", VIP, POD_PORT, true)]);
     assert!(lab.reaches("default/web", OUTSIDE, 80), "other ways stay open");
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn a_stream_through_a_service_is_cut_by_what_its_backend_admits() {
+    let mut lab = lab();
+    lab.applier = PolicyApplier::new().cutting_established(true);
+    lab.resync();
+    let stream = |port| {
+        let mut stream = connect(lab.space("default/web"), VIP, port).unwrap();
+        assert!(echoes(&mut stream), "port {port}");
+        stream
+    };
+    let [mut cut, mut outside, mut node] = [POD_PORT, OUTSIDE_PORT, NODE_PORT].map(stream);
+    lab.policy("default/p", "podSelector: {matchLabels: {app: friend}}\ningress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]");
+    assert!(stops(&mut cut), "the backend's port is 8080, whatever was dialled");
+    assert!(echoes(&mut outside) && echoes(&mut node));
+    // The other direction, on the real destination too.
+    lab.policy("default/q", &egress("{ipBlock: {cidr: 192.0.2.9/32}}", 80));
+    assert!(stops(&mut node));
+    assert!(echoes(&mut outside));
 }
