@@ -9,7 +9,7 @@ use routerd::cluster::objects::{
     Endpoint, EndpointSlice, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, SlicePort,
 };
 use routerd::cluster::{Event, Index, Object};
-use routerd::runner::{Apply, Plane, Report, Scope};
+use routerd::runner::{self, Apply, Plane, Report, Scope, Spawned, spawn};
 use routerd::services::Settings;
 use routerd::services::apply::Applier;
 use routerd::services::desired::{Key, Services};
@@ -121,6 +121,20 @@ impl Daemon {
         };
         let applier = &mut self.applier;
         node.run_in(|| applier.apply(&desired, &scope))
+    }
+
+    /// What the plane does between changes, in the node's namespace.
+    pub(crate) fn tend(&mut self, node: &TestNs) -> Option<Report> {
+        let applier = &mut self.applier;
+        node.run_in(|| applier.tend(&BTreeMap::new()))
+    }
+
+    /// The plane as the daemon runs it, on a thread of its own in the node's namespace.
+    pub(crate) fn start(self, node: &TestNs) -> Spawned {
+        let Self { plane, index, applier, .. } = self;
+        let mut spawned = node.run_in(|| spawn(plane, applier, runner::Settings::default()).unwrap());
+        spawned.subscriber.start(&index);
+        spawned
     }
 
     /// The same, and nothing may have gone wrong.

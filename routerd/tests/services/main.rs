@@ -6,12 +6,15 @@
 
 mod choice;
 mod cluster;
+mod draining;
 mod dsr;
+mod firewall;
 mod gates;
 mod kinds;
 mod lifecycle;
 mod net;
 mod paths;
+mod repair;
 mod scale;
 mod talk;
 mod udp;

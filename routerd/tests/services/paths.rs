@@ -5,10 +5,10 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use prefix::Family;
-use routerd::cluster::objects::{Endpoint, Protocol};
+use routerd::cluster::objects::{Endpoint, Protocol, ServiceKind};
 use routerd::services::Settings;
 
-use crate::cluster::{Daemon, ready, service};
+use crate::cluster::{Daemon, ip, ready, service};
 use crate::net::Net;
 use crate::talk::{Heard, ask, refusal, serve_tcp};
 
@@ -74,15 +74,24 @@ fn masquerade_all_hides_every_client_behind_the_node() {
 
 #[test]
 #[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
-fn a_pod_that_is_its_own_backend_reaches_itself() {
-    let (net, mut daemon) = scene(Settings::default());
+fn a_pod_that_is_its_own_backend_reaches_itself_by_every_address_of_its_service_without_being_asked_for() {
+    let (net, mut daemon) = scene(Settings { any_external_address: true, ..Settings::default() });
+    let mut web = service("web", 1, Protocol::Tcp, 80, 30080);
+    web.kind = ServiceKind::LoadBalancer;
+    web.external_ips = vec![ip("198.51.100.1")];
+    web.load_balancer_ips = vec![ip("198.51.100.2")];
+    daemon.put(web);
     daemon.endpoints("web", 8080, Family::V4, vec![ready("10.1.1.3")]);
     daemon.endpoints("web", 8080, Family::V6, vec![ready("fd00:1:1::3")]);
     daemon.applied(&net.node, &["web"]);
     let itself = |source: &str| Heard { server: "near".into(), source: source.into() };
-    assert_eq!(ask(&net.pod_b, "10.96.0.1:80"), itself("192.0.2.11"));
-    assert_eq!(ask(&net.pod_b, "[fd00:96::1]:80"), itself("2001:db8::11"));
-    assert_eq!(ask(&net.pod_a, "10.96.0.1:80"), itself("10.1.1.2"));
+    for to in ["10.96.0.1:80", "192.0.2.11:30080", "198.51.100.1:80", "198.51.100.2:80"] {
+        assert_eq!(ask(&net.pod_b, to), itself("192.0.2.11"), "{to}");
+        assert_eq!(ask(&net.pod_a, to), itself("10.1.1.2"), "{to}");
+    }
+    for to in ["[fd00:96::1]:80", "[2001:db8::11]:30080"] {
+        assert_eq!(ask(&net.pod_b, to), itself("2001:db8::11"), "{to}");
+    }
 }
 
 #[test]

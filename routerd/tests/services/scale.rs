@@ -1,4 +1,4 @@
-//! A thousand Services: what a start, one more, and a look cost.
+//! A thousand Services, or as many as `SERVICES` says: what a start, one more, and a look cost.
 
 use std::time::Instant;
 
@@ -21,21 +21,26 @@ fn numbered(number: u16) -> Service {
 fn a_thousand_services_are_programmed_read_back_and_one_more_is_added() {
     let net = Net::new();
     let mut daemon = Daemon::new(Settings::default());
-    for number in 0..1000 {
+    let count = std::env::var("SERVICES").map_or(1000, |text| text.parse().unwrap());
+    for number in 0..count {
         daemon.put(numbered(number));
         let endpoints = ["10.1.1.2", "10.1.1.3", "10.1.2.2"].map(ready).to_vec();
         daemon.endpoints(&format!("s{number}"), 8080, Family::V4, endpoints);
     }
     let start = Instant::now();
     let writes = daemon.applied(&net.node, &[]);
-    println!("1,000 Services from an empty kernel: {:?}, {writes} writes", start.elapsed());
+    println!("{count} Services from an empty kernel: {:?}, {writes} writes", start.elapsed());
     let start = Instant::now();
     assert_eq!(daemon.applied(&net.node, &[]), 0);
     println!("everything read back and compared: {:?}", start.elapsed());
-    daemon.put(numbered(1000));
-    daemon.endpoints("s1000", 8080, Family::V4, vec![ready("10.1.2.2")]);
     let start = Instant::now();
-    let writes = daemon.applied(&net.node, &["s1000"]);
+    assert!(daemon.tend(&net.node).is_none());
+    println!("a look between changes: {:?}", start.elapsed());
+    let name = format!("s{count}");
+    daemon.put(numbered(count));
+    daemon.endpoints(&name, 8080, Family::V4, vec![ready("10.1.2.2")]);
+    let start = Instant::now();
+    let writes = daemon.applied(&net.node, &[&name]);
     println!("one more: {:?} with desired of all, {writes} writes", start.elapsed());
     assert_eq!(writes, 5, "tuple, service, backend, address, route");
 }
