@@ -11,4 +11,3 @@ mod graceful;
 mod kit;
 mod protected;
 mod reflection;
-mod scale;
