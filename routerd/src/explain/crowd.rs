@@ -53,7 +53,9 @@ pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: 
 fn each(packet: &Packet, side: &Side, values: &dyn Values) -> Judgement {
     let mut all = Judgement::new(Outcome::Refused, None, true, "");
     if let Some((policies, values)) = values.each_of(side) {
-        policies.iter().for_each(|policy| ask_policy(packet, policy, values, &mut all));
+        for policy in &policies {
+            ask_policy(packet, policy, values, &mut all);
+        }
     }
     all
 }
