@@ -18,7 +18,7 @@ const FLAGS: &[Flag] = &[
         "hairpin-mode",
         Bool,
         "false",
-        Never("always so: a pod reaches itself through its Service"),
+        Never("always so, with `hairpinMode` of the network configuration"),
         "Let the pods behind a Service reach themselves through it, for every Service.",
     ),
     own(
