@@ -19,6 +19,9 @@ struct Column<T> {
 /// Changes of one endpoint: ours is over soon, the others take seconds or minutes for each.
 const CHANGES: [usize; 2] = [20, 2];
 
+/// The most endpoints of one Service that kube-router is asked for: it looks at each by itself, again and again.
+const KUBE_ROUTER_ENDPOINTS: usize = 300;
+
 /// So many Services of two endpoints, for every program.
 pub(super) fn sized(task: &Task, services: usize, kernel: &str) {
     let mut columns = Vec::new();
@@ -54,19 +57,30 @@ pub(super) fn rolled(task: &Task, kernel: &str) {
     let endpoints = task.options.endpoints;
     let mut columns = Vec::new();
     for (number, program) in Program::all(task).iter().enumerate() {
+        if matches!(program, Program::KubeRouter(_)) && endpoints > KUBE_ROUTER_ENDPOINTS {
+            println!(
+                "  {} is left out: a Service of more than {KUBE_ROUTER_ENDPOINTS} endpoints keeps it busy for hours",
+                program.label()
+            );
+            continue;
+        }
+        let replaced = REPLACED[number.min(1)];
         let what = format!("a Service of {endpoints} endpoints, {}", program.label());
         let name = format!("roll{number}");
-        columns.push(column(program, &what, || rolling::measure(program, &name, endpoints, &task.folder)));
+        columns.push(column(program, &what, || {
+            rolling::measure(program, &name, endpoints, replaced, &task.folder)
+        }));
     }
     let count = |number: usize| u32::try_from(number).ok().map(f64::from);
     let mut rows = cold_rows(&columns, |roll: &Roll| roll.cold);
     rows.extend([
+        row(&columns, "endpoints replaced", "", |roll| Some(f64::from(roll.replaced))),
         row(&columns, "CPU of one endpoint replaced, mean", "ms", |roll| Some(ms(roll.cpu))),
         row(&columns, "the event after the last in force", "ms", |roll| Some(ms(roll.behind))),
         row(&columns, "connections meanwhile", "", |roll| count(roll.tried)),
         row(&columns, "of them failed", "", |roll| count(roll.failed)),
     ]);
-    let title = format!("1 Service of {endpoints} endpoints, {REPLACED} replaced one by one. {kernel}");
+    let title = format!("1 Service of {endpoints} endpoints, some replaced one by one. {kernel}");
     show(&title, &columns, &rows);
 }
 

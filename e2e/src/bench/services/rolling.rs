@@ -11,14 +11,16 @@ use super::objects::{self, FLIP, MANY, SLICE, put, slice_of_many};
 use super::probe::{self, Load};
 use super::program::Program;
 
-/// How many endpoints are replaced, and how long after one the next.
-pub(super) const REPLACED: u32 = 100;
+/// How many endpoints are replaced, of ours and of a peer, which takes seconds or minutes for each.
+pub(super) const REPLACED: [u32; 2] = [100, 10];
+/// How long after one the next is.
 const PACE: Duration = Duration::from_millis(50);
 
 /// Figures of one program.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Roll {
     pub(super) cold: Cold,
+    pub(super) replaced: u32,
     /// From the event after the last replacement to that being in force.
     pub(super) behind: Duration,
     /// Processor time of one replacement on the mean.
@@ -29,7 +31,13 @@ pub(super) struct Roll {
 }
 
 /// Starts a program with such a Service and replaces endpoints.
-pub(super) fn measure(program: &Program, name: &str, endpoints: usize, folder: &Path) -> Result<Roll> {
+pub(super) fn measure(
+    program: &Program,
+    name: &str,
+    endpoints: usize,
+    replaced: u32,
+    folder: &Path,
+) -> Result<Roll> {
     let mut all = objects::cluster(1)?;
     all.extend(objects::many(endpoints)?);
     let (mut running, cold) = cold::start(program, name, all, 1, folder)?;
@@ -38,13 +46,13 @@ pub(super) fn measure(program: &Program, name: &str, endpoints: usize, folder: &
     let before = running.agent.settle()?;
     let load = Load::start(&running.world, MANY);
     let slices = endpoints.div_ceil(SLICE);
-    for turn in 0..usize::try_from(REPLACED)? {
+    for turn in 0..usize::try_from(replaced)? {
         put(&running.api, slice_of_many(endpoints, turn % slices, turn / slices + 1))?;
         std::thread::sleep(PACE);
     }
     let first = probe::first(&running.world, FLIP);
     let behind = flip::seen(&mut running, &first)?;
-    let cpu = running.agent.settle()?.saturating_sub(before) / (REPLACED + 1);
+    let cpu = running.agent.settle()?.saturating_sub(before) / (replaced + 1);
     let (tried, failed) = load.end()?;
-    Ok(Roll { cold, behind, cpu, tried, failed })
+    Ok(Roll { cold, replaced, behind, cpu, tried, failed })
 }
