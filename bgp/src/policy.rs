@@ -87,6 +87,9 @@ pub struct Prepend {
 pub struct ExportRules {
     /// Pass on what other peers told. A node is no transit and does not; a reflector does.
     pub learnt: bool,
+    /// It hears what is meant for peers of other ASes ([`Audience::External`](crate::Audience)), also if it is of ours: a
+    /// router in the AS of the nodes.
+    pub outside: bool,
     /// Our address of the session becomes the next hop, where the family allows: of what we originate and, for peers
     /// of our own AS, of what comes from other ASes. What is reflected keeps its next hop (RFC 4456 §10). To other
     /// ASes what was learnt always leaves with our own address.

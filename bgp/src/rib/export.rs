@@ -55,7 +55,9 @@ fn may_pass(peer: &PeerView<'_>, best: &Path) -> bool {
     let common = &*best.common;
     let internal = peer.internal();
     match common.source {
-        Source::Local if !common.local.audience.holds(internal) => return false,
+        Source::Local if !common.local.audience.holds(internal && !peer.config.export.outside) => {
+            return false;
+        }
         Source::Local => {}
         _ if !peer.config.export.learnt => return false,
         // Never back to where it came from.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bgp::{Announcement, BlockingHandle, Shutdown, Speaker, SpeakerConfig, SpeakerGone, SpeakerHandle};
+use bgp::bfd::Bfd;
+use bgp::clock::SystemClock;
+use bgp::{BlockingHandle, Shutdown, Speaker, SpeakerConfig, SpeakerGone, SpeakerHandle};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
 use super::desired::{Advertise, Identity, Key, Value};
 use super::link::{self, Link, Stage};
-use super::plan::{Plan, State};
+use super::plan::{Dirty, Model, Plan, State};
 use crate::cluster::objects::LearntRoute;
 use crate::config::BgpConfig;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
@@ -20,6 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 struct Running {
     identity: Identity,
     handle: SpeakerHandle,
+    bfd: Bfd,
     told: State,
     view_told: bool,
 }
@@ -30,13 +33,14 @@ pub struct Applier {
     runtime: Runtime,
     routes: mpsc::Sender<Vec<LearntRoute>>,
     link: Link,
+    model: Model,
     running: Option<Running>,
 }
 
 impl Applier {
     /// The speaker runs in `runtime`; what it learns goes to `routes`, its handle to `link`.
     pub fn new(bgp: BgpConfig, runtime: Runtime, routes: mpsc::Sender<Vec<LearntRoute>>, link: Link) -> Self {
-        Self { bgp, runtime, routes, link, running: None }
+        Self { bgp, runtime, routes, link, model: Model::default(), running: None }
     }
 
     fn speaker_config(&self, identity: &Identity) -> SpeakerConfig {
@@ -44,78 +48,122 @@ impl Applier {
         SpeakerConfig {
             listen: identity.listen.clone(),
             hold_time: seconds,
-            ..SpeakerConfig::new(self.bgp.asn, identity.router_id)
+            ..SpeakerConfig::new(identity.asn, identity.router_id)
         }
     }
 
-    /// Sees to it that a speaker with `identity` runs.
+    /// Sees to it that a speaker with `identity` runs. Other addresses to listen at touch no session.
     fn ensure_running(&mut self, identity: &Identity) -> Result<(), String> {
-        if self.running.as_ref().is_some_and(|running| running.identity == *identity) {
-            return Ok(());
+        if let Some(running) = &mut self.running {
+            let is = |one: &Identity| (one.asn, one.router_id);
+            if is(&running.identity) == is(identity) {
+                if running.identity.listen != identity.listen {
+                    let listen = running.handle.blocking().listen(identity.listen.clone());
+                    listen.map_err(|gone| gone.to_string())?;
+                    running.identity = identity.clone();
+                }
+                return Ok(());
+            }
         }
-        self.stop();
+        self.stop("routerd is told to be another speaker");
         let _inside = self.runtime.enter();
         let (handle, events) =
             Speaker::start(self.speaker_config(identity)).map_err(|error| error.to_string())?;
         self.runtime.spawn(link::forward(events, self.routes.clone(), self.link.clone()));
-        tracing::info!(router_id = %identity.router_id, asn = self.bgp.asn, "BGP speaker started");
-        self.link.set(Stage::Running(handle.clone()));
-        self.running =
-            Some(Running { identity: identity.clone(), handle, told: State::default(), view_told: false });
+        let (bfd, paths) = Bfd::start(SystemClock::default());
+        self.runtime.spawn(link::end_lost(paths, handle.clone()));
+        tracing::info!(router_id = %identity.router_id, asn = identity.asn, "BGP speaker started");
+        self.link.set(Stage::Running(handle.clone(), bfd.clone()));
+        let (identity, told) = (identity.clone(), State::default());
+        self.running = Some(Running { identity, handle, bfd, told, view_told: false });
         Ok(())
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, reason: &str) {
         if let Some(running) = self.running.take() {
             self.link.set(Stage::Absent);
             // One that has ended by itself is as good.
-            let _ = self.runtime.block_on(
-                running.handle.shutdown(Shutdown::Cease("routerd stops its BGP speaker".to_owned())),
-            );
+            let _ = self.runtime.block_on(running.handle.shutdown(Shutdown::Cease(reason.to_owned())));
         }
     }
 
-    fn tell(&mut self, desired: &State, report: &mut Report) -> Result<(), SpeakerGone> {
+    fn tell(&mut self, dirty: &Dirty, report: &mut Report) -> Result<(), SpeakerGone> {
         let Some(running) = &mut self.running else { return Ok(()) };
         let speaker = running.handle.blocking();
-        let plan = Plan::between(&running.told, desired);
-        carry_out(&speaker, &plan)?;
+        // A speaker that was told nothing yet is told all.
+        let plan = if running.view_told {
+            Plan::between(&running.told, &self.model, dirty)
+        } else {
+            Plan::between(&running.told, &self.model, &self.model.all())
+        };
+        carry_out(&speaker, &running.bfd, &plan)?;
         if !running.view_told {
             speaker.view_complete()?;
             running.view_told = true;
         }
         report.writes += plan.len() as u64;
-        running.told = desired.clone();
+        plan.applied_to(&mut running.told);
+        self.link.leave_with_words(
+            running.told.peers.values().filter(|peer| peer.config.graceful_restart.is_none()),
+        );
         look_at_listeners(&speaker, report)
+    }
+
+    /// Takes over what has changed.
+    fn take(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>, report: &mut Report) -> Dirty {
+        let mut dirty = Dirty::default();
+        let keys: Vec<Key> = match scope {
+            Scope::Everything => desired.keys().chain(self.model.keys()).cloned().collect(),
+            Scope::Keys(keys) => keys.iter().cloned().collect(),
+        };
+        for key in &keys {
+            let value = desired.get(key);
+            self.model.put(key, value, &mut dirty);
+            if let Some(Value::Wrong(reason)) = value {
+                report.problems.push(wrong(key, reason.clone()));
+            }
+        }
+        for (key, address) in self.model.doubled() {
+            let message = format!("somebody else has its address {address} already; it gets no session");
+            report.problems.push(wrong(key, message));
+        }
+        dirty
     }
 }
 
 /// Routes before peers: a new session then gets all of them in its first update.
-fn carry_out(speaker: &BlockingHandle, plan: &Plan) -> Result<(), SpeakerGone> {
+fn carry_out(speaker: &BlockingHandle, bfd: &Bfd, plan: &Plan) -> Result<(), SpeakerGone> {
     for prefix in &plan.withdraw {
         speaker.withdraw(*prefix)?;
     }
-    for (prefix, next_hop) in &plan.announce {
-        speaker.announce(*prefix, Announcement::via(*next_hop))?;
+    for (prefix, announcement) in &plan.announce {
+        speaker.announce(*prefix, announcement.clone())?;
     }
     for address in &plan.remove_peers {
         speaker.remove_peer(*address)?;
+        bfd.remove(*address);
     }
     for peer in &plan.set_peers {
-        speaker.set_peer(peer.clone())?;
+        speaker.set_peer(peer.config.clone())?;
+        let address = peer.config.address;
+        match peer.bfd {
+            Some(config) => bfd.set(address, peer.config.local_address, config),
+            None => bfd.remove(address),
+        }
     }
     Ok(())
 }
 
 fn look_at_listeners(speaker: &BlockingHandle, report: &mut Report) -> Result<(), SpeakerGone> {
     for listener in speaker.status()?.listeners {
+        let item = format!("listener {}", listener.address);
+        report.judged.insert(item.clone());
         if !listener.listening {
             report.again = Some(LOOK_AGAIN);
         }
         if let Some(error) = listener.error {
             let advice =
                 "sessions come up only as far as this node makes them; is another BGP daemon running?";
-            let item = format!("listener {}", listener.address);
             // The speaker itself tries again.
             report.problems.push(Problem { item, message: format!("{error}; {advice}"), retry: false });
         }
@@ -123,52 +171,50 @@ fn look_at_listeners(speaker: &BlockingHandle, report: &mut Report) -> Result<()
     Ok(())
 }
 
-fn wrong(key: &Key, reason: &str) -> Problem {
-    let item = match key {
+fn item(key: &Key) -> String {
+    match key {
         Key::Speaker => Advertise::NAME.to_owned(),
         Key::Node(name) => format!("Node {name}"),
+        Key::Peer(address) => format!("peer {address}"),
         Key::Prefix(prefix) => format!("prefix {prefix}"),
-    };
-    Problem { item, message: reason.to_owned(), retry: false }
+        Key::Service(name) => format!("Service {name}"),
+    }
+}
+
+fn wrong(key: &Key, message: String) -> Problem {
+    Problem { item: item(key), message, retry: false }
 }
 
 impl Apply for Applier {
     type Key = Key;
     type Value = Value;
 
-    fn apply(&mut self, desired: &BTreeMap<Key, Value>, _: &Scope<Key>) -> Report {
+    fn apply(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>) -> Report {
         let mut report = Report::default();
         if self.link.is_ending() {
             return report;
         }
-        for (key, value) in desired {
-            if let Value::Wrong(reason) = value {
-                report.problems.push(wrong(key, reason));
-            }
-        }
-        let (state, doubled) = State::of(desired);
-        report.problems.extend(doubled.into_iter().map(|(name, address)| {
-            wrong(
-                &Key::Node(name),
-                &format!("another node has its address {address}; its pods cannot be reached"),
-            )
-        }));
+        let dirty = self.take(desired, scope, &mut report);
         match desired.get(&Key::Speaker) {
             Some(Value::Speaker(identity)) => {
                 let told = match self.ensure_running(identity) {
-                    Ok(()) => self.tell(&state, &mut report).map_err(|gone| gone.to_string()),
+                    Ok(()) => self.tell(&dirty, &mut report).map_err(|gone| gone.to_string()),
                     Err(reason) => Err(reason),
                 };
                 if let Err(reason) = told {
-                    self.stop();
+                    self.stop("routerd begins again");
                     let item = Advertise::NAME.to_owned();
                     report.problems.push(Problem { item, message: reason, retry: true });
                 }
             }
-            _ => self.stop(),
+            _ => self.stop("routerd does not know what this node is"),
         }
-        report.counts =
-            BTreeMap::from([("peers", state.peers.len() as u64), ("prefixes", state.prefixes.len() as u64)]);
+        let (peers, prefixes) = self.model.counts();
+        report.counts = BTreeMap::from([("peers", peers as u64), ("prefixes", prefixes as u64)]);
         report
+    }
+
+    fn item(&self, key: &Key) -> Option<String> {
+        Some(item(key))
     }
 }

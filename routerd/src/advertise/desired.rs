@@ -1,35 +1,53 @@
 //! From the index to the speaker's identity, its peers and what it announces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bgp::{GracefulRestart, PeerConfig};
+use bgp::bfd::BfdConfig;
+use bgp::{Announcement, PeerConfig};
 use prefix::{Family, Prefix};
 
-use super::router_id;
-use crate::cluster::objects::Node;
+use super::annotations::Annotations;
+use super::{announce, peers, router_id};
+use crate::cluster::objects::{Node, ObjectName};
 use crate::cluster::{Change, Index};
 use crate::config::BgpConfig;
 use crate::runner::Plane;
+use crate::services::desired::{self as services, Services};
 
-/// What the plane's work is divided by.
+/// What the plane's work is divided by. Where two keys claim one peer or prefix, the first in this order has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// The speaker itself.
     Speaker,
-    /// Another node, by name.
+    /// Another node, by name; for this node, what is wrong with its annotations.
     Node(String),
-    /// A prefix of this node.
+    /// An external peer.
+    Peer(IpAddr),
+    /// A prefix of this node's pods, or of all ClusterIPs.
     Prefix(Prefix),
+    /// The virtual addresses of a Service.
+    Service(ObjectName),
 }
 
 /// What the speaker is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
+    /// Its AS.
+    pub asn: u32,
     /// Its identifier.
     pub router_id: Ipv4Addr,
     /// Where it listens: the node's own addresses, so that it is not reachable by others the machine may have.
     pub listen: Vec<SocketAddr>,
+}
+
+/// A peer and how its path is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The session.
+    pub config: PeerConfig,
+    /// BFD, if it is wanted.
+    pub bfd: Option<BfdConfig>,
 }
 
 /// What should be for a key.
@@ -38,9 +56,9 @@ pub enum Value {
     /// The speaker.
     Speaker(Identity),
     /// A peer.
-    Peer(PeerConfig),
-    /// A prefix is announced with this next hop.
-    Announce(IpAddr),
+    Peer(Box<Peer>),
+    /// These prefixes are announced.
+    Announce(BTreeMap<Prefix, Announcement>),
     /// It cannot be; why and what to do.
     Wrong(String),
 }
@@ -52,74 +70,55 @@ pub struct Advertise {
     pub families: Vec<Family>,
     /// Settings of BGP.
     pub bgp: BgpConfig,
+    /// What Services come to on this node: only what it would serve is announced.
+    pub services: Services,
 }
 
 impl Advertise {
-    fn speaker(&self, own: &Node) -> Value {
-        match router_id::choose(self.bgp.router_id, own) {
-            Ok(router_id) => {
-                let addresses = self.families.iter().filter_map(|family| own.address(*family));
-                let listen = addresses.map(|address| SocketAddr::new(address, self.bgp.port)).collect();
-                Value::Speaker(Identity { router_id, listen })
-            }
-            Err(reason) => Value::Wrong(reason),
+    /// The AS of this node, or what to do for one.
+    pub(super) fn asn(&self, own: &Annotations) -> Result<u32, String> {
+        if self.bgp.full_mesh {
+            return Ok(self.bgp.asn);
         }
-    }
-
-    /// The session with another node. One session carries both families; its own family is the first that both nodes
-    /// have, which both find alike.
-    fn peer(&self, own: &Node, other: &Node) -> Value {
-        let both = |family: &Family| Some((own.address(*family)?, other.address(*family)?));
-        let Some((local, remote)) = self.families.iter().find_map(both) else {
-            return Value::Wrong(format!(
-                "it has no address of a family that this node has too (own: {}); its pods cannot be reached. See the addresses in the Node objects' status",
-                list(own)
-            ));
-        };
-        if local == remote {
-            return Value::Wrong(format!(
-                "it has this node's own address {local}; one of the two Node objects is wrong"
-            ));
-        }
-        Value::Peer(PeerConfig {
-            port: self.bgp.port,
-            local_address: Some(local),
-            families: self.families.iter().copied().filter(|family| both(family).is_some()).collect(),
-            graceful_restart: Some(self.graceful_restart()),
-            ..PeerConfig::new(remote, self.bgp.asn)
+        own.asn.ok_or_else(|| {
+            "with --nodes-full-mesh=false each Node needs the annotation kube-router.io/node.asn; this one has none that can be read"
+                .to_owned()
         })
     }
 
-    /// Between nodes always: a daemon that is replaced must not cut its pods off. A node whose daemon is away gets the
-    /// time that a silent one gets, so a lost node is not mourned for longer.
-    fn graceful_restart(&self) -> GracefulRestart {
-        let seconds = u16::try_from(self.bgp.hold_time.as_secs()).unwrap_or(u16::MAX);
-        GracefulRestart { restart_time: seconds.min(4095), ..GracefulRestart::default() }
-    }
-
-    fn announcement(own: &Node, prefix: &Prefix) -> Option<Value> {
-        if !own.pod_cidrs.contains(prefix) {
-            return None;
+    fn speaker(&self, own: &Node) -> Result<Identity, String> {
+        let annotations = Annotations::of(own);
+        let asn = self.asn(&annotations)?;
+        let router_id = router_id::choose(self.bgp.router_id, own)?;
+        let mut addresses = annotations.local_addresses;
+        if addresses.is_empty() {
+            addresses = self.families.iter().filter_map(|family| own.address(*family)).collect();
         }
-        Some(match own.address(prefix.family()) {
-            Some(next_hop) => Value::Announce(next_hop),
-            None => Value::Wrong(format!(
-                "this node has no {} address in its status, so others have no way to these pods",
-                prefix.family()
-            )),
-        })
+        let listen = addresses.into_iter().map(|address| SocketAddr::new(address, self.bgp.port)).collect();
+        Ok(Identity { asn, router_id, listen })
     }
 
-    fn own_keys(&self, own: &Node) -> impl Iterator<Item = Key> {
-        let prefixes = own.pod_cidrs.iter().filter(|prefix| self.families.contains(&prefix.family()));
-        let prefixes: Vec<Key> = prefixes.map(|prefix| Key::Prefix(*prefix)).collect();
-        prefixes.into_iter().chain([Key::Speaker])
+    /// Everything that is made from this node's own object.
+    fn own_keys(&self, own: &Node) -> BTreeSet<Key> {
+        let external = peers::external_addresses(&self.bgp, own).into_iter().map(Key::Peer);
+        let pods = own.pod_cidrs.iter().filter(|prefix| self.families.contains(&prefix.family()));
+        let prefixes = pods.chain(&self.bgp.advertise.service_ranges).copied().map(Key::Prefix);
+        external.chain(prefixes).chain([Key::Speaker, Key::Node(own.name.clone())]).collect()
+    }
+
+    fn node(&self, index: &Index, own: &Node, name: &str) -> Option<Value> {
+        if name == own.name {
+            let problems = Annotations::of(own).problems;
+            return (!problems.is_empty()).then(|| Value::Wrong(problems.join("; ")));
+        }
+        let other = index.nodes().get(name).filter(|_| self.bgp.ibgp)?;
+        peers::node(self, index, own, other)
+            .map_or_else(|reason| Some(Value::Wrong(reason)), |peer| peer.map(of))
     }
 }
 
-fn list(node: &Node) -> String {
-    let all: Vec<String> = node.addresses().map(|address| address.to_string()).collect();
-    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+fn of(config: PeerConfig) -> Value {
+    Value::Peer(Box::new(Peer { config, bfd: None }))
 }
 
 impl Plane for Advertise {
@@ -130,34 +129,48 @@ impl Plane for Advertise {
     fn keys(&self, index: &Index) -> BTreeSet<Key> {
         let nodes = index.nodes().keys().map(|name| Key::Node(name.clone()));
         let own = index.own_node().into_iter().flat_map(|own| self.own_keys(own));
-        nodes.chain(own).chain([Key::Speaker]).collect()
+        let services = index.services().keys().map(|name| Key::Service(name.clone()));
+        nodes.chain(own).chain(services).chain([Key::Speaker]).collect()
     }
 
     fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Key> {
-        let Change::Node(delta) = change else { return BTreeSet::new() };
-        match delta.any() {
-            Some(node) if node.name == index.node_name() => {
-                // Every session is made from our own addresses.
-                delta.both().flat_map(|node| self.own_keys(node)).chain(self.keys(index)).collect()
-            }
-            Some(node) => BTreeSet::from([Key::Node(node.name.clone())]),
-            None => BTreeSet::new(),
+        let Change::Node(delta) = change else {
+            let touched = self.services.touched(index, change).into_iter();
+            return touched
+                .filter_map(|key| match key {
+                    services::Key::Service(name) => Some(Key::Service(name)),
+                    services::Key::Node => None,
+                })
+                .collect();
+        };
+        // Every session and announcement is made from our own object.
+        let own = delta.both().filter(|node| node.name == index.node_name());
+        let mut keys: BTreeSet<Key> = own.flat_map(|node| self.own_keys(node)).collect();
+        // What a node is in reflection decides whom all others peer with.
+        if !keys.is_empty() || peers::role_changed(delta) {
+            keys.extend(self.keys(index));
         }
+        keys.extend(delta.both().map(|node| Key::Node(node.name.clone())));
+        keys
     }
 
     fn desired(&self, index: &Index, key: &Key) -> Option<Value> {
         let own = index.own_node();
         match key {
             Key::Speaker => Some(match own {
-                Some(own) => self.speaker(own),
+                Some(own) => self.speaker(own).map_or_else(Value::Wrong, Value::Speaker),
                 None => Value::Wrong(format!(
                     "there is no Node object named {}; set $NODE_NAME or --hostname-override to its name",
                     index.node_name()
                 )),
             }),
-            Key::Node(name) if name == index.node_name() || !self.bgp.ibgp => None,
-            Key::Node(name) => Some(self.peer(own?, index.nodes().get(name)?)),
-            Key::Prefix(prefix) => Self::announcement(own?, prefix),
+            Key::Node(name) => self.node(index, own?, name),
+            Key::Peer(address) => peers::external(self, own?, *address)
+                .map(|peer| peer.map_or_else(Value::Wrong, |peer| Value::Peer(Box::new(peer)))),
+            Key::Prefix(prefix) => announce::prefix(self, own?, prefix)
+                .map(|found| found.map_or_else(Value::Wrong, Value::Announce)),
+            Key::Service(name) => announce::service(self, index, own?, name)
+                .map(|found| found.map_or_else(Value::Wrong, Value::Announce)),
         }
     }
 }

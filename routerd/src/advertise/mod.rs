@@ -9,9 +9,12 @@
 //!     └────────── LearntRoute ◄── link task ◄──────┘ RibEvent
 //! ```
 
+mod annotations;
+mod announce;
 mod apply;
 mod desired;
 mod link;
+mod peers;
 mod plan;
 mod router_id;
 mod start;
@@ -20,7 +23,7 @@ mod status;
 mod tests;
 
 pub use apply::Applier;
-pub use desired::{Advertise, Identity, Key, Value};
+pub use desired::{Advertise, Identity, Key, Peer, Value};
 pub use link::Link;
-pub use plan::{Plan, State};
+pub use plan::{Dirty, Model, Plan, State};
 pub use start::{Advertising, start};

@@ -1,80 +1,167 @@
 //! The difference between what the speaker was told and what it should be told.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bgp::PeerConfig;
+use bgp::Announcement;
 use prefix::Prefix;
 
-use super::desired::{Key, Value};
+use super::desired::{Key, Peer, Value};
 
 /// What a speaker is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     /// Its peers, by address.
-    pub peers: BTreeMap<IpAddr, PeerConfig>,
-    /// Its prefixes and their next hops.
-    pub prefixes: BTreeMap<Prefix, IpAddr>,
+    pub peers: BTreeMap<IpAddr, Peer>,
+    /// Its prefixes.
+    pub prefixes: BTreeMap<Prefix, Announcement>,
 }
 
-impl State {
-    /// What `desired` comes to, and the nodes that claim the address of another one.
-    pub fn of(desired: &BTreeMap<Key, Value>) -> (Self, Vec<(String, IpAddr)>) {
-        let mut state = Self::default();
-        let mut doubled = Vec::new();
-        for (key, value) in desired {
-            match (key, value) {
-                (Key::Node(name), Value::Peer(peer)) => {
-                    if let Entry::Vacant(free) = state.peers.entry(peer.address) {
-                        free.insert(peer.clone());
-                    } else {
-                        doubled.push((name.clone(), peer.address));
+/// Peers and prefixes that may have changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// Peers.
+    pub peers: BTreeSet<IpAddr>,
+    /// Prefixes.
+    pub prefixes: BTreeSet<Prefix>,
+}
+
+/// Who wants which peers and prefixes. Several may want one: it is there while any does, as the first of them wants it, and
+/// a change costs what it touches.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    values: BTreeMap<Key, Value>,
+    peers: BTreeMap<IpAddr, BTreeSet<Key>>,
+    prefixes: BTreeMap<Prefix, BTreeSet<Key>>,
+}
+
+impl Model {
+    /// Takes over the value of a key, and notes in `dirty` what that may change.
+    pub fn put(&mut self, key: &Key, value: Option<&Value>, dirty: &mut Dirty) {
+        if self.values.get(key) == value {
+            return;
+        }
+        if let Some(old) = self.values.remove(key) {
+            dirty.add(&old);
+            match &old {
+                Value::Peer(peer) => leave(&mut self.peers, &peer.config.address, key),
+                Value::Announce(all) => {
+                    for prefix in all.keys() {
+                        leave(&mut self.prefixes, prefix, key);
                     }
                 }
-                (Key::Prefix(prefix), Value::Announce(next_hop)) => {
-                    state.prefixes.insert(*prefix, *next_hop);
-                }
-                _ => {}
+                Value::Speaker(_) | Value::Wrong(_) => {}
             }
         }
-        (state, doubled)
+        let Some(new) = value else { return };
+        dirty.add(new);
+        match new {
+            Value::Peer(peer) => {
+                self.peers.entry(peer.config.address).or_default().insert(key.clone());
+            }
+            Value::Announce(all) => {
+                for prefix in all.keys() {
+                    self.prefixes.entry(*prefix).or_default().insert(key.clone());
+                }
+            }
+            Value::Speaker(_) | Value::Wrong(_) => {}
+        }
+        self.values.insert(key.clone(), new.clone());
+    }
+
+    /// The keys that have values.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.values.keys()
+    }
+
+    /// Everything, for a speaker that was told nothing yet.
+    pub fn all(&self) -> Dirty {
+        Dirty {
+            peers: self.peers.keys().copied().collect(),
+            prefixes: self.prefixes.keys().copied().collect(),
+        }
+    }
+
+    /// The peer at an address.
+    pub fn peer(&self, address: &IpAddr) -> Option<&Peer> {
+        match self.values.get(self.peers.get(address)?.first()?)? {
+            Value::Peer(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// How a prefix is announced.
+    pub fn announcement(&self, prefix: &Prefix) -> Option<&Announcement> {
+        match self.values.get(self.prefixes.get(prefix)?.first()?)? {
+            Value::Announce(all) => all.get(prefix),
+            _ => None,
+        }
+    }
+
+    /// Those that want a peer which another one has already, with its address.
+    pub fn doubled(&self) -> impl Iterator<Item = (&Key, IpAddr)> {
+        self.peers.iter().flat_map(|(address, keys)| keys.iter().skip(1).map(|key| (key, *address)))
+    }
+
+    /// How many peers and prefixes there are.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.peers.len(), self.prefixes.len())
+    }
+}
+
+fn leave<T: Ord>(holders: &mut BTreeMap<T, BTreeSet<Key>>, of: &T, key: &Key) {
+    if let Some(keys) = holders.get_mut(of) {
+        keys.remove(key);
+        if keys.is_empty() {
+            holders.remove(of);
+        }
+    }
+}
+
+impl Dirty {
+    fn add(&mut self, value: &Value) {
+        match value {
+            Value::Peer(peer) => drop(self.peers.insert(peer.config.address)),
+            Value::Announce(all) => self.prefixes.extend(all.keys()),
+            Value::Speaker(_) | Value::Wrong(_) => {}
+        }
     }
 }
 
 /// What to tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Prefixes that are no longer ours.
+    /// Prefixes that are no longer announced.
     pub withdraw: Vec<Prefix>,
-    /// Prefixes that are ours, with their next hops.
-    pub announce: Vec<(Prefix, IpAddr)>,
+    /// Prefixes that are, and how.
+    pub announce: Vec<(Prefix, Announcement)>,
     /// Peers that are gone.
     pub remove_peers: Vec<IpAddr>,
     /// Peers that are new or other than before.
-    pub set_peers: Vec<PeerConfig>,
+    pub set_peers: Vec<Peer>,
 }
 
 impl Plan {
-    /// What makes `told` into `desired`.
-    pub fn between(told: &State, desired: &State) -> Self {
-        let is_new = |(prefix, next_hop): &(&Prefix, &IpAddr)| told.prefixes.get(prefix) != Some(next_hop);
-        Self {
-            withdraw: told
-                .prefixes
-                .keys()
-                .filter(|one| !desired.prefixes.contains_key(one))
-                .copied()
-                .collect(),
-            announce: desired.prefixes.iter().filter(is_new).map(|(prefix, hop)| (*prefix, *hop)).collect(),
-            remove_peers: told.peers.keys().filter(|one| !desired.peers.contains_key(one)).copied().collect(),
-            set_peers: desired
-                .peers
-                .iter()
-                .filter(|(address, peer)| told.peers.get(address) != Some(peer))
-                .map(|(_, peer)| peer.clone())
-                .collect(),
+    /// What makes `told` into what `model` wants, as far as `dirty` goes.
+    pub fn between(told: &State, model: &Model, dirty: &Dirty) -> Self {
+        let mut plan = Self::default();
+        for prefix in &dirty.prefixes {
+            match (told.prefixes.get(prefix), model.announcement(prefix)) {
+                (Some(_), None) => plan.withdraw.push(*prefix),
+                (before, Some(wanted)) if before != Some(wanted) => {
+                    plan.announce.push((*prefix, wanted.clone()));
+                }
+                _ => {}
+            }
         }
+        for address in &dirty.peers {
+            match (told.peers.get(address), model.peer(address)) {
+                (Some(_), None) => plan.remove_peers.push(*address),
+                (before, Some(wanted)) if before != Some(wanted) => plan.set_peers.push(wanted.clone()),
+                _ => {}
+            }
+        }
+        plan
     }
 
     /// How many things there are to tell.
@@ -89,9 +176,13 @@ impl Plan {
 
     /// What the plan makes of `state`.
     pub fn applied_to(&self, state: &mut State) {
-        state.prefixes.retain(|prefix, _| !self.withdraw.contains(prefix));
-        state.prefixes.extend(self.announce.iter().copied());
-        state.peers.retain(|address, _| !self.remove_peers.contains(address));
-        state.peers.extend(self.set_peers.iter().map(|peer| (peer.address, peer.clone())));
+        for prefix in &self.withdraw {
+            state.prefixes.remove(prefix);
+        }
+        state.prefixes.extend(self.announce.iter().cloned());
+        for address in &self.remove_peers {
+            state.peers.remove(address);
+        }
+        state.peers.extend(self.set_peers.iter().map(|peer| (peer.config.address, peer.clone())));
     }
 }

@@ -13,6 +13,7 @@ use super::status;
 use crate::cluster::objects::LearntRoute;
 use crate::config::BgpConfig;
 use crate::runner::{Settings, Spawned, spawn};
+use crate::services::desired::Services;
 
 /// Batches of routes on their way to the index.
 const ROUTES: usize = 64;
@@ -29,10 +30,11 @@ pub struct Advertising {
     pub link: Link,
 }
 
-/// Starts the plane; the speaker itself starts when the node's own object is known.
+/// Starts the plane; `services` knows what this node serves. The speaker itself starts when the node's own object is known.
 pub fn start(
     bgp: BgpConfig,
     families: Vec<Family>,
+    services: Services,
     runtime: &Runtime,
     settings: Settings,
 ) -> io::Result<Advertising> {
@@ -40,7 +42,7 @@ pub fn start(
     let (status_sender, status) = watch::channel(serde_json::Value::Null);
     let link = Link::new();
     let applier = Applier::new(bgp.clone(), runtime.clone(), route_sender, link.clone());
-    let plane = spawn(Advertise { families, bgp }, applier, settings)?;
+    let plane = spawn(Advertise { families, bgp, services }, applier, settings)?;
     runtime.spawn(status::publish(link.clone(), status_sender));
     Ok(Advertising { plane, routes, status, link })
 }

@@ -1,7 +1,10 @@
 //! The speaker's state as JSON, for `routerd status` and the metrics.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use bgp::bfd::BfdStatus;
 use bgp::{RibEntry, SpeakerStatus};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -22,7 +25,10 @@ pub(super) async fn publish(link: Link, sender: watch::Sender<Value>) {
         }
         let value = match link.speaker() {
             Some(speaker) => match (speaker.status().await, speaker.rib().await) {
-                (Ok(status), Ok(rib)) => render(&status, &rib),
+                (Ok(status), Ok(rib)) => {
+                    let paths = link.bfd().map(|bfd| bfd.status()).unwrap_or_default();
+                    render(&status, &rib, &paths)
+                }
                 _ => Value::Null,
             },
             None => Value::Null,
@@ -36,7 +42,7 @@ pub(super) async fn publish(link: Link, sender: watch::Sender<Value>) {
 }
 
 /// The state as JSON.
-fn render(status: &SpeakerStatus, rib: &[RibEntry]) -> Value {
+fn render(status: &SpeakerStatus, rib: &[RibEntry], paths: &BTreeMap<IpAddr, BfdStatus>) -> Value {
     let peers: Vec<Value> = status
         .peers
         .iter()
@@ -50,7 +56,12 @@ fn render(status: &SpeakerStatus, rib: &[RibEntry]) -> Value {
                 "hold_time": peer.hold_time,
                 "received": peer.received.all(),
                 "sent": peer.sent.all(),
+                "families": peer.families.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "established": peer.established,
+                "lost": peer.lost,
+                "updates": peer.updates,
+                "last_update_seconds": peer.last_update.map(|time| time.as_secs()),
+                "bfd": paths.get(&peer.address).map(path),
                 "stale": peer.stale,
                 "last_error": peer.last_error,
             })
@@ -69,6 +80,17 @@ fn render(status: &SpeakerStatus, rib: &[RibEntry]) -> Value {
         "last_refused": status.last_refused,
         "peers": peers,
         "routes": rib.iter().map(route).collect::<Vec<_>>(),
+    })
+}
+
+fn path(status: &BfdStatus) -> Value {
+    json!({
+        "state": status.state.to_string(),
+        "diagnostic": status.diagnostic.to_string(),
+        "ups": status.ups,
+        "detection_ms": status.detection_time.as_millis(),
+        "interval_ms": status.interval.map(|time| time.as_millis()),
+        "error": status.error,
     })
 }
 

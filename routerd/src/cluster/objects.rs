@@ -101,6 +101,8 @@ pub struct Node {
     pub provider_id: String,
     /// It is about to go: being deleted, or tainted so by the cluster autoscaler. Load balancers are told (KEP-3836).
     pub leaving: bool,
+    /// `spec.unschedulable`: it is cordoned, as before a drain.
+    pub unschedulable: bool,
 }
 
 impl Node {

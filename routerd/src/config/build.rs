@@ -3,12 +3,14 @@
 use std::env;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bgp::bfd::{BfdConfig, Timing};
 use prefix::{Family, Prefix};
 
 use super::types::{
-    AdminConfig, AllocatorConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat, OverlayConfig,
-    Periods, PodNetworkConfig, RouterId, ServicesConfig,
+    AdminConfig, AdvertiseConfig, AllocatorConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat,
+    OverlayConfig, Periods, PodNetworkConfig, RouterId, ServicesConfig,
 };
 use super::values::Values;
 use super::{ConfigErrors, FlagError, peers};
@@ -144,7 +146,45 @@ fn bgp(values: &Values) -> Result<BgpConfig, ConfigErrors> {
         hold_time: values.duration("bgp-holdtime")?,
         router_id,
         ibgp: values.bool("enable-ibgp")?,
+        full_mesh: values.bool("nodes-full-mesh")?,
         peers: peers::of_flags(values)?,
+        multihop_ttl: values.number("peer-router-multihop-ttl")?,
+        bfd: bfd(values)?,
+        graceful_restart: if values.bool("bgp-graceful-restart")? {
+            Some(values.duration("bgp-graceful-restart-time")?)
+        } else {
+            None
+        },
+        override_next_hop: values.bool("override-nexthop")?,
+        advertise: advertise(values)?,
+    })
+}
+
+fn bfd(values: &Values) -> Result<Option<BfdConfig>, ConfigErrors> {
+    if !values.bool("enable-bfd")? {
+        return Ok(None);
+    }
+    let milliseconds = |flag| values.number::<u32>(flag).map(|number| Duration::from_millis(number.into()));
+    let timing = Timing {
+        desired_min_tx: milliseconds("bfd-desired-min-tx-interval")?,
+        required_min_rx: milliseconds("bfd-required-min-rx-interval")?,
+        multiplier: values.number("bfd-detection-multiplier")?,
+    };
+    Ok(Some(BfdConfig { timing, port: values.number("bfd-port")?, multihop: false }))
+}
+
+fn advertise(values: &Values) -> Result<AdvertiseConfig, ConfigErrors> {
+    let service_ranges = if values.bool("advertise-service-cidr")? {
+        values.prefixes("service-cluster-ip-range")?
+    } else {
+        Vec::new()
+    };
+    Ok(AdvertiseConfig {
+        pod_cidrs: values.bool("advertise-pod-cidr")?,
+        cluster_ips: values.bool("advertise-cluster-ip")?,
+        external_ips: values.bool("advertise-external-ip")?,
+        load_balancer_ips: values.bool("advertise-loadbalancer-ip")?,
+        service_ranges,
     })
 }
 

@@ -18,7 +18,7 @@ pub use error::{ConfigErrors, FlagError};
 pub use kind::{Kind, Value};
 pub use table::{Effect, Flag};
 pub use types::{
-    AdminConfig, AllocatorConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat, PeerConfig,
-    Periods, PodNetworkConfig, RouterId, ServicesConfig,
+    AdminConfig, AdvertiseConfig, AllocatorConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat,
+    PeerConfig, Periods, PodNetworkConfig, RouterId, ServicesConfig,
 };
 pub use values::Values;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bgp::bfd::BfdConfig;
 use prefix::{Family, Prefix};
 
 /// All settings.
@@ -132,8 +133,35 @@ pub struct BgpConfig {
     pub router_id: RouterId,
     /// `--enable-ibgp`: peer with the other nodes.
     pub ibgp: bool,
+    /// `--nodes-full-mesh`: all nodes are of one AS; else each Node says its own.
+    pub full_mesh: bool,
     /// Peers given by flags.
     pub peers: Vec<PeerConfig>,
+    /// `--peer-router-multihop-ttl`; 0 and 1 mean external peers on the same link.
+    pub multihop_ttl: u8,
+    /// How the paths to the peers given by flags are watched (`--enable-bfd`).
+    pub bfd: Option<BfdConfig>,
+    /// How long external peers keep our routes while we restart (`--bgp-graceful-restart`).
+    pub graceful_restart: Option<Duration>,
+    /// `--override-nexthop`: this node is the next hop of what external peers are told.
+    pub override_next_hop: bool,
+    /// What external peers are told.
+    pub advertise: AdvertiseConfig,
+}
+
+/// What external peers are told, unless the annotation of a Service says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdvertiseConfig {
+    /// This node's pod ranges.
+    pub pod_cidrs: bool,
+    /// ClusterIPs.
+    pub cluster_ips: bool,
+    /// External IPs.
+    pub external_ips: bool,
+    /// Addresses of load balancers.
+    pub load_balancer_ips: bool,
+    /// The prefixes of all ClusterIPs (`--advertise-service-cidr`); empty if they are not advertised.
+    pub service_ranges: Vec<Prefix>,
 }
 
 /// Services.

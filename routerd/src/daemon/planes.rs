@@ -177,6 +177,12 @@ impl Running {
         self.planes.others.extend(subscriber);
     }
 
+    fn aws(&mut self, runtime: &Runtime) {
+        let apply = aws::Applier::new(runtime.clone(), aws::Endpoints::of_process());
+        let subscriber = self.add(aws::Instance, apply, Settings::default());
+        self.planes.others.extend(subscriber);
+    }
+
     fn allocate(&mut self, config: &AllocatorConfig, services: &ServicesConfig, runtime: &Runtime) {
         let settings = loadbalancer::Settings {
             ranges: services.load_balancer_ranges.clone(),
@@ -195,15 +201,10 @@ impl Running {
         }
     }
 
-    fn aws(&mut self, runtime: &Runtime) {
-        let apply = aws::Applier::new(runtime.clone(), aws::Endpoints::of_process());
-        let subscriber = self.add(aws::Instance, apply, Settings::default());
-        self.planes.others.extend(subscriber);
-    }
-
     fn advertise(&mut self, config: &Config, runtime: &Runtime) {
         let settings = every(config.periods.advertise);
-        match advertise::start(config.bgp.clone(), config.families(), runtime, settings) {
+        let served = services::desired::Services::new(service_settings(&config.services));
+        match advertise::start(config.bgp.clone(), config.families(), served, runtime, settings) {
             Ok(Advertising { plane, routes, status, link }) => {
                 self.advertising = Some(Advertised { routes, status, link });
                 let subscriber = self.register(plane);

@@ -120,9 +120,10 @@ mod tests {
             let mut map: BTreeMap<u8, u8> = begin.into_iter().collect();
             for (key, value) in steps {
                 prop_assert_eq!(few.get(&key), map.get(&key));
-                match value {
-                    Some(value) => prop_assert_eq!(few.insert(key, value), map.insert(key, value)),
-                    None => prop_assert_eq!(few.remove(&key), map.remove(&key)),
+                if let Some(value) = value {
+                    prop_assert_eq!(few.insert(key, value), map.insert(key, value));
+                } else {
+                    prop_assert_eq!(few.remove(&key), map.remove(&key));
                 }
                 prop_assert!(few.iter().eq(map.iter()) && few.keys().eq(map.keys()));
                 prop_assert_eq!(few.first_key_value(), map.first_key_value());

@@ -23,8 +23,7 @@ const BULK: usize = 200_000;
 /// kube-router's name of the tunnel to an address.
 fn tunnel_to(address: &str) -> String {
     let sum = Sha256::digest(address.replace(['.', ':'], ""));
-    let digits: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("tun-{}", &digits[..11])
+    format!("tun-{}", &format!("{sum:x}")[..11])
 }
 
 fn ip(node: &Node, line: &str) -> String {

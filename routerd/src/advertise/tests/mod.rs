@@ -1,19 +1,23 @@
 //! From nodes to peers and announcements, the law of plans, and two nodes that really speak BGP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use bgp::PeerConfig;
+use bgp::{Announcement, Audience, PeerConfig};
 use kernel::testing::TestNs;
 use prefix::{Family, Prefix};
 use proptest::prelude::*;
 
+mod peers;
+mod vips;
+
 use super::*;
-use crate::cluster::objects::{LearntRoute, Node};
+use crate::cluster::objects::{LearntRoute, Node, ObjectName};
 use crate::cluster::{Event, Index, Object, ObjectKey};
-use crate::config::{BgpConfig, RouterId};
+use crate::config::{AdvertiseConfig, BgpConfig, RouterId};
 use crate::runner::{Plane, Settings};
+use crate::services::desired::Services;
 
 fn bgp() -> BgpConfig {
     BgpConfig {
@@ -22,12 +26,18 @@ fn bgp() -> BgpConfig {
         hold_time: Duration::from_secs(3),
         router_id: RouterId::NodeAddress,
         ibgp: true,
+        full_mesh: true,
         peers: Vec::new(),
+        multihop_ttl: 0,
+        bfd: None,
+        graceful_restart: Some(Duration::from_secs(90)),
+        override_next_hop: false,
+        advertise: AdvertiseConfig { pod_cidrs: true, ..AdvertiseConfig::default() },
     }
 }
 
 fn plane() -> Advertise {
-    Advertise { families: Family::BOTH.to_vec(), bgp: bgp() }
+    Advertise { families: Family::BOTH.to_vec(), bgp: bgp(), services: Services::default() }
 }
 
 fn node(name: &str, ranges: &[&str], addresses: &[&str]) -> Event {
@@ -69,6 +79,7 @@ fn every_other_node_is_a_peer_for_the_families_both_have() {
     assert_eq!(identity.listen, ["192.0.2.1:179".parse().unwrap(), "[2001:db8::1]:179".parse().unwrap()]);
     let peer = |name: &str| match &desired[&Key::Node(name.into())] {
         Value::Peer(peer) => {
+            let peer = &peer.config;
             Ok((peer.address.to_string(), peer.families.len(), peer.local_address.unwrap().to_string()))
         }
         other => Err(format!("{other:?}")),
@@ -78,9 +89,15 @@ fn every_other_node_is_a_peer_for_the_families_both_have() {
     assert!(peer("bare").unwrap_err().contains("no address"));
     assert!(peer("copy").unwrap_err().contains("own address"));
     assert!(!desired.contains_key(&Key::Node("node1".into())));
-    let announced = |prefix: &str| desired[&Key::Prefix(prefix.parse().unwrap())].clone();
-    assert_eq!(announced("10.244.1.0/24"), Value::Announce("192.0.2.1".parse().unwrap()));
-    assert_eq!(announced("fd00:1::/64"), Value::Announce("2001:db8::1".parse().unwrap()));
+    let announced = |text: &str| {
+        let prefix = text.parse().unwrap();
+        match &desired[&Key::Prefix(prefix)] {
+            Value::Announce(all) => (all[&prefix].next_hop.to_string(), all[&prefix].audience),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(announced("10.244.1.0/24"), ("192.0.2.1".to_owned(), Audience::Everybody));
+    assert_eq!(announced("fd00:1::/64"), ("2001:db8::1".to_owned(), Audience::Everybody));
 }
 
 #[test]
@@ -90,7 +107,7 @@ fn both_nodes_choose_the_same_session_whatever_the_order_of_their_addresses() {
     let seen = |own: &str, other: &str| {
         let desired = desired(&plane(), &index(own, nodes()));
         let Value::Peer(peer) = desired[&Key::Node(other.into())].clone() else { panic!("no peer") };
-        (peer.local_address.unwrap(), peer.address)
+        (peer.config.local_address.unwrap(), peer.config.address)
     };
     let (local, remote) = seen("a", "b");
     assert_eq!(seen("b", "a"), (remote, local));
@@ -100,8 +117,7 @@ fn both_nodes_choose_the_same_session_whatever_the_order_of_their_addresses() {
 fn without_ibgp_there_are_no_peers_but_the_speaker_is_there() {
     let plane = Advertise { bgp: BgpConfig { ibgp: false, ..bgp() }, ..plane() };
     let nodes = [node("a", &["10.1.0.0/24"], &["192.0.2.1"]), node("b", &[], &["192.0.2.2"])];
-    let (state, _) = State::of(&desired(&plane, &index("a", nodes)));
-    assert_eq!((state.peers.len(), state.prefixes.len()), (0, 1));
+    assert_eq!(model(&desired(&plane, &index("a", nodes))).counts(), (0, 1));
 }
 
 #[test]
@@ -121,9 +137,10 @@ fn a_wrong_own_object_says_what_to_do() {
 fn of_two_nodes_with_one_address_one_is_reported() {
     let nodes =
         [node("a", &[], &["192.0.2.1"]), node("b", &[], &["192.0.2.2"]), node("c", &[], &["192.0.2.2"])];
-    let (state, doubled) = State::of(&desired(&plane(), &index("a", nodes)));
-    assert_eq!(state.peers.len(), 1);
-    assert_eq!(doubled, [("c".to_owned(), "192.0.2.2".parse::<IpAddr>().unwrap())]);
+    let model = model(&desired(&plane(), &index("a", nodes)));
+    assert_eq!(model.counts().0, 1);
+    let doubled: Vec<_> = model.doubled().collect();
+    assert_eq!(doubled, [(&Key::Node("c".into()), "192.0.2.2".parse::<IpAddr>().unwrap())]);
 }
 
 #[test]
@@ -153,34 +170,65 @@ fn what_a_change_touches_is_enough() {
     }
 }
 
-fn any_state() -> impl Strategy<Value = State> {
-    let peers = proptest::collection::btree_map(0..6_u8, any::<bool>(), 0..5);
-    let prefixes = proptest::collection::btree_map(0..6_u8, 0..3_u8, 0..5);
-    (peers, prefixes).prop_map(|(peers, prefixes)| State {
-        peers: peers
-            .into_iter()
-            .map(|(last, passive)| {
-                let address = IpAddr::from([192, 0, 2, last]);
-                (address, PeerConfig { passive, ..PeerConfig::new(address, 64512) })
-            })
-            .collect(),
-        prefixes: prefixes
-            .into_iter()
-            .map(|(net, hop)| {
-                (Prefix::new(IpAddr::from([10, net, 0, 0]), 24).unwrap(), IpAddr::from([192, 0, 2, hop]))
-            })
-            .collect(),
+/// Keys that claim a few peers and prefixes, often the same ones.
+fn any_desired() -> impl Strategy<Value = BTreeMap<Key, Value>> {
+    let peers = proptest::collection::btree_map(0..4_u8, (0..3_u8, any::<bool>()), 0..4);
+    let services = proptest::collection::btree_map(
+        0..4_u8,
+        proptest::collection::btree_map(0..4_u8, 0..2_u8, 0..4),
+        0..4,
+    );
+    (peers, services).prop_map(|(peers, services)| {
+        let peers = peers.into_iter().map(|(name, (last, passive))| {
+            let config = PeerConfig { passive, ..PeerConfig::new(IpAddr::from([192, 0, 2, last]), 64512) };
+            (Key::Node(name.to_string()), Value::Peer(Box::new(Peer { config, bfd: None })))
+        });
+        let services = services.into_iter().map(|(name, prefixes)| {
+            let all = prefixes.into_iter().map(|(net, hop)| {
+                let announcement = Announcement::via(IpAddr::from([192, 0, 2, hop]));
+                (Prefix::new(IpAddr::from([10, net, 0, 0]), 24).unwrap(), announcement)
+            });
+            let name = ObjectName { namespace: "ns".into(), name: name.to_string() };
+            (Key::Service(name), Value::Announce(all.collect()))
+        });
+        peers.chain(services).collect()
     })
 }
 
+fn model(desired: &BTreeMap<Key, Value>) -> Model {
+    let (mut model, mut dirty) = (Model::default(), Dirty::default());
+    for (key, value) in desired {
+        model.put(key, Some(value), &mut dirty);
+    }
+    model
+}
+
+/// What a speaker is told that is told all at once.
+fn told(model: &Model) -> State {
+    let mut state = State::default();
+    Plan::between(&state, model, &model.all()).applied_to(&mut state);
+    state
+}
+
 proptest! {
+    /// Whatever came before, and in whichever order the keys change: what is told is what would be told at once, and
+    /// nothing is told twice.
     #[test]
-    fn a_plan_makes_what_was_told_into_what_is_desired(told in any_state(), desired in any_state()) {
-        let plan = Plan::between(&told, &desired);
-        prop_assert_eq!(plan.is_empty(), told == desired);
-        let mut state = told;
-        plan.applied_to(&mut state);
-        prop_assert_eq!(state, desired);
+    fn changes_key_by_key_come_to_what_is_desired(steps in proptest::collection::vec(any_desired(), 1..6)) {
+        let (mut kept, mut state) = (Model::default(), State::default());
+        for desired in steps {
+            let keys: BTreeSet<Key> = desired.keys().chain(kept.keys()).cloned().collect();
+            let mut dirty = Dirty::default();
+            for key in &keys {
+                kept.put(key, desired.get(key), &mut dirty);
+            }
+            let wanted = told(&model(&desired));
+            let plan = Plan::between(&state, &kept, &dirty);
+            prop_assert_eq!(plan.is_empty(), state == wanted);
+            plan.applied_to(&mut state);
+            prop_assert_eq!(&state, &wanted);
+            prop_assert!(Plan::between(&state, &kept, &dirty).is_empty());
+        }
     }
 }
 
@@ -221,7 +269,10 @@ fn two_nodes_learn_each_others_pods_and_forget_them() {
         // Threads of a runtime are in the namespace of the thread that makes it.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let made = || start(bgp(), Family::BOTH.to_vec(), runtime.handle(), Settings::default()).unwrap();
+        let made = || {
+            start(bgp(), Family::BOTH.to_vec(), Services::default(), runtime.handle(), Settings::default())
+                .unwrap()
+        };
         let (mut one, mut two) = (made(), made());
         let mut index_a = index("a", [a(), b()]);
         one.plane.subscriber.start(&index_a);
@@ -265,7 +316,9 @@ fn a_port_that_is_taken_is_a_problem_until_it_is_free() {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let taken = std::net::TcpListener::bind("192.0.2.1:179").unwrap();
-        let mut one = start(bgp(), vec![Family::V4], runtime.handle(), Settings::default()).unwrap();
+        let mut one =
+            start(bgp(), vec![Family::V4], Services::default(), runtime.handle(), Settings::default())
+                .unwrap();
         one.plane.subscriber.start(&index("a", [node("a", &["10.1.0.0/24"], &["192.0.2.1"])]));
         runtime.block_on(async {
             let told = one.plane.status.wait_for(|status| {

@@ -40,6 +40,8 @@ struct Spec {
     provider_id: String,
     #[serde(default, deserialize_with = "nullable")]
     taints: Vec<Taint>,
+    #[serde(default, deserialize_with = "nullable")]
+    unschedulable: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -94,6 +96,7 @@ impl Wire for WireNode {
             external_addresses,
             provider_id: self.spec.provider_id,
             leaving,
+            unschedulable: self.spec.unschedulable,
         }))
     }
 }

@@ -1,71 +1,79 @@
 //! BGP: this speaker, its peers, what it advertises.
 
-use super::Effect::{Never, NotYet, Works};
+use super::Effect::{Never, Works};
 use super::Kind::{Addresses, Bool, Duration, Number, Numbers, PrivateAsn, RouterId, Text, Texts};
-use super::{Flag, Group, flag};
+use super::{Flag, Group, flag, own};
 
 pub(super) const GROUP: Group = Group { title: "BGP", flags: FLAGS };
 
 const U32: u64 = 0xffff_ffff;
 
 const FLAGS: &[Flag] = &[
-    flag("advertise-cluster-ip", Bool, "false", NotYet, "Advertise ClusterIPs to external peers."),
+    flag("advertise-cluster-ip", Bool, "false", Works, "Advertise ClusterIPs to external peers."),
     flag(
         "advertise-external-ip",
         Bool,
         "false",
-        NotYet,
+        Works,
         "Advertise external IPs of Services to external peers.",
     ),
     flag(
         "advertise-loadbalancer-ip",
         Bool,
         "false",
-        NotYet,
+        Works,
         "Advertise load balancer addresses of Services to external peers.",
     ),
-    flag("advertise-pod-cidr", Bool, "true", NotYet, "Advertise this node's pod ranges to external peers."),
+    own(
+        "advertise-service-cidr",
+        Bool,
+        "false",
+        "Advertise the whole prefixes of --service-cluster-ip-range to external peers, in place of thousands of addresses.",
+    ),
+    flag("advertise-pod-cidr", Bool, "true", Works, "Advertise this node's pod ranges to external peers."),
     flag(
         "bfd-desired-min-tx-interval",
         Number(1, 4_294_967),
         "1000",
-        NotYet,
+        Works,
         "Milliseconds between the BFD packets this node wants to send.",
     ),
     flag(
         "bfd-detection-multiplier",
         Number(1, 255),
         "3",
-        NotYet,
+        Works,
         "Lost BFD packets after which a peer is down.",
     ),
-    flag("bfd-port", Number(1, 65535), "3784", NotYet, "UDP port of BFD."),
+    flag("bfd-port", Number(1, 65535), "3784", Works, "UDP port of BFD."),
     flag(
         "bfd-required-min-rx-interval",
         Number(1, 4_294_967),
         "1000",
-        NotYet,
+        Works,
         "Milliseconds between the BFD packets this node can take.",
     ),
     flag(
         "bgp-graceful-restart",
         Bool,
-        "false",
-        Never("always so between the nodes; other peers cannot be given yet"),
-        "Let peers keep this node's routes while it restarts (RFC 4724).",
+        "true",
+        Works,
+        "Let external peers keep this node's routes while it restarts (RFC 4724); other nodes always do. kube-router's default is false.",
     ),
     flag(
         "bgp-graceful-restart-deferral-time",
         Duration(1, 64_800_000),
         "6m0s",
-        NotYet,
+        Never(
+            "End-of-RIB is sent at once when this node's own view is complete, and routes are chosen as they come",
+        ),
         "Longest wait for peers' End-of-RIB before routes are chosen after a restart.",
     ),
     flag(
         "bgp-graceful-restart-time",
         Duration(1, 4_095_000),
         "1m30s",
-        NotYet,
+        Works,
         "How long peers keep this node's routes while it restarts.",
     ),
     flag(
@@ -83,40 +91,40 @@ const FLAGS: &[Flag] = &[
         "TCP port to listen on, and to reach the other nodes at.",
     ),
     flag("cluster-asn", PrivateAsn, "0", Works, "Autonomous system number of the nodes; 0 means 64512."),
-    flag("enable-bfd", Bool, "false", NotYet, "Watch external peers by BFD."),
+    flag("enable-bfd", Bool, "false", Works, "Watch external peers by BFD."),
     flag("enable-ibgp", Bool, "true", Works, "Peer with the other nodes."),
     flag(
         "nodes-full-mesh",
         Bool,
         "true",
-        NotYet,
+        Works,
         "All nodes are of one autonomous system and peer with each other; else each node's annotation says its number.",
     ),
     flag(
         "override-nexthop",
         Bool,
         "false",
-        NotYet,
+        Works,
         "Make this node the next hop of what it advertises to external peers.",
     ),
-    flag("peer-router-asns", Numbers(1, U32), "", NotYet, "Autonomous system numbers of the external peers."),
-    flag("peer-router-ips", Addresses, "", NotYet, "Addresses of the external peers of every node."),
+    flag("peer-router-asns", Numbers(1, U32), "", Works, "Autonomous system numbers of the external peers."),
+    flag("peer-router-ips", Addresses, "", Works, "Addresses of the external peers of every node."),
     flag(
         "peer-router-multihop-ttl",
         Number(0, 255),
         "0",
-        NotYet,
+        Works,
         "TTL towards external peers that are further than one hop; from 2 on.",
     ),
     flag(
         "peer-router-passwords",
         Texts,
         "",
-        NotYet,
+        Works,
         "Base64 passwords (TCP MD5) of the external peers; an empty item is a peer without.",
     ),
-    flag("peer-router-passwords-file", Text, "", NotYet, "File with the passwords, in one line with commas."),
-    flag("peer-router-ports", Numbers(0, 65535), "", NotYet, "Ports of the external peers; 0 means 179."),
+    flag("peer-router-passwords-file", Text, "", Works, "File with the passwords, in one line with commas."),
+    flag("peer-router-ports", Numbers(0, 65535), "", Works, "Ports of the external peers; 0 means 179."),
     flag(
         "router-id",
         RouterId,

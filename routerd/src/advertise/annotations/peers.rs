@@ -1,0 +1,154 @@
+//! External peers that annotations name.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bgp::Password;
+use bgp::bfd::{BfdConfig, Timing};
+
+use super::lists;
+use super::yaml::{Bfd, Peer};
+use crate::cluster::objects::Labels;
+
+const PEERS: &str = "kube-router.io/peers";
+const ADDRESSES: &str = "kube-router.io/peer.ips";
+const ASNS: &str = "kube-router.io/peer.asns";
+const PORTS: &str = "kube-router.io/peer.ports";
+const PASSWORDS: &str = "kube-router.io/peer.passwords";
+const LOCAL_ADDRESSES: &str = "kube-router.io/peer.localips";
+
+/// An external peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::advertise) struct External {
+    /// Its address.
+    pub(in crate::advertise) address: IpAddr,
+    /// Its AS.
+    pub(in crate::advertise) asn: u32,
+    /// Its port.
+    pub(in crate::advertise) port: u16,
+    /// The address we connect from, if it is not the node's.
+    pub(in crate::advertise) local: Option<IpAddr>,
+    /// The key of TCP MD5.
+    pub(in crate::advertise) password: Option<Password>,
+    /// How its path is watched, if it is.
+    pub(in crate::advertise) bfd: Option<BfdConfig>,
+}
+
+/// The peers of `kube-router.io/peers`, or else of the older lists.
+pub(super) fn of(annotations: &Labels, problems: &mut Vec<String>) -> Vec<External> {
+    match annotations.get(PEERS) {
+        Some(text) => of_yaml(text, problems),
+        None => of_lists(annotations, problems),
+    }
+}
+
+fn of_yaml(text: &str, problems: &mut Vec<String>) -> Vec<External> {
+    let items: Vec<serde_json::Value> = match serde_saphyr::from_str(text) {
+        Ok(items) => items,
+        Err(error) => {
+            problems.push(format!("{PEERS}: it is no YAML list of peers: {error}"));
+            return Vec::new();
+        }
+    };
+    let mut peers: Vec<External> = Vec::new();
+    for (place, item) in items.into_iter().enumerate() {
+        let peer = serde_path_to_error::deserialize(item).map_err(|error| error.to_string());
+        match peer.and_then(|peer: Peer| external(&peer)) {
+            Ok(peer) => add(PEERS, peer, &mut peers, problems),
+            Err(reason) => problems.push(format!("{PEERS}: item {}: {reason}", place + 1)),
+        }
+    }
+    peers
+}
+
+/// A peer that is named twice is the first one.
+fn add(key: &str, peer: External, peers: &mut Vec<External>, problems: &mut Vec<String>) {
+    if peers.iter().any(|other| other.address == peer.address) {
+        problems.push(format!("{key}: {} is named twice; the first one holds", peer.address));
+    } else {
+        peers.push(peer);
+    }
+}
+
+fn external(peer: &Peer) -> Result<External, String> {
+    Ok(External {
+        address: peer.remote_ip.to_canonical(),
+        asn: peer.remote_asn,
+        port: peer.port.filter(|port| *port != 0).unwrap_or(bgp::config::PORT),
+        local: peer.local_ip,
+        password: peer.password.as_deref().map(password).transpose()?.flatten(),
+        bfd: peer.bfd.as_ref().filter(|bfd| bfd.enabled).map(bfd_of),
+    })
+}
+
+fn bfd_of(bfd: &Bfd) -> BfdConfig {
+    let milliseconds = |time: Option<u32>| Duration::from_millis(time.unwrap_or(1000).max(1).into());
+    BfdConfig {
+        timing: Timing {
+            desired_min_tx: milliseconds(bfd.desired_min_tx_interval),
+            required_min_rx: milliseconds(bfd.required_min_rx_interval),
+            multiplier: bfd.detection_multiplier.unwrap_or(3).max(1),
+        },
+        port: bfd.port.filter(|port| *port != 0).unwrap_or(bgp::bfd::PORT),
+        multihop: false,
+    }
+}
+
+/// The text is base64; it is never repeated. Nothing means none.
+fn password(text: &str) -> Result<Option<Password>, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let secret = STANDARD.decode(text.trim()).map_err(|_| "the password is not base64".to_owned())?;
+    Password::new(secret).map(Some).map_err(|error| error.to_string())
+}
+
+/// The lists of kube-router before 2.7: an item of each for a peer, an empty one for the default.
+fn of_lists(annotations: &Labels, problems: &mut Vec<String>) -> Vec<External> {
+    let addresses = lists::items(annotations, ADDRESSES);
+    let columns = [ASNS, PORTS, PASSWORDS, LOCAL_ADDRESSES].map(|key| (key, lists::items(annotations, key)));
+    for (key, items) in &columns {
+        if items.len() != addresses.len() && (*key == ASNS || !items.is_empty()) {
+            problems.push(format!(
+                "{key}: {} items for the {} of {ADDRESSES}; each peer needs one. No peer is taken",
+                items.len(),
+                addresses.len()
+            ));
+            return Vec::new();
+        }
+    }
+    let mut peers = Vec::new();
+    for (place, address) in addresses.iter().enumerate() {
+        let item = |column: usize| {
+            columns.get(column).and_then(|(_, items)| items.get(place)).copied().unwrap_or_default()
+        };
+        match of_items(address, [item(0), item(1), item(2), item(3)]) {
+            Ok(peer) => add(ADDRESSES, peer, &mut peers, problems),
+            Err(reason) => problems.push(format!("{ADDRESSES}: item {}: {reason}", place + 1)),
+        }
+    }
+    peers
+}
+
+fn of_items(address: &str, [asn, port, secret, local]: [&str; 4]) -> Result<External, String> {
+    let peer = Peer {
+        remote_ip: read(address, "an IP address")?,
+        remote_asn: read(asn, "an AS number")?,
+        local_ip: optional(local, "an IP address")?,
+        password: Some(secret.to_owned()),
+        port: optional(port, "a port")?,
+        bfd: None,
+    };
+    external(&peer)
+}
+
+fn read<T: FromStr>(text: &str, wanted: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is not {wanted}"))
+}
+
+fn optional<T: FromStr>(text: &str, wanted: &str) -> Result<Option<T>, String> {
+    if text.is_empty() { Ok(None) } else { read(text, wanted).map(Some) }
+}

@@ -1,0 +1,141 @@
+//! Whom a node peers with: the mesh, ASes, reflectors, external peers.
+
+use super::*;
+use crate::config::PeerConfig as FlagPeer;
+
+/// A node with one IPv4 address and these annotations, without `kube-router.io/` in front.
+fn annotated(name: &str, last: u8, annotations: &[(&str, &str)]) -> Event {
+    let pairs = annotations.iter().map(|(key, value)| (format!("kube-router.io/{key}"), (*value).to_owned()));
+    Event::Upsert(Object::Node(Node {
+        name: name.into(),
+        internal_addresses: vec![IpAddr::from([192, 0, 2, last])],
+        annotations: pairs.collect(),
+        ..Node::default()
+    }))
+}
+
+fn peers_of(plane: &Advertise, own: &str, nodes: &[Event]) -> BTreeMap<String, Peer> {
+    let desired = desired(plane, &index(own, nodes.iter().cloned()));
+    let peer = |(key, value)| match (key, value) {
+        (Key::Node(name), Value::Peer(peer)) => Some((name, *peer)),
+        (Key::Peer(address), Value::Peer(peer)) => Some((address.to_string(), *peer)),
+        _ => None,
+    };
+    desired.into_iter().filter_map(peer).collect()
+}
+
+fn names(peers: &BTreeMap<String, Peer>) -> Vec<&str> {
+    peers.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn without_a_full_mesh_nodes_of_one_as_peer() {
+    let plane = Advertise { bgp: BgpConfig { full_mesh: false, ..bgp() }, ..plane() };
+    let nodes = [
+        annotated("a", 1, &[("node.asn", "64600")]),
+        annotated("b", 2, &[("node.asn", "64600")]),
+        annotated("c", 3, &[("node.asn", "64601")]),
+        annotated("d", 4, &[]),
+    ];
+    let peers = peers_of(&plane, "a", &nodes);
+    assert_eq!(names(&peers), ["b"]);
+    assert_eq!(peers["b"].config.asn, 64600);
+    let wrong = plane.desired(&index("d", nodes), &Key::Speaker);
+    assert!(matches!(wrong, Some(Value::Wrong(reason)) if reason.contains("kube-router.io/node.asn")));
+}
+
+#[test]
+fn clients_peer_with_reflectors_only_and_both_ends_find_the_same() {
+    let nodes = [
+        annotated("plain", 1, &[]),
+        annotated("server1", 2, &[("rr.server", "1")]),
+        annotated("server2", 3, &[("rr.server", "2")]),
+        annotated("client1", 4, &[("rr.client", "1")]),
+        annotated("client2", 5, &[("rr.client", "0.0.0.2")]),
+        // Of a cluster without a reflector: kube-router never compared the numbers.
+        annotated("stray", 6, &[("rr.client", "9")]),
+    ];
+    let of = |name: &str| peers_of(&plane(), name, &nodes);
+    assert_eq!(names(&of("client1")), ["server1"]);
+    assert_eq!(names(&of("client2")), ["server2"]);
+    assert_eq!(names(&of("stray")), ["server1", "server2"]);
+    assert_eq!(names(&of("plain")), ["server1", "server2"]);
+    let server = of("server1");
+    assert_eq!(names(&server), ["client1", "plain", "server2", "stray"]);
+    let id = Some(std::net::Ipv4Addr::new(0, 0, 0, 1));
+    assert_eq!(server["client1"].config.reflector_client, id);
+    assert_eq!(server["plain"].config.reflector_client, None);
+    assert!(server["plain"].config.export.learnt && !of("plain")["server1"].config.export.learnt);
+}
+
+#[test]
+fn a_node_that_becomes_a_reflector_changes_the_sessions_of_all() {
+    let mut index = index(
+        "a",
+        [annotated("a", 1, &[]), annotated("b", 2, &[]), annotated("c", 3, &[("rr.client", "7")])],
+    );
+    let change = index.apply(annotated("b", 2, &[("rr.server", "7")])).unwrap();
+    let touched = plane().touched(&index, &change);
+    assert!(touched.contains(&Key::Node("c".into())), "{touched:?}");
+    // An annotation that says nothing of BGP does not.
+    let change = index.apply(annotated("b", 2, &[("rr.server", "7"), ("other", "x")])).unwrap();
+    assert_eq!(plane().touched(&index, &change), BTreeSet::from([Key::Node("b".into())]));
+}
+
+const PEERS: (&str, &str) = (
+    "peers",
+    "[{remoteip: 192.0.2.9, remoteasn: 65001, bfd: {enabled: true}}, {remoteip: '2001:db8::9', remoteasn: 65001}]",
+);
+
+#[test]
+fn external_peers_are_those_of_the_annotation_and_each_fails_alone() {
+    let own = annotated(
+        "a",
+        1,
+        &[
+            PEERS,
+            ("node.bgp.communities", "64512:7"),
+            ("path-prepend.as", "64512"),
+            ("path-prepend.repeat-n", "2"),
+        ],
+    );
+    let desired = desired(&plane(), &index("a", [own]));
+    let Value::Peer(peer) = &desired[&Key::Peer("192.0.2.9".parse().unwrap())] else { panic!("{desired:?}") };
+    assert_eq!(peer.config.local_address, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(peer.config.export.communities.standard, [64512 << 16 | 7]);
+    assert_eq!(peer.config.export.prepend.map(|prepend| prepend.times), Some(2));
+    assert!(peer.config.export.outside && !peer.config.export.learnt && peer.bfd.is_some());
+    let wrong = &desired[&Key::Peer("2001:db8::9".parse().unwrap())];
+    assert!(matches!(wrong, Value::Wrong(reason) if reason.contains("no IPv6 address")), "{wrong:?}");
+}
+
+#[test]
+fn peers_of_flags_are_those_of_every_node_and_annotations_name_none_then() {
+    let flag = FlagPeer { address: IpAddr::from([192, 0, 2, 77]), asn: 65001, port: 1179, password: None };
+    let bgp = BgpConfig {
+        peers: vec![flag],
+        multihop_ttl: 4,
+        graceful_restart: None,
+        override_next_hop: true,
+        ..bgp()
+    };
+    let plane = Advertise { bgp, ..plane() };
+    let peers = peers_of(&plane, "a", &[annotated("a", 1, &[PEERS])]);
+    assert_eq!(names(&peers), ["192.0.2.77"]);
+    let config = &peers["192.0.2.77"].config;
+    assert_eq!((config.port, config.ttl, config.graceful_restart), (1179, bgp::Ttl::Multihop(4), None));
+    assert!(config.export.next_hop_self);
+}
+
+#[test]
+fn a_node_that_is_drained_asks_its_routers_to_go_elsewhere() {
+    let mut event = annotated("a", 1, &[PEERS]);
+    let shut = |event: &Event| {
+        let peers = peers_of(&plane(), "a", std::slice::from_ref(event));
+        peers["192.0.2.9"].config.export.communities.standard.contains(&0xffff_0000)
+    };
+    assert!(!shut(&event));
+    let Event::Upsert(Object::Node(node)) = &mut event else { panic!("a node") };
+    node.unschedulable = true;
+    assert!(shut(&event));
+}
