@@ -112,11 +112,36 @@ impl Lab {
         }
     }
 
+    /// Connects something else to the nodes' first network.
+    pub(crate) fn plug(&self, ns: &TestNs, port: &str, addresses: &[String]) {
+        plug(ns, &self.switch, port, NEAR.bridge, addresses);
+    }
+
     /// Pulls a node's cable out of the switch, or puts it in.
     pub(crate) fn cable(&self, number: u8, connected: bool) {
         let state = if connected { "up" } else { "down" };
         self.switch.run("ip", &["link", "set", &format!("port{number}"), state]);
     }
+}
+
+/// Connects a namespace to a network of the switch: its device is `eth0`, the other end is `port`.
+fn plug(ns: &TestNs, switch: &TestNs, port: &str, bridge: &str, addresses: &[String]) {
+    ns.run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", switch.name()]);
+    switch.run("ip", &["link", "set", port, "master", bridge, "up"]);
+    for address in addresses {
+        give(ns, address, "eth0");
+    }
+    ns.run("ip", &["link", "set", "eth0", "up"]);
+}
+
+/// Waits for what must come; `story` says what there is instead.
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool, story: impl Fn() -> String) -> Duration {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "never came: {what}; {}", story());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    start.elapsed()
 }
 
 /// Gives a device an address that can be used at once.
@@ -129,18 +154,11 @@ impl Node {
     fn new(number: u8, segment: Segment, switch: &TestNs) -> Self {
         let Segment { bridge, v4, v6 } = segment;
         let ns = TestNs::new("node");
-        let port = format!("port{number}");
-        ns.run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", &port, "netns", switch.name()]);
-        switch.run("ip", &["link", "set", &port, "master", bridge, "up"]);
-        for (address, device) in [
-            (format!("{v4}.{number}/24"), "eth0"),
-            (format!("{v6}:{number}/64"), "eth0"),
-            (format!("10.244.{number}.1/32"), "lo"),
-            (format!("fd00:244:{number}::1/128"), "lo"),
-        ] {
-            give(&ns, &address, device);
+        let own = [format!("{v4}.{number}/24"), format!("{v6}:{number}/64")];
+        plug(&ns, switch, &format!("port{number}"), bridge, &own);
+        for address in [format!("10.244.{number}.1/32"), format!("fd00:244:{number}::1/128")] {
+            give(&ns, &address, "lo");
         }
-        ns.run("ip", &["link", "set", "eth0", "up"]);
         for gateway in [format!("{v4}.{ROUTER}"), format!("{v6}:{ROUTER}")] {
             ns.run("ip", &["route", "add", "default", "via", &gateway]);
         }
@@ -179,11 +197,15 @@ impl Node {
 
     /// How often its daemon has put routing right that others had changed.
     pub(crate) fn repairs(&self) -> u64 {
-        let run = self.folder.path().join("run").display().to_string();
-        let said = self.ns.run(ROUTERD, &["status", "--json", "--run-dir", &run]);
-        let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let status = self.status();
         let planes = status["planes"].as_array().unwrap();
         planes.iter().find(|plane| plane["name"] == "routing").unwrap()["repairs"].as_u64().unwrap()
+    }
+
+    /// What its daemon says of itself.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let run = self.folder.path().join("run").display().to_string();
+        serde_json::from_str(&self.ns.run(ROUTERD, &["status", "--json", "--run-dir", &run])).unwrap()
     }
 
     /// What `--cleanup-config` says.
@@ -219,13 +241,7 @@ impl Node {
 
     /// Waits for what must come and says how long it took.
     pub(crate) fn until(&self, what: &str, done: impl Fn(&Self) -> bool) -> Duration {
-        let start = Instant::now();
-        while !done(self) {
-            let number = self.number;
-            assert!(start.elapsed() < PATIENCE, "node{number} never had {what}; {}", self.story());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        start.elapsed()
+        wait_for(&format!("{what} at node{}", self.number), || done(self), || self.story())
     }
 
     /// The addresses of its pod.
