@@ -56,6 +56,9 @@ pub fn run() -> ExitCode {
         Ok(Invocation::Explain { question, json, run_dir }) => {
             explain::command::explain(&Path::new(&run_dir).join(daemon::ADMIN_SOCKET), &question, json)
         }
+        Ok(Invocation::Bgp { question, json, run_dir }) => {
+            advertise::command::run(&Path::new(&run_dir).join(daemon::ADMIN_SOCKET), &question, json)
+        }
         Ok(Invocation::Verify { json, run_dir }) => {
             explain::command::verify(&Path::new(&run_dir).join(daemon::ADMIN_SOCKET), json)
         }

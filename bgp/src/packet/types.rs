@@ -1,5 +1,6 @@
 //! Path attributes as the rest of the speaker sees them.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 /// How a route came into BGP (RFC 4271 §5.1.1). The order is that of preference.
@@ -71,6 +72,21 @@ impl AsPath {
     }
 }
 
+impl fmt::Display for AsPath {
+    /// As routers write it: `64512 65001 {65002 65003}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = |asns: &[u32]| asns.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+        for (place, segment) in self.0.iter().enumerate() {
+            let space = if place == 0 { "" } else { " " };
+            match segment {
+                Segment::Sequence(asns) => write!(f, "{space}{}", words(asns))?,
+                Segment::Set(asns) => write!(f, "{space}{{{}}}", words(asns))?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An attribute that we do not read but must pass on (optional transitive).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RawAttribute {
@@ -116,7 +132,7 @@ mod tests {
     #[test]
     fn a_set_counts_as_one_as_and_a_full_segment_is_not_overfilled() {
         let path = AsPath(vec![Segment::Sequence(vec![1, 2]), Segment::Set(vec![3, 4, 5])]);
-        assert_eq!(path.length(), 3);
+        assert_eq!((path.length(), path.to_string()), (3, "1 2 {3 4 5}".to_owned()));
         let mut longer = AsPath(vec![Segment::Sequence(vec![7; 255])]);
         longer.prepend(9);
         assert_eq!(longer.0.len(), 2);

@@ -20,6 +20,7 @@ pub use http::{Pages, serve as serve_http};
 pub use snapshot::Snapshot;
 pub use socket::serve as serve_socket;
 
+use crate::advertise::Link;
 use crate::cluster::status::ClusterStatus;
 use crate::drops::Drops;
 use crate::explain::Desk;
@@ -42,6 +43,8 @@ pub struct Published {
     pub failed: watch::Receiver<Vec<(String, String)>>,
     /// BGP sessions and routes, as the speaker describes them.
     pub bgp: watch::Receiver<serde_json::Value>,
+    /// Who answers questions about BGP.
+    pub speaker: Option<Link>,
     /// The plugin's socket and what is attached.
     pub pods: watch::Receiver<PodsStatus>,
     /// What frees what pods leave behind.

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Published, Snapshot};
+use crate::advertise;
 use crate::drops::{self, Wish};
 
 /// A question is a word and at most two names; whoever sends more is not one of ours.
@@ -61,9 +62,17 @@ async fn answer(stream: UnixStream, published: &Published) -> std::io::Result<()
             let answer = computed(topic, words, published).await;
             serde_json::to_vec(&answer.unwrap_or_else(|error| json!({"error": error})))
         }
+        ("bgp", _) => {
+            let answer = match &published.speaker {
+                Some(link) => advertise::admin::answer(link, words).await,
+                None => Err("this routerd speaks no BGP (--run-router=false)".to_owned()),
+            };
+            serde_json::to_vec(&answer.unwrap_or_else(|error| json!({"error": error})))
+        }
         _ => serde_json::to_vec(&json!({
-            "error":
-                format!("unknown question {question:?}; this routerd answers: status, drops, explain, verify"),
+            "error": format!(
+                "unknown question {question:?}; this routerd answers: status, drops, explain, verify, bgp"
+            ),
         })),
     };
     let document = document.map_err(std::io::Error::other)?;

@@ -33,6 +33,7 @@ fn world() -> World {
     let (bgp, bgp_receiver) = watch::channel(json!({"peers": [peer]}));
     let (pods, pods_receiver) = watch::channel(PodsStatus::default());
     let published = Published {
+        speaker: None,
         node: "node1".into(),
         started: Instant::now(),
         cluster: cluster_receiver,

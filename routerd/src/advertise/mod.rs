@@ -9,9 +9,11 @@
 //!     └────────── LearntRoute ◄── link task ◄──────┘ RibEvent
 //! ```
 
+pub mod admin;
 mod annotations;
 mod announce;
 mod apply;
+pub mod command;
 mod desired;
 mod link;
 mod peers;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bgp::SpeakerStatus;
 use bgp::bfd::BfdStatus;
-use bgp::{RibEntry, SpeakerStatus};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -24,13 +24,10 @@ pub(super) async fn publish(link: Link, sender: watch::Sender<Value>) {
             () = sender.closed() => return,
         }
         let value = match link.speaker() {
-            Some(speaker) => match (speaker.status().await, speaker.rib().await) {
-                (Ok(status), Ok(rib)) => {
-                    let paths = link.bfd().map(|bfd| bfd.status()).unwrap_or_default();
-                    render(&status, &rib, &paths)
-                }
-                _ => Value::Null,
-            },
+            // Without its routes: they may be half a million, and are there for those who ask (`routerd bgp rib`).
+            Some(speaker) => speaker.status().await.map_or(Value::Null, |status| {
+                render(&status, &link.bfd().map(|bfd| bfd.status()).unwrap_or_default())
+            }),
             None => Value::Null,
         };
         sender.send_if_modified(|shown| {
@@ -42,7 +39,7 @@ pub(super) async fn publish(link: Link, sender: watch::Sender<Value>) {
 }
 
 /// The state as JSON.
-fn render(status: &SpeakerStatus, rib: &[RibEntry], paths: &BTreeMap<IpAddr, BfdStatus>) -> Value {
+pub(super) fn render(status: &SpeakerStatus, paths: &BTreeMap<IpAddr, BfdStatus>) -> Value {
     let peers: Vec<Value> = status
         .peers
         .iter()
@@ -79,7 +76,8 @@ fn render(status: &SpeakerStatus, rib: &[RibEntry], paths: &BTreeMap<IpAddr, Bfd
         "refused_connections": status.refused_connections,
         "last_refused": status.last_refused,
         "peers": peers,
-        "routes": rib.iter().map(route).collect::<Vec<_>>(),
+        "originated": status.originated,
+        "prefixes": status.prefixes,
     })
 }
 
@@ -92,23 +90,4 @@ fn path(status: &BfdStatus) -> Value {
         "interval_ms": status.interval.map(|time| time.as_millis()),
         "error": status.error,
     })
-}
-
-fn route(entry: &RibEntry) -> Value {
-    let paths: Vec<Value> = entry
-        .paths
-        .iter()
-        .map(|path| {
-            json!({
-                "from": path.source.peer(),
-                "next_hop": path.next_hop,
-                "as_path": path.as_path,
-                "local_pref": path.local_pref,
-                "med": path.med,
-                "stale": path.age != bgp::rib::Age::Fresh,
-                "used": path.used,
-            })
-        })
-        .collect();
-    json!({"prefix": entry.prefix, "next_hops": entry.next_hops, "paths": paths})
 }

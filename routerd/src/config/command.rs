@@ -56,6 +56,15 @@ pub enum Invocation {
         /// The folder of the daemon's sockets.
         run_dir: String,
     },
+    /// Ask the running daemon about BGP.
+    Bgp {
+        /// The question.
+        question: crate::advertise::admin::Question,
+        /// As JSON.
+        json: bool,
+        /// The folder of the daemon's sockets.
+        run_dir: String,
+    },
     /// Print this text (help, version) and be done.
     Print(String),
 }
@@ -72,6 +81,7 @@ pub fn command() -> Command {
         .disable_version_flag(true)
         .subcommand(status)
         .subcommand(drops())
+        .subcommand(subcommands::bgp())
         .subcommand(subcommands::explain())
         .subcommand(subcommands::policy());
     for group in GROUPS {

@@ -1,9 +1,10 @@
-//! The commands that ask the running daemon about policies.
+//! The commands that ask the running daemon about policies and BGP.
 
 use clap::{Arg, ArgMatches, Command};
 
 use super::command::Invocation;
 use super::{ConfigErrors, FlagError};
+use crate::advertise::admin::Question as BgpQuestion;
 use crate::explain::Question;
 
 /// `routerd explain`.
@@ -29,6 +30,32 @@ pub(super) fn policy() -> Command {
     Command::new("policy").about("Questions about policies").subcommand(verify)
 }
 
+/// `routerd bgp`.
+pub(super) fn bgp() -> Command {
+    let about = "Ask what BGP knows; ends with 0 if there is an answer";
+    let question = |name: &'static str, about: &'static str| with_output(Command::new(name).about(about));
+    Command::new("bgp")
+        .about(about)
+        .subcommand(question("neighbors", "The peers and their sessions"))
+        .subcommand(question("rib", "All routes, with every path"))
+        .subcommand(
+            question("advertised", "What a peer has been told")
+                .arg(Arg::new("WHICH").value_name("PEER").help("The peer's address")),
+        )
+        .subcommand(
+            question("explain", "What becomes of a prefix, why, and who is told of it")
+                .arg(Arg::new("WHICH").value_name("PREFIX").help("A prefix or an address")),
+        )
+}
+
+fn bgp_question(asked: &ArgMatches) -> Result<(BgpQuestion, bool), String> {
+    let (name, asked) =
+        asked.subcommand().ok_or_else(|| BgpQuestion::parse(&[]).err().unwrap_or_default())?;
+    let which = asked.try_get_one::<String>("WHICH").ok().flatten();
+    let words: Vec<&str> = std::iter::once(name).chain(which.map(String::as_str)).collect();
+    Ok((BgpQuestion::parse(&words)?, is_json(asked)))
+}
+
 fn with_output(command: Command) -> Command {
     let output = Arg::new("output").long("output").short('o').value_parser(["text", "json"]);
     command.arg(output.default_value("text").help("As text or as JSON"))
@@ -40,6 +67,9 @@ pub(super) fn read(matches: &ArgMatches, run_dir: &str) -> Option<Result<Invocat
     let invocation = match matches.subcommand()? {
         ("explain", asked) => {
             question(asked).map(|question| Invocation::Explain { question, json: is_json(asked), run_dir })
+        }
+        ("bgp", asked) => {
+            bgp_question(asked).map(|(question, json)| Invocation::Bgp { question, json, run_dir })
         }
         ("policy", asked) => match asked.subcommand() {
             Some((_, verify)) => Ok(Invocation::Verify { json: is_json(verify), run_dir }),

@@ -136,6 +136,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         planes: statuses,
         failed: failed.subscribe(),
         bgp: advertising.as_ref().map_or_else(none, |advertised| advertised.status.clone()),
+        speaker: advertising.as_ref().map(|advertised| advertised.link.clone()),
         pods: board.subscribe(),
         janitor: sockets::janitor(config, &failed),
         drops: sockets::drops(config, handle.clone(), &failed),

@@ -145,6 +145,14 @@ fn a_services_address_follows_its_endpoint_from_node_to_node() {
     lab.tell(&(objects(&lab) + &service(2, false)));
     bird.until("nobody has it", |bird| bird.ways().is_empty());
     assert!(bird.ask("show protocols").matches("Established").count() == 2, "no session was lost over it");
+    let node = &lab.nodes[0];
+    assert!(node.asks_daemon(&["bgp", "neighbors"]).contains(&format!("{ROUTER} ")), "{}", node.story());
+    let told = node.asks_daemon(&["bgp", "advertised", ROUTER]);
+    assert!(told.contains("10.244.1.0/24") && told.contains("AS path 64512"), "{told}");
+    let why = node.asks_daemon(&["bgp", "explain", "10.244.2.0/24"]);
+    assert!(why.contains("from 192.0.2.2, used") && why.contains(&format!("not told to {ROUTER}")), "{why}");
+    assert!(node.asks_daemon(&["bgp", "rib"]).contains("fd00:244:2::/64"));
+    assert!(node.asks_daemon(&["bgp", "explain", VIP]).contains("nobody has told it"));
 }
 
 #[test]

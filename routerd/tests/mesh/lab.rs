@@ -204,8 +204,13 @@ impl Node {
 
     /// What its daemon says of itself.
     pub(crate) fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.asks_daemon(&["status", "--json"])).unwrap()
+    }
+
+    /// What one of the commands that ask the daemon prints.
+    pub(crate) fn asks_daemon(&self, words: &[&str]) -> String {
         let run = self.folder.path().join("run").display().to_string();
-        serde_json::from_str(&self.ns.run(ROUTERD, &["status", "--json", "--run-dir", &run])).unwrap()
+        self.ns.run(ROUTERD, &[words, &["--run-dir", &run]].concat())
     }
 
     /// What `--cleanup-config` says.
