@@ -176,10 +176,11 @@ fn a_pod_that_is_made_anew_with_name_and_address_in_one_batch_inherits_neither_f
     assert!(echoes(&mut other) && refused(&lab, WEB) > 0);
     lab.expect(&[("node", OPEN, 80, true)]);
 
-    // What is said of it again, and its own changes, leave flows and counts alone.
+    // What is said of it again, and its own changes, leave flows and counts alone. It is isolated no longer, so that what
+    // the client of the cut flow still sends is not refused meanwhile.
+    lab.policy("default/p", "podSelector: {matchLabels: {app: web}}");
     let before = refused(&lab, OPEN);
     lab.label("default/open", "app=open,more=labels", 4);
-    lab.policy("default/p", "podSelector: {matchLabels: {app: web}}");
     let mut flow = stream(&lab, "outside", OPEN);
     lab.label("default/open", "app=open", 4);
     assert!(echoes(&mut flow) && refused(&lab, OPEN) == before);
