@@ -48,8 +48,8 @@ fn a_session_with_a_password_comes_up_from_either_side_and_a_new_password_takes_
 #[test]
 fn a_session_with_ttl_security_comes_up_and_one_without_on_one_side_does_not() {
     for kind in [Kind::Bird, Kind::Frr, Kind::Gobgp] {
-        let lan = Lan::new();
         let setup = Setup { ttl_security: true, ..Setup::new(kind, OTHER) };
+        let lan = Lan::new();
         let router = lan.start(setup.clone());
         lan.ours.run_in(|| {
             let ours = Ours::start(1);
@@ -57,6 +57,13 @@ fn a_session_with_ttl_security_comes_up_and_one_without_on_one_side_does_not() {
             std::thread::sleep(Duration::from_secs(4));
             // What it sends reaches us; what we send has a TTL of 1 and is dropped.
             assert_eq!(router.seen("10.1.0.0/24"), None, "{kind:?}");
+        });
+        // Both anew: neither can end connections of before in the other, and a router may wait minutes for them.
+        drop(router);
+        let lan = Lan::new();
+        let router = lan.start(setup.clone());
+        lan.ours.run_in(|| {
+            let ours = Ours::start(1);
             ours.set_peer(PeerConfig { ttl: Ttl::Security(1), ..peer(&setup) });
             ours.established(&setup);
             router.learns("10.1.0.0/24");
