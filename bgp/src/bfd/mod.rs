@@ -105,6 +105,16 @@ impl Bfd {
         let _ = self.commands.send(Command::Remove(peer));
     }
 
+    /// Watches nobody any longer; returns when all neighbours have been told, or after a second.
+    pub async fn remove_all(&self) {
+        for peer in self.status().into_keys() {
+            self.remove(peer);
+        }
+        let mut status = self.status.clone();
+        // A task that has ended watches nobody either.
+        let _ = tokio::time::timeout(Duration::from_secs(1), status.wait_for(BTreeMap::is_empty)).await;
+    }
+
     /// The sessions.
     pub fn status(&self) -> BTreeMap<IpAddr, BfdStatus> {
         self.status.borrow().clone()

@@ -123,6 +123,9 @@ impl Applier {
                 report.problems.push(wrong(key, reason.clone()));
             }
         }
+        // Who had lost an address to another may have it now.
+        let claimants = dirty.peers.iter().flat_map(|address| self.model.claimants(address));
+        report.judged.extend(claimants.map(item));
         for (key, address) in self.model.doubled() {
             let message = format!("somebody else has its address {address} already; it gets no session");
             report.problems.push(wrong(key, message));

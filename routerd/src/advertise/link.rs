@@ -69,13 +69,15 @@ impl Link {
     /// graceful restart) keep the way to this node's pods while the daemon is replaced; the pods do not stop with it. Peers
     /// without graceful restart are told the reason.
     pub async fn stop(&self) {
-        if let Stage::Running(speaker, _) = self.stage.send_replace(Stage::Ending) {
+        if let Stage::Running(speaker, bfd) = self.stage.send_replace(Stage::Ending) {
             for peer in self.told_goodbye.send_replace(BTreeSet::new()) {
                 let cause = ResetCause::Administrator("routerd on this node ends".to_owned());
                 let _ = speaker.reset_peer(peer, cause, END_PAUSE).await;
             }
             // One that has ended already needs no end.
             let _ = speaker.shutdown(Shutdown::Quiet).await;
+            // Held down by hand, not lost: a peer would otherwise drop the routes that it is to keep (RFC 5882 §3.2).
+            bfd.remove_all().await;
         }
     }
 

@@ -90,6 +90,11 @@ impl Model {
         }
     }
 
+    /// All that want the peer at an address.
+    pub fn claimants(&self, address: &IpAddr) -> impl Iterator<Item = &Key> {
+        self.peers.get(address).into_iter().flatten()
+    }
+
     /// How a prefix is announced.
     pub fn announcement(&self, prefix: &Prefix) -> Option<&Announcement> {
         match self.values.get(self.prefixes.get(prefix)?.first()?)? {

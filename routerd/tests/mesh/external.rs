@@ -12,12 +12,13 @@ const VIP: &str = "203.0.113.7";
 /// `s3cret` in base64.
 const PASSWORD: &str = "czNjcmV0";
 
-fn session(number: usize) -> String {
+/// A session with a node; `bfd` is what BIRD does when the path is lost: `on` ends it, `graceful` keeps the routes.
+fn session(number: usize, bfd: &str) -> String {
     format!(
         "protocol bgp n{number} {{
             local {ROUTER} as 65001;
             neighbor 192.0.2.{number} as 64512;
-            password \"s3cret\"; bfd on; graceful restart aware; hold time 9;
+            password \"s3cret\"; bfd {bfd}; graceful restart aware; hold time 9;
             connect delay time 1; error wait time 1, 2;
             ipv4 {{ import all; export none; }};
         }}\n"
@@ -40,13 +41,13 @@ impl Drop for Bird {
 }
 
 impl Bird {
-    fn start(lab: &Lab) -> Self {
+    fn start(lab: &Lab, bfd: &str) -> Self {
         let ns = TestNs::new("router");
         lab.plug(&ns, "router", &[format!("{ROUTER}/24")]);
         let folder = tempfile::tempdir().unwrap();
-        let sessions: String = (1..=lab.nodes.len()).map(session).collect();
+        let sessions: String = (1..=lab.nodes.len()).map(|number| session(number, bfd)).collect();
         let text = format!(
-            "log stderr all;
+            "log stderr all; debug protocols {{ states, events }};
             router id {ROUTER};
             protocol device {{}}
             protocol bfd {{ interface \"*\" {{ min rx interval 100 ms; min tx interval 100 ms; multiplier 5; }}; }}
@@ -77,15 +78,14 @@ impl Bird {
         (1..=9).filter(|number| said.contains(&format!("via 192.0.2.{number} "))).collect()
     }
 
+    /// What there is to say when a test fails.
+    fn story(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        format!("{}{}\n{log}", self.ask("show route all"), self.ask("show protocols all"))
+    }
+
     fn until(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        wait_for(
-            what,
-            || done(self),
-            || {
-                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                format!("{}{}\n{log}", self.ask("show route all"), self.ask("show protocols all"))
-            },
-        );
+        wait_for(what, || done(self), || self.story());
     }
 }
 
@@ -118,13 +118,13 @@ fn objects(lab: &Lab) -> String {
     (1..).take(lab.nodes.len()).map(object).collect()
 }
 
-fn running() -> (Lab, Bird) {
+fn running(bfd: &str) -> (Lab, Bird) {
     let mut lab = Lab::new(2);
     for node in &mut lab.nodes {
         node.flags = vec!["--strict-external-ip-validation=false"];
         node.start();
     }
-    let bird = Bird::start(&lab);
+    let bird = Bird::start(&lab, bfd);
     // The peers come by annotation, while the daemons run.
     lab.tell(&(objects(&lab) + &service(1, true)));
     bird.until("the Service's address from the node with its endpoint", |bird| bird.ways() == [1]);
@@ -133,7 +133,7 @@ fn running() -> (Lab, Bird) {
 
 #[test]
 fn a_services_address_follows_its_endpoint_from_node_to_node() {
-    let (lab, bird) = running();
+    let (lab, bird) = running("on");
     let said = bird.ask(&format!("show route {VIP}/32 all"));
     assert!(said.contains("(64512,7)"), "{said}");
     bird.until("the pods of both nodes", |bird| {
@@ -157,7 +157,7 @@ fn a_services_address_follows_its_endpoint_from_node_to_node() {
 
 #[test]
 fn a_silent_path_is_lost_by_bfd_and_a_restart_costs_no_route() {
-    let (mut lab, bird) = running();
+    let (mut lab, bird) = running("on");
     bird.until("BFD", |bird| bird.ask("show bfd sessions").matches(" Up ").count() == 2);
     // Killed: BFD says so long before the hold time of nine seconds, and the route goes.
     lab.nodes[0].signal(Signal::SIGKILL);
@@ -178,10 +178,23 @@ fn a_silent_path_is_lost_by_bfd_and_a_restart_costs_no_route() {
     );
 }
 
+#[test]
+fn a_daemon_that_is_replaced_keeps_its_ways_and_tells_bfd_that_it_is_no_failure() {
+    let (mut lab, bird) = running("graceful");
+    bird.until("BFD", |bird| bird.ask("show bfd sessions").matches(" Up ").count() == 2);
+    lab.nodes[0].signal(Signal::SIGTERM);
+    // Longer than the 500 ms that BFD waits, shorter than what a restart may take.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(bird.ways(), [1], "{}", bird.story());
+    lab.nodes[0].start();
+    bird.until("the session is back", |bird| bird.ask("show protocols").matches("Established").count() == 2);
+    assert_eq!(bird.ways(), [1]);
+}
+
 /// Wrong annotations are a problem of the node, and what is right in them holds.
 #[test]
 fn a_wrong_peer_is_said_in_the_status_and_the_others_have_their_sessions() {
-    let (lab, bird) = running();
+    let (lab, bird) = running("on");
     let wrong = objects(&lab).replace("'[{", "'[{remoteip: 192.0.2.300, remoteasn: 1}, {");
     lab.tell(&(wrong + &service(1, true)));
     let node = &lab.nodes[0];

@@ -170,6 +170,35 @@ fn what_a_change_touches_is_enough() {
     }
 }
 
+#[test]
+fn a_node_that_had_lost_its_address_to_another_has_it_when_that_is_gone() {
+    let ns = TestNs::new("advertise");
+    ns.run("ip", &["address", "add", "192.0.2.1/32", "dev", "lo"]);
+    ns.run_in(|| {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut one =
+            start(bgp(), vec![Family::V4], Services::default(), runtime.handle(), Settings::default())
+                .unwrap();
+        let nodes =
+            [node("a", &[], &["192.0.2.1"]), node("b", &[], &["192.0.2.2"]), node("c", &[], &["192.0.2.2"])];
+        let mut index = index("a", nodes);
+        one.plane.subscriber.start(&index);
+        runtime.block_on(async {
+            let told = one
+                .plane
+                .status
+                .wait_for(|status| status.problems.iter().any(|problem| problem.item == "Node c"));
+            tokio::time::timeout(Duration::from_secs(10), told).await.expect("a problem").unwrap();
+            let change = index.apply(Event::Delete(ObjectKey::Node("b".into()))).unwrap();
+            one.plane.subscriber.changed(&index, &[change], Vec::new());
+            let gone = one.plane.status.wait_for(|status| status.problems.is_empty());
+            tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the problem goes").unwrap();
+            one.link.stop().await;
+        });
+    });
+}
+
 /// Keys that claim a few peers and prefixes, often the same ones.
 fn any_desired() -> impl Strategy<Value = BTreeMap<Key, Value>> {
     let peers = proptest::collection::btree_map(0..4_u8, (0..3_u8, any::<bool>()), 0..4);
