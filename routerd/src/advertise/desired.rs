@@ -20,7 +20,7 @@ use crate::services::desired::{self as services, Services};
 pub enum Key {
     /// The speaker itself.
     Speaker,
-    /// Another node, by name; for this node, what is wrong with its annotations.
+    /// Another node, by name; for this node, what is wrong with its annotations and external peers.
     Node(String),
     /// An external peer.
     Peer(IpAddr),
@@ -108,7 +108,7 @@ impl Advertise {
 
     fn node(&self, index: &Index, own: &Node, name: &str) -> Option<Value> {
         if name == own.name {
-            let problems = Annotations::of(own).problems;
+            let problems = peers::problems(self, own);
             return (!problems.is_empty()).then(|| Value::Wrong(problems.join("; ")));
         }
         let other = index.nodes().get(name).filter(|_| self.bgp.ibgp)?;
@@ -165,8 +165,10 @@ impl Plane for Advertise {
                 )),
             }),
             Key::Node(name) => self.node(index, own?, name),
-            Key::Peer(address) => peers::external(self, own?, *address)
-                .map(|peer| peer.map_or_else(Value::Wrong, |peer| Value::Peer(Box::new(peer)))),
+            // One that is wrong is told with the node, so that its Event is one of the Node.
+            Key::Peer(address) => {
+                peers::external(self, own?, *address)?.ok().map(|peer| Value::Peer(Box::new(peer)))
+            }
             Key::Prefix(prefix) => announce::prefix(self, own?, prefix)
                 .map(|found| found.map_or_else(Value::Wrong, Value::Announce)),
             Key::Service(name) => announce::service(self, index, own?, name)

@@ -114,6 +114,17 @@ pub(super) fn external(plane: &Advertise, own: &Node, address: IpAddr) -> Option
     Some(found.and_then(|found| session(plane, own, &annotations, found)))
 }
 
+/// What is wrong with this node's annotations and its external peers.
+pub(super) fn problems(plane: &Advertise, own: &Node) -> Vec<String> {
+    let mut problems = Annotations::of(own).problems;
+    for address in external_addresses(&plane.bgp, own) {
+        if let Some(Err(reason)) = external(plane, own, address) {
+            problems.push(format!("peer {address}: {reason}"));
+        }
+    }
+    problems
+}
+
 fn of_flags(bgp: &BgpConfig, peer: &FlagPeer) -> Result<External, String> {
     let secret = peer.password.clone().filter(|secret| !secret.is_empty());
     Ok(External {

@@ -105,8 +105,12 @@ fn external_peers_are_those_of_the_annotation_and_each_fails_alone() {
     assert_eq!(peer.config.export.communities.standard, [64512 << 16 | 7]);
     assert_eq!(peer.config.export.prepend.map(|prepend| prepend.times), Some(2));
     assert!(peer.config.export.outside && !peer.config.export.learnt && peer.bfd.is_some());
-    let wrong = &desired[&Key::Peer("2001:db8::9".parse().unwrap())];
-    assert!(matches!(wrong, Value::Wrong(reason) if reason.contains("no IPv6 address")), "{wrong:?}");
+    assert!(!desired.contains_key(&Key::Peer("2001:db8::9".parse().unwrap())));
+    let wrong = &desired[&Key::Node("a".into())];
+    assert!(
+        matches!(wrong, Value::Wrong(reason) if reason.contains("peer 2001:db8::9: this node has no IPv6 address")),
+        "{wrong:?}"
+    );
 }
 
 #[test]
