@@ -27,7 +27,7 @@ pub(super) fn node(
     own: &Node,
     other: &Node,
 ) -> Result<Option<PeerConfig>, String> {
-    let (ours, theirs) = (Annotations::of(own), Annotations::of_other(other));
+    let (ours, theirs) = (Annotations::between_nodes(own), Annotations::between_nodes(other));
     let asn = plane.asn(&ours)?;
     let same_as = plane.bgp.full_mesh || theirs.asn == Some(asn);
     if !same_as || !are_peers(index, ours.role, theirs.role) {
@@ -80,12 +80,12 @@ fn are_peers(index: &Index, own: Role, other: Role) -> bool {
 }
 
 fn has_server(index: &Index, cluster: std::net::Ipv4Addr) -> bool {
-    index.nodes().values().any(|node| Annotations::of_other(node).role == Role::Server(cluster))
+    index.nodes().values().any(|node| Annotations::between_nodes(node).role == Role::Server(cluster))
 }
 
 /// True if a node's part in reflection is another one now.
 pub(super) fn role_changed(delta: &Delta<Node>) -> bool {
-    let roles: Vec<Role> = delta.both().map(|node| Annotations::of_other(node).role).collect();
+    let roles: Vec<Role> = delta.both().map(|node| Annotations::between_nodes(node).role).collect();
     match roles[..] {
         [before, after] => before != after,
         [only] => only != Role::None,

@@ -62,13 +62,12 @@ pub(super) struct Annotations {
 }
 
 impl Annotations {
-    /// Reads them. Sessions need the peers of this node only: see [`Annotations::of_other`].
+    /// Reads all of them.
     pub(super) fn of(node: &Node) -> Self {
-        let mut found = Self::of_other(node);
+        let mut found = Self::between_nodes(node);
         let annotations = &node.annotations;
         let problems = &mut found.problems;
         found.local_addresses = lists::parsed(annotations, LOCAL_ADDRESSES, "an IP address", problems);
-        found.refuse = lists::parsed(annotations, IMPORT_REJECT, "a prefix as 10.0.0.0/8", problems);
         for item in lists::items(annotations, COMMUNITIES) {
             if let Err(reason) = communities::parse(item, &mut found.communities) {
                 problems.push(format!("{COMMUNITIES}: {reason}"));
@@ -79,13 +78,15 @@ impl Annotations {
         found
     }
 
-    /// What matters of another node.
-    pub(super) fn of_other(node: &Node) -> Self {
+    /// Reads what sessions between nodes are made from, of either end. There is one such session for each node, so the list of
+    /// external peers is not read for it.
+    pub(super) fn between_nodes(node: &Node) -> Self {
         let mut found = Self::default();
         let annotations = &node.annotations;
         let problems = &mut found.problems;
         found.asn = lists::single(annotations, ASN, "an AS number", problems);
         found.role = role(annotations, problems);
+        found.refuse = lists::parsed(annotations, IMPORT_REJECT, "a prefix as 10.0.0.0/8", problems);
         found
     }
 }
