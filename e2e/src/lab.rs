@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::guest::client::Node;
 use crate::guest::{Extras, NodeKind, Place, host, uml};
+use crate::net::Segment;
 use crate::process::{tail, wait_for};
 use crate::sandbox::Inside;
 
@@ -36,6 +37,7 @@ pub struct Lab {
     /// The nodes, in order.
     pub nodes: Vec<Node>,
     plan: Plan,
+    places: Vec<Place>,
     processes: Vec<Child>,
 }
 
@@ -47,17 +49,31 @@ impl Lab {
             kind: plan.kind,
             nodes: Vec::new(),
             plan: plan.clone(),
+            places: Vec::new(),
             processes: Vec::new(),
         };
-        for index in 1..=plan.count {
-            let place = Place { index, kind: plan.kind, extras: plan.extras };
-            lab.processes.push(start(place, plan, &inside.folder)?);
-            lab.nodes.push(Node { name: place.name(), index, address: place.address().into() });
+        for _ in 0..plan.count {
+            lab.begin(plan.kind, Segment::Near)?;
         }
         for index in 0..lab.nodes.len() {
             lab.wait_for_agent(index)?;
         }
         Ok(lab)
+    }
+
+    /// Boots one more machine, on a segment that has been made.
+    pub fn join(&mut self, kind: NodeKind, segment: Segment) -> Result<()> {
+        self.begin(kind, segment)?;
+        self.wait_for_agent(self.nodes.len() - 1)
+    }
+
+    fn begin(&mut self, kind: NodeKind, segment: Segment) -> Result<()> {
+        let index = u8::try_from(self.nodes.len() + 1)?;
+        let place = Place { index, kind, extras: self.plan.extras, segment };
+        self.processes.push(start(place, &self.plan, &self.folder)?);
+        self.nodes.push(Node { name: place.name(), index, address: place.address().into() });
+        self.places.push(place);
+        Ok(())
     }
 
     fn wait_for_agent(&mut self, index: usize) -> Result<()> {
@@ -81,12 +97,12 @@ impl Lab {
 
     /// A node is lost, as by a power cut: its processes end at once. Returns when.
     pub fn kill_node(&mut self, index: u8) -> Result<Instant> {
-        let place = self.position(index)?;
-        if self.kind == NodeKind::Host {
+        let position = self.position(index)?;
+        if self.places[position].kind == NodeKind::Host {
             // The kernel lives on and would say good-bye for the node's processes, which a power cut does not.
             crate::net::cut(index)?;
         }
-        let process = &mut self.processes[place];
+        let process = &mut self.processes[position];
         process.kill().with_context(|| format!("killing node {index}"))?;
         let moment = Instant::now();
         process.wait()?;
@@ -96,8 +112,7 @@ impl Lab {
     /// Boots a node that was lost once more: with its disk, if it has one, and nothing else of before.
     pub fn boot_again(&mut self, index: u8) -> Result<()> {
         let position = self.position(index)?;
-        let place = Place { index, kind: self.kind, extras: self.plan.extras };
-        self.processes[position] = start(place, &self.plan, &self.folder)?;
+        self.processes[position] = start(self.places[position], &self.plan, &self.folder)?;
         self.wait_for_agent(position)
     }
 
@@ -118,7 +133,7 @@ impl Drop for Lab {
 }
 
 fn start(place: Place, plan: &Plan, folder: &Path) -> Result<Child> {
-    match plan.kind {
+    match place.kind {
         NodeKind::Uml => {
             let kernel = plan.kernel.as_deref().context("no User Mode Linux kernel was made")?;
             uml::start(place, kernel, folder, plan.memory)

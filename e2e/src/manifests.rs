@@ -128,10 +128,15 @@ fn pod_object(pod: &Pod) -> String {
         None => writeln!(text, "  phase: Pending"),
         Some(address) => write!(
             text,
-            "  phase: Running\n  podIP: {address}\n  podIPs: [{{ip: {address}}}]\n  conditions:\n  - {{type: Ready, status: \"True\"}}\n"
+            "  phase: Running\n  podIP: {address}\n  podIPs: [{}]\n  conditions:\n  - {{type: Ready, status: \"True\"}}\n",
+            all_of(pod)
         ),
     };
     text
+}
+
+fn all_of(pod: &Pod) -> String {
+    pod.ips().iter().map(|ip| format!("{{ip: '{ip}'}}")).collect::<Vec<_>>().join(", ")
 }
 
 fn service_object(service: &Service) -> String {

@@ -68,6 +68,11 @@ impl Pod {
         self.address.with_context(|| format!("the pod {} has no address yet", self.spec.name))
     }
 
+    /// All of its addresses, one of each family that the node's network has; none before ADD.
+    pub fn ips(&self) -> Vec<IpAddr> {
+        self.result.as_ref().map(addresses).unwrap_or_default()
+    }
+
     /// A program that runs inside the pod.
     pub fn tool(&self, words: &str) -> Result<Cmd> {
         Ok(Cmd::tool(words)?.in_pod(&self.netns()))
@@ -95,7 +100,7 @@ impl Pod {
             self.took = answer.took;
         }
         self.took = self.took.max(begin.elapsed());
-        self.address = self.result.as_ref().and_then(first_address);
+        self.address = self.ips().first().copied();
         self.ip().map(|_| ())
     }
 
@@ -165,8 +170,9 @@ pub fn configuration(node: &Node) -> Result<List> {
     List::parse(&node.read(&format!("{CONFIGURATION}/{first}"))?)
 }
 
-fn first_address(result: &Value) -> Option<IpAddr> {
-    result["ips"][0]["address"].as_str()?.split('/').next()?.parse().ok()
+fn addresses(result: &Value) -> Vec<IpAddr> {
+    let texts = result["ips"].as_array().into_iter().flatten().filter_map(|ip| ip["address"].as_str());
+    texts.filter_map(|text| text.split('/').next()?.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -187,9 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn the_pods_address_is_that_of_the_result_without_its_prefix() {
-        let result = serde_json::json!({"ips": [{"address": "10.244.1.2/24"}]});
-        assert_eq!(first_address(&result), Some(IpAddr::from([10, 244, 1, 2])));
-        assert_eq!(first_address(&serde_json::json!({})), None);
+    fn the_pods_addresses_are_those_of_the_result_without_their_prefixes() {
+        let result = serde_json::json!({"ips": [{"address": "10.244.1.2/24"}, {"address": "fd00::2/64"}]});
+        assert_eq!(addresses(&result), [IpAddr::from([10, 244, 1, 2]), "fd00::2".parse().unwrap()]);
+        assert_eq!(addresses(&serde_json::json!({})), Vec::<IpAddr>::new());
     }
 }

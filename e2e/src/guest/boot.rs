@@ -17,7 +17,6 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, sethostname};
 
 use super::{NodeKind, Place};
-use crate::net::{GATEWAY, GATEWAY6};
 use crate::process::{PATH, capture, command, wait_for};
 
 /// Folders of which every node has its own; what is written there never reaches the host.
@@ -148,12 +147,13 @@ fn finish(place: Place) -> Result<()> {
     wait_for("the node's network device", Duration::from_secs(10), || {
         Ok(Path::new("/sys/class/net/vec0").exists().then_some(()))
     })?;
-    let address = place.address();
+    let (address, gateway) = (place.address(), place.segment.gateway());
     let mut lines = format!(
-        "link set lo up\naddr add {address}/24 dev vec0\nlink set vec0 up\nroute add default via {GATEWAY}\n"
+        "link set lo up\naddr add {address}/24 dev vec0\nlink set vec0 up\nroute add default via {gateway}\n"
     );
     if let Some(address) = place.address6() {
-        writeln!(lines, "addr add {address}/64 dev vec0 nodad\nroute add default via {GATEWAY6}")?;
+        let gateway = place.segment.gateway6();
+        writeln!(lines, "addr add {address}/64 dev vec0 nodad\nroute add default via {gateway}")?;
     }
     batch(&lines)?;
     let agent = command(std::env::current_exe()?)

@@ -24,6 +24,6 @@ pub fn start(place: Place, folder: &Path) -> Result<Child> {
         let now = fs::read_link(&theirs).context("the node's first process is gone")?;
         Ok((now != ours).then_some(()))
     })?;
-    make_veth(place.index, child.id())?;
+    make_veth(place.index, place.segment, child.id())?;
     Ok(child)
 }

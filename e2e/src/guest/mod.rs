@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::net::{node_address, node_address6};
+use crate::net::Segment;
 
 pub mod agent;
 pub mod boot;
@@ -41,10 +41,14 @@ pub struct Place {
     pub kind: NodeKind,
     /// What it has beside the usual.
     pub extras: Extras,
+    /// The network that it is on.
+    pub segment: Segment,
 }
 
 /// Names the extras to a node's processes, as words separated by commas.
 const EXTRAS: &str = "LAB_EXTRAS";
+/// Names the segment to them.
+const SEGMENT: &str = "LAB_SEGMENT";
 
 impl Extras {
     fn words(self) -> String {
@@ -71,12 +75,17 @@ impl Place {
     pub fn from_environment(kind: NodeKind) -> Option<Self> {
         let index = std::env::var(Self::variable(kind)).ok()?.parse().ok()?;
         let extras = Extras::from_words(&std::env::var(EXTRAS).unwrap_or_default());
-        Some(Self { index, kind, extras })
+        let segment = Segment::from_word(&std::env::var(SEGMENT).ok()?).ok()?;
+        Some(Self { index, kind, extras, segment })
     }
 
     /// The environment that tells a child process where it is.
-    pub fn environment(self) -> [(String, String); 2] {
-        [(Self::variable(self.kind).into(), self.index.to_string()), (EXTRAS.into(), self.extras.words())]
+    pub fn environment(self) -> [(String, String); 3] {
+        [
+            (Self::variable(self.kind).into(), self.index.to_string()),
+            (EXTRAS.into(), self.extras.words()),
+            (SEGMENT.into(), self.segment.word().into()),
+        ]
     }
 
     /// `node1` and so on.
@@ -84,14 +93,14 @@ impl Place {
         format!("node{}", self.index)
     }
 
-    /// The node's address on the lab's segment.
+    /// The node's address on its segment.
     pub fn address(self) -> Ipv4Addr {
-        node_address(self.index)
+        self.segment.address(self.index)
     }
 
     /// The node's IPv6 address there, if it has one.
     pub fn address6(self) -> Option<Ipv6Addr> {
-        self.extras.dual_stack.then(|| node_address6(self.index))
+        self.extras.dual_stack.then(|| self.segment.address6(self.index))
     }
 }
 
@@ -104,7 +113,8 @@ mod tests {
         for extras in [Extras::default(), Extras { disk: true, dual_stack: true }] {
             assert_eq!(Extras::from_words(&extras.words()), extras);
         }
-        let place = Place { index: 2, kind: NodeKind::Uml, extras: Extras::default() };
+        let (extras, segment) = (Extras::default(), Segment::Near);
+        let place = Place { index: 2, kind: NodeKind::Uml, extras, segment };
         assert_eq!(place.address6(), None);
     }
 }

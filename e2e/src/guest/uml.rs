@@ -21,7 +21,7 @@ const DISK_BYTES: u64 = 8 << 30;
 /// Starts a guest; its console goes to `console`. `memory` is in MiB.
 pub fn start(place: Place, kernel: &Path, folder: &Path, memory: u32) -> Result<Child> {
     let name = place.name();
-    let tap = make_tap(place.index)?;
+    let tap = make_tap(place.index, place.segment)?;
     let init = std::env::current_exe().context("the lab does not know its own path")?;
     let mut guest = command(kernel);
     guest.arg(format!("mem={memory}M"));
