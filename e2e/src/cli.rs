@@ -52,6 +52,8 @@ pub enum Command {
     Cluster(Nodes),
     /// The plugin under containerd and kubelets of a dual-stack cluster: many pods at once, lost sandboxes, restarts, a power cut.
     Runtime(Runtime),
+    /// Three nodes on two segments behind a FRR router: tunnels, lost segments and nodes, reflectors, ECMP, restarts under traffic.
+    Routing(crate::routing::Options),
     /// Kubernetes' own end-to-end tests against three nodes whose only network is routerd.
     Conformance(crate::conformance::Options),
     /// cnitool and libcni of the current CNI release drive the plugin, in every version of the protocol.

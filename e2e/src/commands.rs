@@ -27,6 +27,7 @@ pub fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Run { node, pod, command } => run(node, pod.as_deref(), command),
         Command::Cluster(nodes) => crate::cluster::command(nodes, &arguments()),
         Command::Runtime(options) => crate::cluster::runtime::command(options, &arguments()),
+        Command::Routing(options) => crate::routing::command(options, &arguments()),
         Command::Conformance(options) => crate::conformance::command(options, &arguments()),
         Command::Cni { binaries } => crate::peers::command(binaries.as_deref(), &arguments()),
         Command::Image { output, binaries } => crate::image::command(output, binaries.as_deref()).map(|()| 0),

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::guest::client::Cmd;
 use crate::guest::{Extras, NodeKind};
 use crate::lab::{Lab, Plan};
 use crate::paths::cache;
-use crate::sandbox::{self, Inside, Outcome};
+use crate::sandbox::{self, Inside};
 use crate::setup::{kernel, packages};
 
 /// Where the kernel is, for the process inside.
@@ -22,18 +22,11 @@ pub fn command(programs: &[PathBuf], arguments: &[String]) -> Result<u8> {
     }
     packages::ensure(&[packages::RUN, packages::KERNEL], &cache()?)?;
     let kernel = kernel::prepare()?;
-    let folder = sandbox::new_folder("guest")?;
-    fs::write(folder.join(KERNEL), kernel.to_string_lossy().as_bytes())?;
-    let outcome = sandbox::run(&folder, arguments);
-    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    match outcome? {
-        Outcome::Over(status) => Ok(status),
-        Outcome::Kept(..) => bail!("the guest was kept, which nobody asked for"),
-    }
+    sandbox::run_with("guest", (KERNEL, &kernel), arguments)
 }
 
 fn inner(inside: &Inside, programs: &[PathBuf]) -> Result<u8> {
-    let kernel = Some(PathBuf::from(fs::read_to_string(inside.folder.join(KERNEL))?));
+    let kernel = Some(serde_json::from_slice(&fs::read(inside.folder.join(KERNEL))?)?);
     let lab = Lab::boot(
         inside,
         &Plan { kind: NodeKind::Uml, kernel, memory: 800, count: 1, extras: Extras::default() },

@@ -24,6 +24,7 @@ pub mod peers;
 pub mod pods;
 pub mod process;
 pub mod progress;
+pub mod routing;
 pub mod sandbox;
 pub mod setup;
 pub mod state;

@@ -18,6 +18,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, geteuid};
 
+use serde::Serialize;
+
 use crate::process::command;
 
 /// Names the run's folder to the process inside; its presence says that one is inside.
@@ -98,6 +100,19 @@ fn is_in_use(folder: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Runs this program once more, with the same arguments, inside new name spaces, where what was prepared is in a file of this name. Nothing
+/// of it stays.
+pub fn run_with(kind: &str, (file, prepared): (&str, &impl Serialize), arguments: &[String]) -> Result<u8> {
+    let folder = new_folder(kind)?;
+    fs::write(folder.join(file), serde_json::to_vec(prepared)?)?;
+    let outcome = run(&folder, arguments);
+    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    match outcome? {
+        Outcome::Over(status) => Ok(status),
+        Outcome::Kept(..) => bail!("the run was kept, which it never asks for"),
+    }
 }
 
 /// Runs this program once more, with the same arguments, inside new name spaces.

@@ -31,6 +31,11 @@ pub(super) fn keep(lab: &Lab, plane: Option<&ControlPlane>, folder: &Path) -> St
     }
 }
 
+/// The same of nodes without a control plane.
+pub(crate) fn keep_nodes(lab: &Lab, folder: &Path) -> String {
+    keep(lab, None, folder)
+}
+
 /// The same in a given folder, beside what is in it.
 pub(super) fn keep_in(lab: &Lab, plane: Option<&ControlPlane>, folder: &Path, to: &Path) -> String {
     let mut summary = Vec::new();

@@ -1,13 +1,11 @@
 //! `cargo lab cluster`: everything made that is missing, then the cluster in name spaces of its own.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail};
 
 use super::{Line, Parts, verify};
 use crate::cli::Nodes;
 use crate::guest::NodeKind;
-use crate::sandbox::{self, Inside, Outcome};
+use crate::sandbox::{self, Inside};
 use crate::setup::go::{self, Programs};
 use crate::setup::{self, packages};
 
@@ -45,15 +43,7 @@ pub fn command(nodes: &Nodes, arguments: &[String]) -> Result<u8> {
         println!("  cluster with a real control plane: not run. {}", go::missing());
         return Ok(0);
     };
-    let folder = PathBuf::from(format!("/tmp/routerd-cluster-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join(FILE), serde_json::to_vec(&parts)?)?;
-    let outcome = sandbox::run(&folder, arguments);
-    std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    match outcome? {
-        Outcome::Over(status) => Ok(status),
-        Outcome::Kept(..) => bail!("the cluster was kept, which it never asks for"),
-    }
+    sandbox::run_with("cluster", (FILE, &parts), arguments)
 }
 
 fn print_table(lines: &[Line]) {

@@ -31,6 +31,7 @@ mod teardown;
 
 pub use door::{PACKAGES, command, prepare};
 
+pub(crate) use diagnose::keep_nodes;
 pub(crate) use dns::image as dns_image;
 pub(crate) use run::Cluster;
 

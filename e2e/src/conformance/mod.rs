@@ -13,7 +13,7 @@ use crate::cluster::{Parts, prepare};
 use crate::guest::NodeKind;
 use crate::image;
 use crate::progress::step;
-use crate::sandbox::{self, Inside, Outcome};
+use crate::sandbox::{self, Inside};
 use crate::setup::{go, packages};
 
 mod course;
@@ -105,14 +105,7 @@ pub fn command(options: &Options, arguments: &[String]) -> Result<u8> {
         cases,
         results: program::fresh_folder(options.group.name())?,
     };
-    let folder = sandbox::new_folder("conformance")?;
-    fs::write(folder.join(FILE), serde_json::to_vec(&order)?)?;
-    let outcome = sandbox::run(&folder, arguments);
-    fs::remove_dir_all(&folder)?;
-    match outcome? {
-        Outcome::Over(status) => Ok(status),
-        Outcome::Kept(..) => bail!("the run was kept, which it never asks for"),
-    }
+    sandbox::run_with("conformance", (FILE, &order), arguments)
 }
 
 /// What the suite calls itself, and the group's tests in it.

@@ -16,7 +16,7 @@ use self::driver::Driver;
 use crate::demo::report::Report;
 use crate::guest::{agent, boot};
 use crate::paths::cache;
-use crate::sandbox::{self, Inside, Outcome};
+use crate::sandbox::{self, Inside};
 use crate::setup::{Ready, binaries, go, packages};
 
 /// The node's name space.
@@ -36,14 +36,7 @@ pub fn command(given: Option<&Path>, arguments: &[String]) -> Result<u8> {
         bail!("{}", go::missing());
     }
     let ready = Ready { kernel: None, binaries: binaries::prepare(given)? };
-    let folder = sandbox::new_folder("cni")?;
-    fs::write(folder.join(READY), serde_json::to_vec(&ready)?)?;
-    let outcome = sandbox::run(&folder, arguments);
-    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    match outcome? {
-        Outcome::Over(status) => Ok(status),
-        Outcome::Kept(..) => bail!("the run was kept, which it never asks for"),
-    }
+    sandbox::run_with("cni", (READY, &ready), arguments)
 }
 
 fn run(inside: &Inside, binaries: &Path) -> Result<u8> {

@@ -6,13 +6,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Asks `count` times; a line each, `MICROSECONDS ANSWER` or `- REASON`. An error when nothing was answered.
-pub(super) fn ask(server: &str, udp: bool, count: u32, timeout: Duration) -> Result<()> {
+/// How to ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// By UDP.
+    pub(super) udp: bool,
+    /// How often.
+    pub(super) count: u32,
+    /// How long an answer may take.
+    pub(super) timeout: Duration,
+    /// How long a question by TCP is.
+    pub(super) bytes: usize,
+}
+
+/// A line for each answer, `MICROSECONDS ANSWER` or `- REASON`. An error when nothing was answered.
+pub(super) fn ask(server: &str, manner: Manner) -> Result<()> {
+    let Manner { udp, count, timeout, bytes } = manner;
     let address: SocketAddr = server.parse().with_context(|| format!("{server:?} is no address and port"))?;
     let mut answers = 0;
     for _ in 0..count {
         let begin = Instant::now();
-        let answer = if udp { by_udp(address, timeout) } else { by_tcp(address, timeout) };
+        let answer = if udp { by_udp(address, timeout) } else { by_tcp(address, timeout, bytes) };
         match answer {
             Ok(answer) => {
                 answers += 1;
@@ -27,11 +41,12 @@ pub(super) fn ask(server: &str, udp: bool, count: u32, timeout: Duration) -> Res
     Ok(())
 }
 
-/// One question on a connection of its own.
-pub(super) fn by_tcp(address: SocketAddr, timeout: Duration) -> Result<String> {
+/// One question on a connection of its own, with so many letters more than it needs.
+pub(super) fn by_tcp(address: SocketAddr, timeout: Duration, bytes: usize) -> Result<String> {
     let connection = TcpStream::connect_timeout(&address, timeout)?;
     connection.set_read_timeout(Some(timeout))?;
-    (&connection).write_all(b"who\n")?;
+    connection.set_write_timeout(Some(timeout))?;
+    (&connection).write_all(format!("{}who\n", "-".repeat(bytes)).as_bytes())?;
     let mut line = String::new();
     if BufReader::new(&connection).read_line(&mut line)? == 0 {
         bail!("closed without an answer");

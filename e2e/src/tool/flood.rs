@@ -16,7 +16,7 @@ pub(super) fn flood(server: &str, timeout: Duration) -> Result<()> {
     println!("silent 0");
     loop {
         let begin = Instant::now();
-        let answered = by_tcp(address, timeout).is_ok();
+        let answered = by_tcp(address, timeout, 0).is_ok();
         if before != answered {
             let state = if answered { "answered" } else { "silent" };
             println!("{state} {}", begin.elapsed().as_millis());

@@ -8,15 +8,17 @@ use clap::Subcommand;
 
 mod ask;
 mod flood;
+mod pulse;
 mod serve;
 mod stream;
 
+pub use pulse::Pulse;
 pub use stream::gap;
 
 /// The tools.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
-    /// Answer every TCP connection and UDP datagram with `NAME CLIENT-ADDRESS`.
+    /// Answer every TCP connection and UDP datagram with `NAME CLIENT-ADDRESS`, and its number if the datagram is one.
     Serve {
         /// TCP ports.
         #[arg(long, value_delimiter = ',')]
@@ -41,6 +43,14 @@ pub enum Tool {
         /// How long an answer may take, in ms.
         #[arg(long, default_value_t = 1000)]
         timeout: u64,
+        /// How many letters more than it needs a question by TCP has.
+        #[arg(long, default_value_t = 0)]
+        bytes: usize,
+    },
+    /// Send a numbered datagram every 10 ms and count those that nobody answers.
+    Pulse {
+        /// Address and port.
+        server: std::net::SocketAddr,
     },
     /// Ask by TCP all the time and print a line whenever asking begins or ceases to be answered.
     Flood {
@@ -71,9 +81,11 @@ pub enum Tool {
 pub fn run(tool: &Tool) -> Result<()> {
     match tool {
         Tool::Serve { tcp, udp, name } => serve::serve(tcp, udp, name),
-        Tool::Ask { server, udp, count, timeout } => {
-            ask::ask(server, *udp, *count, Duration::from_millis(*timeout))
+        Tool::Ask { server, udp, count, timeout, bytes } => {
+            let (timeout, bytes) = (Duration::from_millis(*timeout), *bytes);
+            ask::ask(server, ask::Manner { udp: *udp, count: *count, timeout, bytes })
         }
+        Tool::Pulse { server } => pulse::pulse(*server),
         Tool::Flood { server, timeout } => flood::flood(server, Duration::from_millis(*timeout)),
         Tool::Fetch { server, path } => {
             println!("{}", crate::cluster::http::get(*server, path, Duration::from_secs(30))?);
@@ -85,7 +97,7 @@ pub fn run(tool: &Tool) -> Result<()> {
 
 /// Is a question on a connection of its own answered, asked from this process's own network?
 pub fn answered(server: std::net::SocketAddr, timeout: Duration) -> bool {
-    ask::by_tcp(server, timeout).is_ok()
+    ask::by_tcp(server, timeout, 0).is_ok()
 }
 
 /// Asks from this process's own network; the microseconds and answers of those that came.
@@ -93,7 +105,7 @@ pub fn ask_here(server: std::net::SocketAddr, count: u32) -> Vec<(u64, String)> 
     let mut answers = Vec::new();
     for _ in 0..count {
         let begin = std::time::Instant::now();
-        if let Ok(answer) = ask::by_tcp(server, Duration::from_millis(300)) {
+        if let Ok(answer) = ask::by_tcp(server, Duration::from_millis(300), 0) {
             let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
             answers.push((micros, answer.trim().to_owned()));
         }

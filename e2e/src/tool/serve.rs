@@ -51,7 +51,11 @@ fn one(connection: &TcpStream, name: &str) -> Result<()> {
 fn datagrams(socket: &UdpSocket, name: &str) -> Result<()> {
     let mut buffer = [0; 2048];
     loop {
-        let (_, client) = socket.recv_from(&mut buffer).context("receiving a datagram")?;
-        socket.send_to(format!("{name} {}\n", client.ip().to_canonical()).as_bytes(), client)?;
+        let (length, client) = socket.recv_from(&mut buffer).context("receiving a datagram")?;
+        let number = String::from_utf8_lossy(&buffer[..length]).trim().parse::<u64>();
+        let number = number.map(|number| format!(" {number}")).unwrap_or_default();
+        let answer = format!("{name} {}{number}\n", client.ip().to_canonical());
+        // The way back may be cut, which is what is looked at.
+        let _lost = socket.send_to(answer.as_bytes(), client);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::{Parts, door, teardown};
 use crate::cli::Nodes;
 use crate::demo::report::Report;
 use crate::guest::NodeKind;
-use crate::sandbox::{self, Inside, Outcome};
+use crate::sandbox::{self, Inside};
 use crate::setup::{go, packages};
 
 mod batch;
@@ -78,14 +78,7 @@ pub fn command(options: &Runtime, arguments: &[String]) -> Result<u8> {
     packages::ensure(&[PACKAGES], &crate::paths::cache()?)?;
     let nodes = Nodes { kernel: NodeKind::Uml, binaries: options.binaries.clone() };
     let Some(parts) = door::prepare(&nodes)? else { bail!("{}", go::missing()) };
-    let folder = sandbox::new_folder("runtime")?;
-    fs::write(folder.join(FILE), serde_json::to_vec(&parts)?)?;
-    let outcome = sandbox::run(&folder, arguments);
-    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    match outcome? {
-        Outcome::Over(status) => Ok(status),
-        Outcome::Kept(..) => bail!("the run was kept, which it never asks for"),
-    }
+    sandbox::run_with("runtime", (FILE, &parts), arguments)
 }
 
 fn choose(only: &[String]) -> Result<Vec<Part>> {
