@@ -10,6 +10,7 @@ mod forwarding;
 pub mod fou;
 pub mod genl;
 pub mod ipvs;
+pub mod memory;
 pub mod monitor;
 pub mod netlink;
 pub mod netns;

@@ -2,6 +2,9 @@
 //!
 //! What it says is a hint: the kernel drops messages when the reader is slow. Then comes [`Event::Resync`], and the
 //! reader lists everything anew; so nobody has to believe that a stream of changes is complete.
+//!
+//! It does not tell of what tens of thousands of virtual addresses bring with them and nobody waits for: that an IPv4 address
+//! of link scope without a subnet is new, and that a host has a new route in the table `local`. That they go is told.
 
 use std::time::Duration;
 
@@ -12,7 +15,7 @@ use netlink_packet_route::rule::RuleMessage;
 use nix::errno::Errno;
 
 use crate::error::Result;
-use crate::netlink::{Message, Protocol, Socket};
+use crate::netlink::{Is, Message, Protocol, Socket};
 use crate::netns::NetNs;
 use crate::rtnl::{Address, Link, Route, Rule, decode_event, kinds};
 
@@ -31,6 +34,22 @@ mod groups {
 
 /// Room for messages that wait to be read. A node that gets 50,000 routes at once sends about 5 MB.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+
+/// As they stand in messages (`linux/socket.h`, `linux/rtnetlink.h`).
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const SCOPE_GLOBAL: u8 = 0;
+const TABLE_LOCAL: u8 = 255;
+
+/// New addresses without a subnet that are no source for anybody outside: family, length of the prefix and scope in
+/// `struct ifaddrmsg`, which follows the header.
+const NEW_VIRTUAL_ADDRESS: [Is; 4] =
+    [Is::Kind(kinds::NEW_ADDRESS), Is::Octet(16, AF_INET), Is::Octet(17, 32), Is::NotOctet(19, SCOPE_GLOBAL)];
+/// New routes of a host in the table `local`: family, length of the destination and table in `struct rtmsg`.
+const NEW_LOCAL_HOST: [Is; 4] =
+    [Is::Kind(kinds::NEW_ROUTE), Is::Octet(16, AF_INET), Is::Octet(17, 32), Is::Octet(20, TABLE_LOCAL)];
+const NEW_LOCAL_HOST_6: [Is; 4] =
+    [Is::Kind(kinds::NEW_ROUTE), Is::Octet(16, AF_INET6), Is::Octet(17, 128), Is::Octet(20, TABLE_LOCAL)];
 
 /// What changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +97,10 @@ impl Monitor {
         if let Err(error) = socket.grow_buffers(bytes) {
             // Less room only means more frequent re-syncs.
             tracing::debug!(%error, "the monitor keeps the default buffer");
+        }
+        if let Err(error) = socket.ignore(&[&NEW_VIRTUAL_ADDRESS, &NEW_LOCAL_HOST, &NEW_LOCAL_HOST_6]) {
+            // Then it is told of more than anybody needs.
+            tracing::debug!(%error, "the monitor is told of everything");
         }
         for group in groups::ALL {
             socket.join(group)?;

@@ -95,6 +95,43 @@ fn a_port_that_leaves_its_bridge_is_not_told_as_gone() {
 }
 
 #[test]
+fn new_virtual_addresses_and_their_routes_are_not_told_but_their_end_and_the_addresses_of_nodes_are() {
+    let namespace = TestNs::new("monitor");
+    let ip = |arguments: &[&str]| namespace.run("ip", arguments);
+    ip(&["link", "set", "lo", "up"]);
+    let mut monitor = Monitor::open_in(namespace.namespace()).unwrap();
+    ip(&["address", "add", "10.96.0.1/32", "dev", "lo", "scope", "link"]);
+    ip(&["-6", "route", "add", "local", "fd00:96::1/128", "dev", "lo", "table", "local"]);
+    ip(&["address", "add", "192.0.2.1/32", "dev", "lo"]);
+    ip(&["address", "add", "192.0.2.2/24", "dev", "lo", "scope", "link"]);
+    let mut events = Vec::new();
+    wait_for(&mut monitor, "the last address", |event| {
+        events.push(event.clone());
+        matches!(event, Event::Address(one) if one.address.to_string() == "192.0.2.2")
+    });
+    let virtual_ones = |event: &&Event| match event {
+        Event::Address(address) => address.address.to_string() == "10.96.0.1",
+        Event::Route(route) => route.destination.is_host(),
+        _ => false,
+    };
+    assert_eq!(events.iter().filter(virtual_ones).collect::<Vec<_>>(), Vec::<&Event>::new());
+    let node = |event: &Event| matches!(event, Event::Address(one) if one.address.to_string() == "192.0.2.1");
+    assert!(events.iter().any(node), "{events:?}");
+    ip(&["address", "del", "10.96.0.1/32", "dev", "lo"]);
+    wait_for(
+        &mut monitor,
+        "its end",
+        |event| matches!(event, Event::AddressGone(one) if one.address.to_string() == "10.96.0.1"),
+    );
+    ip(&["-6", "route", "del", "local", "fd00:96::1/128", "dev", "lo", "table", "local"]);
+    wait_for(
+        &mut monitor,
+        "the end of the route",
+        |event| matches!(event, Event::RouteGone(one) if one.destination.to_string() == "fd00:96::1/128"),
+    );
+}
+
+#[test]
 fn nothing_new_is_an_empty_answer_after_the_timeout() {
     let namespace = TestNs::new("monitor");
     let mut monitor = Monitor::open_in(namespace.namespace()).unwrap();

@@ -7,6 +7,7 @@ mod command;
 mod decode;
 mod encode;
 mod model;
+mod table;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -16,6 +17,7 @@ pub use model::{
     Destination, DestinationEntry, Forwarding, Info, Netmask, Service, ServiceEntry, ServiceFlags,
     ServiceKey, Stats, Timeouts, Tunnel,
 };
+pub use table::{Table, read_table};
 
 use crate::error::{KernelError, Result};
 use crate::genl::Family;

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use super::filter::{self, Is};
 use super::message::{self, Message, flags};
 use crate::error::{KernelError, Result};
 
@@ -112,6 +113,11 @@ impl Socket {
         self.inner
             .add_membership(group)
             .map_err(|error| KernelError::io(format!("join netlink group {group}"), &error))
+    }
+
+    /// Is not told of messages that meet all conditions of one of `rules`.
+    pub(crate) fn ignore(&self, rules: &[&[Is]]) -> Result<()> {
+        filter::drop_matching(self.borrow(), rules)
     }
 
     /// The sequence number for the next message.
