@@ -47,6 +47,11 @@ where
         report.unwrap_or_default()
     }
 
+    fn early(&mut self, desired: &BTreeMap<A::Key, A::Value>) -> Report {
+        let report = self.guarded(&Scope::Everything, |opened, _| Some(opened.early(desired)));
+        report.unwrap_or_default()
+    }
+
     fn look(&mut self, desired: &BTreeMap<A::Key, A::Value>, hurried: &dyn Fn() -> bool) -> Option<Report> {
         if self.opened.is_none() {
             return Some(self.apply(desired, &Scope::Everything));

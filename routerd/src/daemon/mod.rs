@@ -42,6 +42,7 @@ const WORKERS: usize = 2;
 
 /// Runs the daemon until it is told to end.
 pub(crate) fn run(config: &Config, without_effect: &[&Flag]) -> ExitCode {
+    kernel::memory::share_pools();
     log::init(config.log);
     warn_of(without_effect);
     let runtime = match Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
@@ -199,7 +200,8 @@ fn gate(config: &Config, statuses: &[watch::Receiver<Status>]) -> Gate {
 fn api_server(config: &Config) -> ApiServer {
     match &config.source {
         ClusterSource::Api { kubeconfig, master } => {
-            ApiServer { kubeconfig: kubeconfig.clone(), master: master.clone() }
+            let early_for = config.run_service_proxy.then(|| config.node_name.clone());
+            ApiServer { kubeconfig: kubeconfig.clone(), master: master.clone(), early_for }
         }
         ClusterSource::Manifests(_) => ApiServer::default(),
     }

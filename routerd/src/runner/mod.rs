@@ -30,6 +30,8 @@ use crate::ruleset::Ruleset;
 pub trait Plane: Send + 'static {
     /// The plane's name in status, metrics and log.
     const NAME: &'static str;
+    /// Something of its work can be done before the first complete view; see [`Apply::early`].
+    const EARLY: bool = false;
     /// What its work is divided by, as a Service's name or a prefix.
     type Key: Clone + Ord + Debug + Send + 'static;
     /// What should be in the kernel for a key.
@@ -93,6 +95,13 @@ pub trait Apply: Send + 'static {
     /// Makes the kernel hold `desired`, as far as `scope` says. It never fails as a whole: what cannot be done is a
     /// [`Problem`] and the rest goes on.
     fn apply(&mut self, desired: &BTreeMap<Self::Key, Self::Value>, scope: &Scope<Self::Key>) -> Report;
+
+    /// Adds to the kernel what of `desired` a new node cannot do without. This comes before the first complete view, so
+    /// `desired` is a small part: what is not in it may be wanted all the same. Nothing may be removed or changed.
+    fn early(&mut self, desired: &BTreeMap<Self::Key, Self::Value>) -> Report {
+        let _ = desired;
+        Report::default()
+    }
 
     /// Looks if the kernel still holds all of `desired`, which was applied before, and repairs it. `None`: `hurried` says
     /// that somebody waits for something else, and nothing was written; it is asked again after that.

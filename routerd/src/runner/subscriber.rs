@@ -23,7 +23,13 @@ pub trait Subscriber: Send {
     /// The plane's name.
     fn name(&self) -> &'static str;
 
-    /// The first complete view is there: computes everything. Until then the plane writes nothing.
+    /// A few objects are there before the first complete view, in an index that holds no others. Most planes wait.
+    fn early(&mut self, index: &Index) {
+        let _ = index;
+    }
+
+    /// The first complete view is there: computes everything. Until then the plane writes nothing, but for what
+    /// [`Self::early`] adds.
     fn start(&mut self, index: &Index);
 
     /// Notes what `change` touches. `index` shows the state right after it: what the next change takes away (the policy
@@ -68,6 +74,12 @@ impl<P: Plane> Handle<P> {
 impl<P: Plane> Subscriber for Handle<P> {
     fn name(&self) -> &'static str {
         P::NAME
+    }
+
+    fn early(&mut self, index: &Index) {
+        if P::EARLY {
+            self.send(Message::Early(self.values(index, self.plane.keys(index))));
+        }
     }
 
     fn start(&mut self, index: &Index) {

@@ -17,6 +17,7 @@ struct Labels;
 
 impl Plane for Labels {
     const NAME: &'static str = "labels";
+    const EARLY: bool = true;
     type Key = String;
     type Value = usize;
 
@@ -49,6 +50,11 @@ struct Fake {
 impl Apply for Fake {
     type Key = String;
     type Value = usize;
+
+    fn early(&mut self, desired: &BTreeMap<String, usize>) -> Report {
+        self.seen.send((desired.clone(), Scope::Keys(desired.keys().cloned().collect()))).unwrap();
+        Report { writes: 1, ..Report::default() }
+    }
 
     fn apply(&mut self, desired: &BTreeMap<String, usize>, scope: &Scope<String>) -> Report {
         self.seen.send((desired.clone(), scope.clone())).unwrap();
@@ -99,6 +105,24 @@ fn nothing_is_applied_before_the_first_complete_view() {
     plane.subscriber.start(&index);
     let (desired, scope) = seen.recv_timeout(SOON).unwrap();
     assert_eq!((desired.len(), scope), (1, Scope::Everything));
+}
+
+#[test]
+fn what_is_early_is_added_but_the_plane_is_not_in_force_before_the_first_complete_view() {
+    let (mut plane, seen) = start(None, 0);
+    let mut index = Index::new("node");
+    upsert(&mut index, "a", 1);
+    plane.subscriber.early(&index);
+    assert_eq!(seen.recv_timeout(SOON).unwrap().0, BTreeMap::from([("a".to_owned(), 1)]));
+    // Nothing of it is taken for what is known.
+    let mut index = Index::new("node");
+    upsert(&mut index, "b", 1);
+    assert!(!plane.status.borrow().synced);
+    plane.subscriber.start(&index);
+    let (desired, scope) = seen.recv_timeout(SOON).unwrap();
+    assert_eq!((desired, scope), (BTreeMap::from([("b".to_owned(), 1)]), Scope::Everything));
+    plane.subscriber.early(&index);
+    assert!(seen.recv_timeout(QUIET).is_err(), "it is too late");
 }
 
 #[test]

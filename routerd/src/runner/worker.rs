@@ -19,6 +19,8 @@ pub(super) type Values<K, V> = Vec<(K, Option<V>)>;
 /// What a worker is told.
 #[derive(Debug)]
 pub(super) enum Message<K, V> {
+    /// What is known before the first complete view.
+    Early(Values<K, V>),
     /// The first complete view.
     Complete(Values<K, V>),
     /// Some keys changed, and who waits for them.
@@ -214,6 +216,7 @@ impl<A: Apply> Worker<A> {
 
     fn take(&mut self, message: Message<A::Key, A::Value>) {
         match message {
+            Message::Early(values) => self.add_early(values),
             Message::Complete(values) => {
                 self.desired = values.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
                 self.complete = true;
@@ -237,6 +240,26 @@ impl<A: Apply> Worker<A> {
                 self.next_poked.get_or_insert_with(|| Instant::now() + self.settings.poke_delay);
             }
             Message::Look(look) => self.looks.push(look),
+        }
+    }
+
+    /// Status stays as it is but for the writes: the plane is not in force before the complete view is.
+    fn add_early(&mut self, values: Values<A::Key, A::Value>) {
+        if self.complete {
+            return;
+        }
+        let early = values.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        let report = self.apply.early(&early);
+        for problem in &report.problems {
+            tracing::debug!(plane = self.name, item = %problem.item, "too early: {}", problem.message);
+        }
+        if report.writes > 0 {
+            tracing::info!(
+                plane = self.name,
+                writes = report.writes,
+                "what a new node needs first was added"
+            );
+            self.publish.send_modify(|status| status.writes += report.writes);
         }
     }
 
@@ -346,7 +369,12 @@ impl<A: Apply> Worker<A> {
                 self.next_retry = [self.next_retry, asked].into_iter().flatten().min();
             }
         }
+        let first = !self.publish.borrow().synced;
         self.publish.send_modify(|status| status.record(report, duration, SystemTime::now()));
+        if first {
+            // Nothing takes as much as the lists of a start and what is made of them.
+            kernel::memory::give_back();
+        }
     }
 
     /// A run for some keys says nothing of the others: what was wrong with them still is.

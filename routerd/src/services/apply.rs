@@ -96,16 +96,8 @@ impl<K: Kernel> Applier<K> {
         report.problems.extend(
             hindrances.into_iter().map(|hindrance| status::of_part(hindrance.message, hindrance.retry)),
         );
-        let node = match desired.get(&Key::Node) {
-            Some(Value::Node(facts)) => facts.clone(),
-            _ => NodeFacts::default(),
-        };
-        let local = self.kernel.local_addresses()?.within(&self.settings.node_port_ranges);
+        self.want_nothing(desired)?;
         let mut known = Known::new(self.kernel.observe()?);
-        self.wanted = Wanted::new(node, local, self.settings.masquerade_all);
-        if self.settings.firewall {
-            self.wanted.expose_services_only();
-        }
         let (first, rest): (Vec<_>, Vec<_>) =
             wishes(desired.iter()).partition(|(name, wish)| is_needed_first(name, wish));
         for wishes in [first, rest] {
@@ -115,6 +107,20 @@ impl<K: Kernel> Applier<K> {
         }
         self.run(&mut known, &Extent::Everything, report);
         self.known = known.state();
+        Ok(())
+    }
+
+    /// Begins with a node without Services.
+    pub(super) fn want_nothing(&mut self, desired: &BTreeMap<Key, Value>) -> Result<(), KernelError> {
+        let node = match desired.get(&Key::Node) {
+            Some(Value::Node(facts)) => facts.clone(),
+            _ => NodeFacts::default(),
+        };
+        let local = self.kernel.local_addresses()?.within(&self.settings.node_port_ranges);
+        self.wanted = Wanted::new(node, local, self.settings.masquerade_all);
+        if self.settings.firewall {
+            self.wanted.expose_services_only();
+        }
         Ok(())
     }
 
@@ -165,7 +171,7 @@ impl<K: Kernel> Applier<K> {
 }
 
 /// What a new node cannot do without: the API server's Service and the cluster's DNS.
-fn is_needed_first(name: &ObjectName, wish: &Wish) -> bool {
+pub(super) fn is_needed_first(name: &ObjectName, wish: &Wish) -> bool {
     match name.namespace.as_str() {
         "default" => name.name == "kubernetes",
         "kube-system" => wish.virtuals.iter().any(|wanted| wanted.port == DNS_PORT),
@@ -173,7 +179,7 @@ fn is_needed_first(name: &ObjectName, wish: &Wish) -> bool {
     }
 }
 
-fn wishes<'a>(
+pub(super) fn wishes<'a>(
     entries: impl Iterator<Item = (&'a Key, &'a Value)>,
 ) -> impl Iterator<Item = (&'a ObjectName, &'a Wish)> {
     entries.filter_map(|(key, value)| match (key, value) {
@@ -212,6 +218,10 @@ impl<K: Kernel> Apply for Applier<K> {
         report.problems.extend(self.of_objects(desired, keys.map(|_| &judged)));
         report.counts = status::counts(&self.wanted);
         report
+    }
+
+    fn early(&mut self, desired: &BTreeMap<Key, Value>) -> Report {
+        self.add_early(desired)
     }
 
     fn tend(&mut self, _: &BTreeMap<Key, Value>) -> Option<Report> {

@@ -248,6 +248,7 @@ pub(super) fn is_ours(service: &Service) -> bool {
 
 impl Plane for Services {
     const NAME: &'static str = NAME;
+    const EARLY: bool = true;
     type Key = Key;
     type Value = Value;
 

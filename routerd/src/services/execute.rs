@@ -45,9 +45,15 @@ impl<K: Kernel> Applier<K> {
         let mut plan = Plan::between(&known.state, wanted, extent, |address| settings.is_excluded(address));
         plan.balance.retain(|command| tuple_of(command).is_none_or(|tuple| !known.refused.contains(&tuple)));
         self.draining.spare(&mut plan, &known.state, extent, Instant::now());
+        self.execute(&plan, known, report);
+        self.share(&mut known.state, extent);
+    }
+
+    /// Writes all of a plan.
+    pub(super) fn execute(&mut self, plan: &Plan, known: &mut Known, report: &mut Report) {
         self.packets(&plan.announce, known, report);
         self.balance(&plan.balance, known, report);
-        self.vips(&plan, known, report);
+        self.vips(plan, known, report);
         self.balance(&plan.unbalance, known, report);
         self.packets(&plan.withdraw, known, report);
         if !plan.flows.is_empty() {
@@ -56,7 +62,6 @@ impl<K: Kernel> Applier<K> {
                 Err(error) => report.problems.push(status::of_part(error.to_string(), true)),
             }
         }
-        self.share(&mut known.state, extent);
     }
 
     /// What is as it is wanted is held once.

@@ -15,6 +15,7 @@ pub mod apply;
 pub mod desired;
 mod draining;
 pub mod dsr;
+mod early;
 mod effect;
 mod endpoints;
 mod execute;

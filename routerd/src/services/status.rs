@@ -12,12 +12,11 @@ use crate::runner::Problem;
 /// How many objects the plane holds, by kind.
 pub(super) fn counts(wanted: &Wanted) -> BTreeMap<&'static str, u64> {
     let state = wanted.state();
-    let destinations: usize = state.services.values().map(|service| service.destinations.len()).sum();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     BTreeMap::from([
         ("services", count(wanted.services())),
         ("virtual services", count(state.services.len())),
-        ("backends", count(destinations)),
+        ("backends", count(wanted.backends())),
         ("virtual addresses", count(state.vips.len())),
         ("without backends", count(state.packets.refused.len())),
     ])

@@ -20,7 +20,8 @@ struct Claim {
     on_device: bool,
     balanced: Arc<Balanced>,
     refusal: Refusal,
-    gate: Gate,
+    /// Most have none.
+    gate: Option<Box<Gate>>,
     /// Backends of this node.
     local: BTreeSet<IpAddr>,
 }
@@ -31,7 +32,7 @@ struct Claim {
 struct Claimant {
     origin: Origin,
     since: i64,
-    name: ObjectName,
+    name: Arc<ObjectName>,
 }
 
 /// The parts of the state that a change has touched.
@@ -73,10 +74,12 @@ pub struct Wanted {
     local_addresses: LocalAddresses,
     /// Who wants a tuple, and what there.
     claims: BTreeMap<Tuple, Few<Claimant, Claim>>,
-    tuples_of: BTreeMap<ObjectName, Few<Tuple, Claimant>>,
+    tuples_of: BTreeMap<Arc<ObjectName>, Few<Tuple, Claimant>>,
     /// How many virtual services a local backend serves.
     hairpin_users: BTreeMap<IpAddr, usize>,
     firewall: bool,
+    /// Of all virtual services together: to count them would be a walk through all for each change.
+    backends: usize,
     state: State,
 }
 
@@ -102,12 +105,17 @@ impl Wanted {
 
     /// The Service that gets a tuple.
     pub fn owner(&self, tuple: &Tuple) -> Option<&ObjectName> {
-        self.claims.get(tuple)?.keys().next().map(|claimant| &claimant.name)
+        self.claims.get(tuple)?.keys().next().map(|claimant| claimant.name.as_ref())
     }
 
     /// Number of Services that want something.
     pub fn services(&self) -> usize {
         self.tuples_of.len()
+    }
+
+    /// Number of backends of all virtual services.
+    pub fn backends(&self) -> usize {
+        self.backends
     }
 
     /// The tuples that `name` wants but another Service gets.
@@ -122,19 +130,21 @@ impl Wanted {
 
     /// Replaces what a Service wants; what of the state that touches.
     pub fn set(&mut self, name: &ObjectName, wish: Option<&Wish>) -> Touched {
+        let known = self.tuples_of.get_key_value(name).map(|(name, _)| Arc::clone(name));
+        let own = known.unwrap_or_else(|| Arc::new(name.clone()));
         let mut new = BTreeMap::new();
         for (since, wanted) in
             wish.into_iter().flat_map(|wish| wish.virtuals.iter().map(|one| (wish.since, one)))
         {
             for (tuple, claim) in self.claims_of(wanted) {
-                let claimant = Claimant { origin: wanted.origin, since, name: name.clone() };
+                let claimant = Claimant { origin: wanted.origin, since, name: Arc::clone(&own) };
                 // A Service cannot be in conflict with itself but by an address that it has twice.
                 new.entry(tuple).or_insert((claimant, claim));
             }
         }
         let mut touched = Touched::default();
         let tuples = new.iter().map(|(tuple, (claimant, _))| (*tuple, claimant.clone())).collect();
-        let old = self.tuples_of.insert(name.clone(), tuples).unwrap_or_default();
+        let old = self.tuples_of.insert(own, tuples).unwrap_or_default();
         if new.is_empty() {
             self.tuples_of.remove(name);
         }
@@ -182,7 +192,7 @@ impl Wanted {
         if let Some(old) = old {
             claims.remove(old);
         }
-        touched.rivals.extend(claims.keys().map(|claimant| claimant.name.clone()));
+        touched.rivals.extend(claims.keys().map(|claimant| claimant.name.as_ref().clone()));
         if let Some((claimant, claim)) = new {
             claims.insert(claimant, claim);
         }
@@ -201,16 +211,18 @@ impl Wanted {
     /// Writes what the winner of a tuple wants into the state.
     fn renew(&mut self, tuple: Tuple, winner: Option<Claim>) {
         let state = &mut self.state;
-        state.services.remove(&tuple);
+        let gone = state.services.remove(&tuple);
+        self.backends -= gone.map_or(0, |balanced| balanced.destinations.len());
         state.packets.tuples.remove(&tuple);
         state.packets.refused.remove(&tuple);
-        let gate = winner.as_ref().map(|claim| claim.gate.clone()).unwrap_or_default();
-        state.packets.gates.set(tuple, gate);
+        let gate = winner.as_ref().and_then(|claim| claim.gate.as_deref()).cloned();
+        state.packets.gates.set(tuple, gate.unwrap_or_default());
         if let Some(claim) = winner {
             if claim.balanced.destinations.is_empty() {
                 state.packets.refused.insert(tuple, claim.refusal);
             }
             state.packets.tuples.insert(tuple);
+            self.backends += claim.balanced.destinations.len();
             state.services.insert(tuple, claim.balanced);
         }
         let (first, last) = Tuple::bounds(tuple.address);
@@ -259,7 +271,7 @@ fn claim(tuple: Tuple, wanted: &VirtualService) -> Claim {
         on_device: false,
         balanced: Arc::new(Balanced { service, destinations }),
         refusal: wanted.backends.refusal,
-        gate: wanted.gate.clone(),
+        gate: (wanted.gate != Gate::default()).then(|| Box::new(wanted.gate.clone())),
         local: backends.iter().filter(|(_, backend)| backend.local).map(|(socket, _)| socket.ip()).collect(),
     }
 }

@@ -2,6 +2,7 @@
 //! says why nothing new comes.
 
 mod connect;
+mod early;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -29,6 +30,9 @@ const RETRY: Duration = Duration::from_secs(2);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The wait before it is asked again.
 const LOOKUP_RETRY: Duration = Duration::from_millis(500);
+/// For so long nothing else is asked for than what a new node needs first. The lists of a large cluster would keep both
+/// sides busy meanwhile.
+const HEAD_START: Duration = Duration::from_millis(100);
 
 /// Which API server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub struct ApiServer {
     pub kubeconfig: Option<PathBuf>,
     /// `--master`.
     pub master: Option<String>,
+    /// The node for which the API server's Service and the cluster's DNS are asked for before everything else; `None` if it
+    /// needs no Services.
+    pub early_for: Option<String>,
 }
 
 impl ApiServer {
@@ -80,13 +87,24 @@ pub fn spawn(
 async fn run(server: ApiServer, sender: Sender<SourceMessage>, publish: published::Sender<Option<Client>>) {
     let client = connect(&server, &sender).await;
     publish.send_replace(Some(client.clone()));
+    let mut early = std::pin::pin!(async {
+        if let Some(node) = &server.early_for {
+            early::read(client.clone(), node, &sender).await;
+        }
+    });
+    let late = tokio::time::timeout(HEAD_START, &mut early).await.is_err();
     tokio::join!(
+        async {
+            if late {
+                early.await;
+            }
+        },
         watch::<WireNode>(client.clone(), sender.clone()),
         watch::<WireNamespace>(client.clone(), sender.clone()),
         watch::<WirePod>(client.clone(), sender.clone()),
         watch::<WireService>(client.clone(), sender.clone()),
         watch::<WireSlice>(client.clone(), sender.clone()),
-        watch::<WirePolicy>(client, sender),
+        watch::<WirePolicy>(client.clone(), sender.clone()),
     );
 }
 

@@ -125,7 +125,7 @@ struct World {
 fn world(address: SocketAddr) -> World {
     let (content, _) = published::channel(Content::default());
     let (sender, messages) = mpsc::channel(64);
-    let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
+    let server = ApiServer { master: Some(format!("http://{address}")), ..ApiServer::default() };
     let (_, ends) = Task::new(settings());
     drop(spawn(server, sender, ends.handle, Writers::default()));
     World { content, messages, address }
@@ -201,6 +201,70 @@ async fn lists_are_complete_and_what_changes_follows() {
     world.until(|message| matches!(message, SourceMessage::Events(events) if events == &[Event::Delete(key("a"))])).await;
 }
 
+const NODE: &str = "/api/v1/nodes/n1";
+
+/// A world whose node wants what it needs first; the server lists a Service and a slice of DNS under every label.
+fn early_world(address: SocketAddr) -> World {
+    let (content, _) = published::channel(Content::default());
+    let (sender, messages) = mpsc::channel(64);
+    let server = ApiServer {
+        master: Some(format!("http://{address}")),
+        early_for: Some("n1".into()),
+        ..ApiServer::default()
+    };
+    let (_, ends) = Task::new(settings());
+    drop(spawn(server, sender, ends.handle, Writers::default()));
+    let world = World { content, messages, address };
+    let metadata = |name: &str| json!({"name": name, "resourceVersion": "1"});
+    let service = json!({"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": {"clusterIP": "10.96.0.1"}});
+    let slice =
+        json!({"metadata": {"name": "kube-dns-a", "namespace": "kube-system"}, "addressType": "IPv4"});
+    world.answer(NODE, 200, json!({"metadata": metadata("n1")}));
+    world.answer("/api/v1/namespaces/default/services/kubernetes", 200, service);
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices";
+    world.answer(slices, 200, list(&[slice]));
+    for empty in [
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+        "/api/v1/namespaces/kube-system/services",
+    ] {
+        world.answer(empty, 200, list(&[]));
+    }
+    world
+}
+
+#[tokio::test]
+async fn what_a_node_needs_first_is_asked_for_before_the_lists() {
+    let mut world = early_world(free_address().await);
+    world.listen().await;
+    let first = loop {
+        match world.messages.recv().await.unwrap() {
+            SourceMessage::Problems { .. } => {}
+            message => break message,
+        }
+    };
+    let SourceMessage::Early(objects) = first else { panic!("{first:?}") };
+    let keys: Vec<ObjectKey> = objects.iter().map(Object::key).collect();
+    let kubernetes = ObjectName::new("default", "kubernetes");
+    let slice = ObjectName::new("kube-system", "kube-dns-a");
+    let wanted =
+        [ObjectKey::Node("n1".into()), ObjectKey::Service(kubernetes), ObjectKey::EndpointSlice(slice)];
+    assert_eq!(keys, wanted);
+    world.until(|message| is_complete(message, Kind::Pod, 0)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_what_is_asked_for_first_still_gives_the_lists() {
+    let mut world = early_world(free_address().await);
+    world.answer(NODE, 403, failure(403, "nodes is forbidden"));
+    world.listen().await;
+    let mut missing: Vec<Kind> = Kind::ALL.to_vec();
+    while !missing.is_empty() {
+        let message = world.messages.recv().await.unwrap();
+        assert!(!matches!(message, SourceMessage::Early(_)), "without the node it is of no use");
+        missing.retain(|kind| !is_complete(&message, *kind, 0));
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_away_is_named_and_waited_for() {
     let mut world = world(free_address().await);
@@ -247,7 +311,7 @@ impl Attached {
         let address = free_address().await;
         let (content, _) = published::channel(Content::default());
         let (task, Ends { handle, source, mut status }) = Task::new(settings);
-        let server = ApiServer { kubeconfig: None, master: Some(format!("http://{address}")) };
+        let server = ApiServer { master: Some(format!("http://{address}")), ..ApiServer::default() };
         content.send_modify(|content| content.answer(PODS, 200, list(&[pod("known", 1, "")])));
         tokio::spawn(serve(TcpListener::bind(address).await.unwrap(), content.subscribe()));
         let (lookup, _) = spawn(server, source, handle.clone(), Writers::default());
@@ -317,7 +381,7 @@ async fn an_add_for_a_pod_that_nobody_can_tell_of_is_refused_when_its_time_is_ov
 async fn credentials_that_cannot_be_read_are_named_by_file() {
     let (sender, mut messages) = mpsc::channel(64);
     let (_, ends) = Task::new(settings());
-    let server = ApiServer { kubeconfig: Some("/nonexistent/kubeconfig".into()), master: None };
+    let server = ApiServer { kubeconfig: Some("/nonexistent/kubeconfig".into()), ..ApiServer::default() };
     drop(spawn(server, sender, ends.handle, Writers::default()));
     let message = messages.recv().await.unwrap();
     assert!(says(&message, "API server", "/nonexistent/kubeconfig"), "{message:?}");

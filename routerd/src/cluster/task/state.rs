@@ -116,6 +116,7 @@ impl State {
                 });
                 self.missing.remove(&kind);
             }
+            SourceMessage::Early(objects) => self.show_early(objects),
             SourceMessage::Events(events) => events.into_iter().for_each(|event| {
                 if let Event::Delete(ObjectKey::Pod(name)) = &event {
                     self.refuse(name, |pod, _| AttachError::Deleted { pod });
@@ -138,6 +139,20 @@ impl State {
                 new.for_each(|(item, message)| tracing::warn!(item, "{message}"));
                 self.source_problems = problems;
             }
+        }
+    }
+
+    /// Shows planes what came before the view, in an index of its own: in the real one it would count as all there is.
+    fn show_early(&mut self, objects: Vec<Object>) {
+        if self.started {
+            return;
+        }
+        let mut index = Index::new(self.index.node_name());
+        for object in objects {
+            index.apply(Event::Upsert(object));
+        }
+        for plane in &mut self.planes.others {
+            guarded(plane, |plane| plane.early(&index));
         }
     }
 

@@ -12,6 +12,7 @@ use crate::runner::Waiter;
 
 /// What a fake plane was told: the start, or changes and who waits.
 enum Told {
+    Early(usize),
     Start(usize),
     Changed(Vec<Change>, Vec<Waiter>),
 }
@@ -21,6 +22,10 @@ struct Fake(Sender<Told>);
 impl Subscriber for Fake {
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    fn early(&mut self, index: &Index) {
+        self.0.send(Told::Early(index.pods().len())).unwrap();
     }
 
     fn start(&mut self, index: &Index) {
@@ -130,6 +135,19 @@ fn next_waiter(receiver: &Receiver<Told>) -> (Vec<Change>, Waiter) {
 }
 
 const LONG: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_the_view_is_shown_and_is_no_part_of_it() {
+    let world = world(LONG);
+    world.send(SourceMessage::Early(vec![pod("early", "")])).await;
+    assert!(matches!(told(&world.other), Told::Early(1)));
+    world.complete(vec![pod("a", ""), pod("b", "")]).await;
+    assert!(matches!(told(&world.other), Told::Start(2)), "the early one is not in the view");
+    world.send(SourceMessage::Early(vec![pod("late", "")])).await;
+    world.send(SourceMessage::Events(vec![Event::Upsert(pod("c", ""))])).await;
+    assert!(matches!(told(&world.other), Told::Changed(changes, _) if changes.len() == 1), "too late");
+    assert!(matches!(told(&world.gate), Told::Start(2)), "policies wait for the whole");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn planes_hear_nothing_before_every_kind_was_listed() {

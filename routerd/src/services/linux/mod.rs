@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kernel::KernelError;
 use kernel::conntrack::Conntrack;
-use kernel::ipvs::{Command, Destination, DestinationEntry, Ipvs, Service};
+use kernel::ipvs::{Command, Destination, DestinationEntry, Ipvs, Service, Table, read_table};
 use kernel::nft::{Identity, Nft};
 use kernel::rtnl::Rtnl;
 
@@ -90,13 +90,18 @@ impl Kernel for Linux {
             packets: packets::observe(&mut sockets.nft)?,
             ..State::default()
         };
-        for entry in sockets.ipvs.services()? {
+        let entries = sockets.ipvs.services()?;
+        // Where it cannot be read, each service is asked for by itself.
+        let mut table = if entries.is_empty() { Table::new() } else { read_table().unwrap_or_default() };
+        for entry in entries {
             let key = entry.service.key;
             let Some(tuple) = Tuple::of(&key) else { continue };
-            let destinations = sockets.ipvs.destinations(&key)?;
-            let destinations =
-                destinations.iter().map(|found| (found.destination.socket(), found.destination));
-            let balanced = Balanced { service: entry.service, destinations: destinations.collect() };
+            let destinations = match table.remove(&key) {
+                Some(destinations) => destinations,
+                None => sockets.ipvs.destinations(&key)?.iter().map(|found| found.destination).collect(),
+            };
+            let destinations = destinations.into_iter().map(|found| (found.socket(), found)).collect();
+            let balanced = Balanced { service: entry.service, destinations };
             state.services.insert(tuple, Arc::new(balanced));
         }
         Ok(state)

@@ -2,6 +2,7 @@
 
 mod applier;
 mod desired;
+mod early;
 mod endpoints;
 mod fake;
 pub(in crate::services) mod fixture;
