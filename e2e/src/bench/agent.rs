@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-use super::world::World;
+use super::world::on;
 use crate::process::{attach_log, tail};
 
 /// The kernel's unit of time in `/proc/PID/stat` (`USER_HZ`).
@@ -31,19 +31,19 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts a program in the network of a node. It has nothing to do after so many windows without work: one that waits for
+    /// Starts a program in a named network namespace. It has nothing to do after so many windows without work: one that waits for
     /// programs that it runs needs several, because their time counts at their end.
     pub(super) fn start(
         mut prepared: Command,
         label: &'static str,
         windows: u32,
-        world: &World,
+        netns: &str,
         folder: &Path,
     ) -> Result<Self> {
-        let log = folder.join(format!("{}.agent.log", world.node));
+        let log = folder.join(format!("{netns}.agent.log"));
         attach_log(&mut prepared, &log)?;
         let begin = Instant::now();
-        let child = world.inside(move || prepared.spawn().with_context(|| format!("starting {label}")))?;
+        let child = on(netns, move || prepared.spawn().with_context(|| format!("starting {label}")))?;
         let pid = Pid::from_raw(i32::try_from(child.id())?);
         Ok(Self { child, pid, log, label, windows, begin })
     }

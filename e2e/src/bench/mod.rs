@@ -14,6 +14,7 @@ use crate::setup::{self, Ready, binaries, go, packages};
 
 mod agent;
 mod api;
+mod bgp;
 mod cni;
 mod on_node;
 mod peer;
@@ -41,6 +42,8 @@ pub enum Bench {
         #[arg(long, value_name = "DIR")]
         binaries: Option<PathBuf>,
     },
+    /// BGP beside BIRD 2, FRR 8 and GoBGP 3: tables of many routes in and on, memory, CPU.
+    Bgp(bgp::Options),
     /// NetworkPolicies beside kube-router 2.11: start, changes, memory, scale and the cost of a packet.
     Policy(policy::Options),
     /// The side of `policy` that runs on the node.
@@ -78,6 +81,7 @@ pub fn command(bench: &Bench, arguments: &[String]) -> Result<u8> {
                 let binaries = &ready.binaries;
                 cni::run(&inside, &cni::Plan { binaries, release, rounds, others, alone })?;
             }
+            Bench::Bgp(options) => bgp::run(&inside, &ready, options)?,
             Bench::Policy(options) => policy::run(&inside, &ready, options)?,
             Bench::Services(options) => services::run(&inside, &ready, options)?,
             Bench::PolicyNode { .. } | Bench::ServicesNode { .. } => {}
@@ -105,6 +109,11 @@ fn prepare(bench: &Bench) -> Result<Ready> {
                 println!("  without the reference plugins {}: {}", go::reference_release(), go::missing());
             }
             Ok(Ready { kernel: None, binaries: binaries::prepare(binaries.as_deref())? })
+        }
+        Bench::Bgp(options) => {
+            packages::ensure(&[packages::RUN, packages::BUILD], &cache)?;
+            bgp::prepare()?;
+            Ok(Ready { kernel: None, binaries: binaries::prepare(options.binaries.as_deref())? })
         }
         Bench::Policy(options) => {
             packages::ensure(&[peer::PACKAGES], &cache)?;

@@ -27,17 +27,37 @@ pub fn prepare(given: Option<&Path>) -> Result<PathBuf> {
 }
 
 fn build() -> Result<PathBuf> {
+    let packages = ["--package", "routerd", "--package", "cni-plugin", "--package", "init"];
+    release("release binaries", &packages, &NAMES.join(", "))?;
+    folder()
+}
+
+/// Builds an example program of a package in the same way.
+pub fn build_example(package: &str, name: &str) -> Result<()> {
+    release(&format!("example {name} of {package}"), &["--package", package, "--example", name], name)
+}
+
+/// Where [`build_example`] puts it.
+pub fn example(name: &str) -> Result<PathBuf> {
+    Ok(folder()?.join("examples").join(name))
+}
+
+fn folder() -> Result<PathBuf> {
+    Ok(target()?.join(host_triple()?).join("release"))
+}
+
+/// Builds with these words for cargo.
+fn release(what: &str, words: &[&str], result: &str) -> Result<()> {
     let triple = host_triple()?;
     let target = target()?;
-    println!("  release binaries: cargo build, static, for {triple}, into {}", target.display());
-    step("release binaries", |_| {
-        let status = cargo(&triple, &target).status().context("cargo could not be started")?;
+    println!("  {what}: cargo build, static, for {triple}, into {}", target.display());
+    step(what, |_| {
+        let status = cargo(&triple, &target).args(words).status().context("cargo could not be started")?;
         if !status.success() {
             bail!("cargo build ended with {status}");
         }
-        Ok(((), NAMES.join(", ")))
-    })?;
-    Ok(target.join(triple).join("release"))
+        Ok(((), result.to_owned()))
+    })
 }
 
 /// Static by the C library of the host: musl has no target here. `--target` keeps the flag away from what
@@ -46,7 +66,6 @@ fn cargo(triple: &str, target: &Path) -> std::process::Command {
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
     let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--release", "--locked", "--target", triple]);
-    cargo.args(["--package", "routerd", "--package", "cni-plugin", "--package", "init"]);
     cargo.current_dir(workspace()).stdin(Stdio::null());
     cargo.env("CARGO_TARGET_DIR", target).env(flags, "-C target-feature=+crt-static");
     cargo

@@ -77,7 +77,7 @@ impl Program {
         prepared.arg(format!("--kubeconfig={}", kubeconfig.display()));
         prepared.arg(format!("--health-port={}", HEALTH.port()));
         prepared.arg(format!("--metrics-port={}", METRICS.port()));
-        Agent::start(prepared, self.label(), self.windows(), world, folder)
+        Agent::start(prepared, self.label(), self.windows(), &world.node, folder)
     }
 
     /// Has it, once started, programmed all there is? By its own words.

@@ -76,7 +76,7 @@ impl Program {
         };
         prepared.arg(format!("--hostname-override={NODE}"));
         prepared.arg(format!("--kubeconfig={}", kubeconfig.display()));
-        Agent::start(prepared, self.label(), self.windows(), world, folder)
+        Agent::start(prepared, self.label(), self.windows(), &world.node, folder)
     }
 }
 
