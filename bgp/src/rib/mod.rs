@@ -5,6 +5,7 @@ mod best;
 mod export;
 mod import;
 mod out;
+mod refused;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use prefix::{Family, Prefix};
 
+use super::refused::Refused;
 use super::{Age, Path, Source, community, select};
 use crate::policy::Verdict;
 
@@ -52,7 +53,7 @@ impl Count {
         }
     }
 
-    fn of_mut(&mut self, family: Family) -> &mut usize {
+    pub(super) fn of_mut(&mut self, family: Family) -> &mut usize {
         match family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
@@ -72,6 +73,7 @@ struct Entry {
 pub struct Rib {
     entries: BTreeMap<Prefix, Entry>,
     counts: BTreeMap<IpAddr, Count>,
+    refused: Refused,
 }
 
 impl Rib {
@@ -86,6 +88,8 @@ impl Rib {
         if let (None, Some(peer)) = (place, source.peer()) {
             *self.counts.entry(peer).or_default().of_mut(prefix.family()) += 1;
         }
+        let before = place.and_then(|at| entry.paths.get(at)).map(|old| old.verdict);
+        self.refused.note(source, prefix.family(), before, Some(path.verdict));
         // Most prefixes have one path, for which there is nothing to choose.
         let before = Selected::of(&entry.paths);
         if let Some(old) = place.and_then(|at| entry.paths.get_mut(at)) {
@@ -101,6 +105,7 @@ impl Rib {
     pub fn remove(&mut self, prefix: &Prefix, source: Source) -> bool {
         let Some(entry) = self.entries.get_mut(prefix) else { return false };
         let Some(at) = entry.paths.iter().position(|path| path.common.source == source) else { return false };
+        self.refused.note(source, prefix.family(), entry.paths.get(at).map(|path| path.verdict), None);
         let before = Selected::of(&entry.paths);
         entry.paths.swap_remove(at);
         let changed = before != Selected::of(&entry.paths);
@@ -164,7 +169,8 @@ impl Rib {
         let before = Selected::of(&entry.paths);
         for path in &mut entry.paths {
             if let Some(peer) = path.common.source.peer() {
-                path.verdict = verdict(peer);
+                let before = std::mem::replace(&mut path.verdict, verdict(peer));
+                self.refused.note(path.common.source, prefix.family(), Some(before), Some(path.verdict));
             }
         }
         before != Selected::of(&entry.paths)
@@ -181,7 +187,9 @@ impl Rib {
             };
             let before = Selected::of(&entry.paths);
             if let Some(path) = entry.paths.get_mut(at) {
+                let before = path.verdict;
                 change(prefix, path);
+                self.refused.note(path.common.source, prefix.family(), Some(before), Some(path.verdict));
             }
             if before != Selected::of(&entry.paths) {
                 changed.push(*prefix);
@@ -235,6 +243,12 @@ impl Rib {
     /// The paths of a prefix, in no order.
     pub fn paths(&self, prefix: &Prefix) -> &[Path] {
         self.entries.get(prefix).map(|entry| entry.paths.as_slice()).unwrap_or_default()
+    }
+
+    /// How many of them the import rules take.
+    pub fn accepted_of(&self, peer: IpAddr) -> Count {
+        let (all, refused) = (self.count_of(peer), self.refused.of(peer));
+        Count { v4: all.v4.saturating_sub(refused.v4), v6: all.v6.saturating_sub(refused.v6) }
     }
 
     /// How many prefixes a peer has told.

@@ -152,7 +152,7 @@ impl<N: Network, C: Clock> Core<N, C> {
             Command::RefreshPeer(address) => self.refresh_peer(address),
             Command::Announce(prefix, announcement) => self.announce(prefix, announcement),
             Command::Withdraw(prefix) => self.withdraw(prefix),
-            Command::Protect(prefixes) => self.protect(prefixes),
+            Command::Protect(prefix, ours) => self.protect(prefix, ours),
             Command::ViewComplete => self.complete_view(),
             Command::Listen(addresses) => self.listen(&addresses),
             // An asker that has gone needs no answer.

@@ -1,6 +1,5 @@
 //! The handle to a running speaker: messages to its task.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -58,11 +57,10 @@ impl SpeakerHandle {
         self.send(Command::Withdraw(prefix)).await
     }
 
-    /// Names all prefixes that peers may not tell us although we do not originate them now, in place of those named
-    /// before: the addresses of Services that are announced by this node at other times. See
-    /// [`ImportRules::refuse_own`](crate::ImportRules::refuse_own).
-    pub async fn protect(&self, prefixes: BTreeSet<Prefix>) -> Result<(), SpeakerGone> {
-        self.send(Command::Protect(prefixes)).await
+    /// Says whether a prefix is one that peers may not tell us although we do not originate it now: the address of a Service
+    /// that is announced by this node at other times. See [`ImportRules::refuse_own`](crate::ImportRules::refuse_own).
+    pub async fn protect(&self, prefix: Prefix, ours: bool) -> Result<(), SpeakerGone> {
+        self.send(Command::Protect(prefix, ours)).await
     }
 
     /// Ends a peer's session and lets it come back after `pause`. Its routes go.
@@ -153,8 +151,8 @@ impl BlockingHandle {
     }
 
     /// See [`SpeakerHandle::protect`].
-    pub fn protect(&self, prefixes: BTreeSet<Prefix>) -> Result<(), SpeakerGone> {
-        self.send(Command::Protect(prefixes))
+    pub fn protect(&self, prefix: Prefix, ours: bool) -> Result<(), SpeakerGone> {
+        self.send(Command::Protect(prefix, ours))
     }
 
     /// See [`SpeakerHandle::reset_peer`].

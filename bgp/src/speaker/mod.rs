@@ -12,7 +12,6 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -80,7 +79,7 @@ pub(crate) enum Command {
     RemovePeer(IpAddr),
     Announce(Prefix, Announcement),
     Withdraw(Prefix),
-    Protect(BTreeSet<Prefix>),
+    Protect(Prefix, bool),
     ResetPeer(IpAddr, ResetCause, Duration),
     RefreshPeer(IpAddr),
     Listen(Vec<SocketAddr>),

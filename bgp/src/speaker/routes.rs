@@ -53,12 +53,12 @@ impl<N: Network, C: Clock> Core<N, C> {
         }
     }
 
-    /// These prefixes, and no others, are ours although we may not announce them.
-    pub(super) fn protect(&mut self, prefixes: BTreeSet<Prefix>) {
-        let old = std::mem::replace(&mut self.protected, prefixes);
-        let other: Vec<Prefix> = old.symmetric_difference(&self.protected).copied().collect();
-        let changed: Vec<Prefix> = other.into_iter().filter(|prefix| self.judge(prefix)).collect();
-        self.touch(changed);
+    /// This prefix is ours although we may not announce it, or is no more.
+    pub(super) fn protect(&mut self, prefix: Prefix, ours: bool) {
+        let is_new = if ours { self.protected.insert(prefix) } else { self.protected.remove(&prefix) };
+        if is_new && self.judge(&prefix) {
+            self.touch([prefix]);
+        }
     }
 
     /// Judges what peers tell of `prefix` anew; true if the choice has changed.

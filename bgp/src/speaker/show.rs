@@ -49,6 +49,7 @@ pub(super) fn peer<S>(address: IpAddr, peer: &Peer<S>, rib: &Rib, now: Duration)
         families: agreed.map(|agreed| agreed.families.clone()).unwrap_or_default(),
         complete: peer.session.as_ref().map(|session| session.complete.clone()).unwrap_or_default(),
         received: rib.count_of(address),
+        accepted: rib.accepted_of(address),
         sent: peer.session.as_ref().map(|session| session.out.count()).unwrap_or_default(),
         established: peer.record.established,
         lost: peer.record.lost,

@@ -63,6 +63,8 @@ pub struct PeerStatus {
     pub complete: BTreeSet<Family>,
     /// Prefixes it has told us, those that the import rules refuse as well.
     pub received: Count,
+    /// Those of them that the import rules take.
+    pub accepted: Count,
     /// Prefixes we have told it.
     pub sent: Count,
     /// How often the session came up.

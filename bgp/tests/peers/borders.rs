@@ -65,9 +65,9 @@ fn import_rules_refuse_and_take_again_without_a_new_session() {
             ours.has(&setup.routes()[1..]);
             assert!(ours.paths(&first)[0].refused.is_some(), "it is shown why");
             let speaker = ours.handle.blocking();
-            speaker.protect([second.parse().unwrap()].into()).unwrap();
+            speaker.protect(second.parse().unwrap(), true).unwrap();
             ours.has(&[]);
-            speaker.protect([].into()).unwrap();
+            speaker.protect(second.parse().unwrap(), false).unwrap();
             ours.set_peer(peer(&setup));
             ours.has(&setup.routes());
             assert_eq!(ours.status(&setup).established, 1);

@@ -28,9 +28,15 @@ fn world() -> World {
     let (plane, plane_receiver) =
         watch::channel(Status { name: "services", synced: true, ..Status::default() });
     let (failed, failed_receiver) = watch::channel(Vec::new());
-    let peer =
-        json!({"address": "192.0.2.2", "asn": 64512, "state": "Established", "received": 2, "sent": 1});
-    let (bgp, bgp_receiver) = watch::channel(json!({"peers": [peer]}));
+    let of_family = |number| json!({"received": number + 1, "accepted": number, "advertised": 2 * number});
+    let peer = json!({
+        "address": "192.0.2.2", "asn": 64512, "state": "Established", "internal": true, "received": 2, "sent": 1,
+        "prefixes": {"IPv4": of_family(7), "IPv6": of_family(0)}, "established": 3, "lost": 2, "updates": 9,
+        "last_update_timestamp": 1_700_000_000.5, "last_error": "hold time over",
+    });
+    let told = json!({"pod-route": 2, "advertise-vip": 5, "withdraw-vip": 4});
+    let (bgp, bgp_receiver) =
+        watch::channel(json!({"peers": [peer], "told": told, "refused_connections": 6}));
     let (pods, pods_receiver) = watch::channel(PodsStatus::default());
     let published = Published {
         speaker: None,
@@ -103,7 +109,18 @@ async fn metrics_carry_counts_writes_and_peers() {
     for line in [
         "kube_router_plane_objects{plane=\"services\",kind=\"virtual services\"} 3",
         "kube_router_plane_kernel_writes_total{plane=\"services\"} 7",
-        "kube_router_bgp_peer_info{address=\"192.0.2.2\",asn=\"64512\",state=\"Established\"} 1",
+        "kube_router_bgp_peer_info{address=\"192.0.2.2\",type=\"internal\",asn=\"64512\",state=\"Established\"} 1",
+        "kube_router_bgp_peer_last_error_info{address=\"192.0.2.2\",error=\"hold time over\"} 1",
+        "kube_router_bgp_peer_prefixes_received{address=\"192.0.2.2\",family=\"ipv4\"} 8",
+        "kube_router_bgp_peer_prefixes_accepted{address=\"192.0.2.2\",family=\"ipv4\"} 7",
+        "kube_router_bgp_peer_prefixes_advertised{address=\"192.0.2.2\",family=\"ipv6\"} 0",
+        "kube_router_bgp_peer_established_total{address=\"192.0.2.2\"} 3",
+        "kube_router_bgp_peer_flaps_total{address=\"192.0.2.2\"} 2",
+        "kube_router_bgp_peer_updates_total{address=\"192.0.2.2\"} 9",
+        "kube_router_bgp_peer_last_update_timestamp_seconds{address=\"192.0.2.2\"} 1700000000.5",
+        "kube_router_controller_bgp_advertisements_received_total 9",
+        "kube_router_controller_bgp_advertisements_sent_total{type=\"advertise-vip\"} 5",
+        "kube_router_bgp_refused_connections_total 6",
         "kube_router_ready 1",
     ] {
         assert!(text.contains(line), "{line} not in\n{text}");

@@ -1,18 +1,19 @@
 //! What the speaker announces: this node's pods, and the virtual addresses of Services that it serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp::{Announcement, Audience, Communities};
 use prefix::{Family, Prefix};
 
 use super::annotations::parse_communities;
-use super::desired::Advertise;
+use super::desired::{Advertise, Key};
 use crate::cluster::Index;
 use crate::cluster::objects::{Node, ObjectName, Service};
 use crate::config::AdvertiseConfig;
 use crate::runner::Plane as _;
 use crate::services::desired::{At, Key as ServiceKey, Origin, Value as ServiceValue, VirtualService};
+use crate::services::dsr;
 
 /// Of kube-router: `true` or `false` for one Service, whatever the flag says.
 const CLUSTER: &str = "kube-router.io/service.advertise.clusterip";
@@ -23,7 +24,7 @@ const COMMUNITIES: &str = "kube-router.io/service.bgp.communities";
 /// Kubernetes' label of a node that load balancers are to leave alone (KEP-1143).
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-type Announcements = BTreeMap<Prefix, Announcement>;
+type Announcements = BTreeMap<Prefix, Option<Announcement>>;
 
 /// A prefix of this node's pods, or of all ClusterIPs; `None` if it is neither (any longer).
 pub(super) fn prefix(
@@ -40,7 +41,7 @@ pub(super) fn prefix(
         return None;
     };
     let next_hop = next_hop(own, prefix.family(), "these addresses");
-    Some(next_hop.map(|hop| [(*prefix, Announcement { audience, ..Announcement::via(hop) })].into()))
+    Some(next_hop.map(|hop| [(*prefix, Some(Announcement { audience, ..Announcement::via(hop) }))].into()))
 }
 
 fn next_hop(own: &Node, family: Family, what: &str) -> Result<IpAddr, String> {
@@ -49,8 +50,21 @@ fn next_hop(own: &Node, family: Family, what: &str) -> Result<IpAddr, String> {
     })
 }
 
-/// The virtual addresses of a Service that are to be announced: those that this node serves with an endpoint that takes new
-/// connections, by the traffic policy of each.
+/// The Services whose announcement depends on whether `addresses` are in the kernel.
+pub(super) fn touched(plane: &Advertise, index: &Index, addresses: &BTreeSet<IpAddr>) -> BTreeSet<Key> {
+    if addresses.is_empty() {
+        return BTreeSet::new();
+    }
+    let concerned = |service: &Service| {
+        let wanted = Wanted::of(&plane.bgp.advertise, service);
+        wanted.addresses(service).any(|address| addresses.contains(&address))
+    };
+    let services = index.services().values().filter(|service| concerned(service));
+    services.map(|service| Key::Service(service.name.clone())).collect()
+}
+
+/// The virtual addresses of a Service that are to be announced, and those of them that are now: that this node serves with
+/// an endpoint that takes new connections, by the traffic policy of each, and has in its kernel.
 pub(super) fn service(
     plane: &Advertise,
     index: &Index,
@@ -62,32 +76,48 @@ pub(super) fn service(
     if !wanted.any() || own.labels.contains_key(EXCLUDED) {
         return None;
     }
-    let ServiceValue::Service(wish) = plane.services.desired(index, &ServiceKey::Service(name.clone()))?
-    else {
-        return None;
-    };
-    let served = wish.virtuals.iter().filter(|one| wanted.origin(one.origin) && takes_connections(one));
-    let addresses = served.filter_map(|one| match one.at {
-        At::Virtual(address) => Some(address),
-        // The node's own addresses are known to others as such.
-        At::Node(_) | At::EveryAddress(_) => None,
-    });
-    Some(announcements(plane, own, service, addresses))
+    let served = served(plane, index, service, &wanted);
+    let in_force = |address: &IpAddr| plane.programmed_by.is_none() || index.is_in_force(address);
+    let of_families = served.iter().filter(|(address, _)| plane.families.contains(&Family::of(**address)));
+    let addresses = of_families.map(|(address, ready)| (*address, *ready && in_force(address)));
+    (!served.is_empty()).then(|| announcements(own, service, addresses))
+}
+
+/// The addresses that may be programmed here, and whether an endpoint behind them takes new connections.
+fn served(plane: &Advertise, index: &Index, service: &Service, wanted: &Wanted) -> BTreeMap<IpAddr, bool> {
+    let mut served = BTreeMap::new();
+    let mut add = |address, ready| *served.entry(address).or_insert(false) |= ready;
+    let key = ServiceKey::Service(service.name.clone());
+    if let Some(ServiceValue::Service(wish)) = plane.services.desired(index, &key) {
+        for one in wish.virtuals.iter().filter(|one| wanted.origin(one.origin)) {
+            // The node's own addresses are known to others as such.
+            if let At::Virtual(address) = one.at {
+                add(address, takes_connections(one));
+            }
+        }
+    }
+    let key = dsr::Key::Service(service.name.clone());
+    if let Some(dsr::Value::Service(wish)) = plane.direct.desired(index, &key) {
+        let kinds: BTreeSet<IpAddr> = wanted.addresses(service).collect();
+        for (address, ready) in wish.serving().filter(|(address, _)| kinds.contains(address)) {
+            add(address, ready);
+        }
+    }
+    served
 }
 
 fn announcements(
-    plane: &Advertise,
     own: &Node,
     service: &Service,
-    addresses: impl Iterator<Item = IpAddr>,
+    addresses: impl Iterator<Item = (IpAddr, bool)>,
 ) -> Result<Announcements, String> {
     let communities = communities(service)?;
     let mut all = Announcements::new();
-    for address in addresses.filter(|address| plane.families.contains(&Family::of(*address))) {
+    for (address, now) in addresses {
         let next_hop = next_hop(own, Family::of(address), "its address")?;
         let (audience, communities) = (Audience::External, communities.clone());
         let announcement = Announcement { audience, communities, ..Announcement::via(next_hop) };
-        all.insert(Prefix::host(address), announcement);
+        all.insert(Prefix::host(address), now.then_some(announcement));
     }
     Ok(all)
 }
@@ -128,6 +158,16 @@ impl Wanted {
 
     fn any(&self) -> bool {
         self.cluster || self.external || self.balancer
+    }
+
+    /// The addresses of the kinds that are to be announced.
+    fn addresses(&self, service: &Service) -> impl Iterator<Item = IpAddr> {
+        let kinds = [
+            (self.cluster, &service.cluster_ips),
+            (self.balancer, &service.load_balancer_ips),
+            (self.external, &service.external_ips),
+        ];
+        kinds.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, addresses)| addresses.iter().copied())
     }
 
     fn origin(&self, origin: Origin) -> bool {

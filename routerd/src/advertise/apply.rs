@@ -1,7 +1,7 @@
 //! The half that speaks with the speaker.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bgp::bfd::Bfd;
 use bgp::clock::SystemClock;
@@ -10,13 +10,15 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
 use super::desired::{Advertise, Identity, Key, Value};
+use super::drain::Wait;
 use super::link::{self, Link, Stage};
 use super::plan::{Dirty, Model, Plan, State};
+use super::sessions::Sessions;
 use crate::cluster::objects::LearntRoute;
 use crate::config::BgpConfig;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
 
-/// How soon a listener that does not listen yet is looked at again.
+/// How soon a listener that does not listen yet is looked at again, and how often sessions are.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 struct Running {
@@ -24,6 +26,7 @@ struct Running {
     handle: SpeakerHandle,
     bfd: Bfd,
     told: State,
+    told_all: bool,
     view_told: bool,
 }
 
@@ -35,12 +38,24 @@ pub struct Applier {
     link: Link,
     model: Model,
     running: Option<Running>,
+    wait: Wait,
+    sessions: Sessions,
 }
 
 impl Applier {
     /// The speaker runs in `runtime`; what it learns goes to `routes`, its handle to `link`.
     pub fn new(bgp: BgpConfig, runtime: Runtime, routes: mpsc::Sender<Vec<LearntRoute>>, link: Link) -> Self {
-        Self { bgp, runtime, routes, link, model: Model::default(), running: None }
+        let wait = Wait::new(bgp.drain_time);
+        Self {
+            bgp,
+            runtime,
+            routes,
+            link,
+            model: Model::default(),
+            running: None,
+            wait,
+            sessions: Sessions::default(),
+        }
     }
 
     fn speaker_config(&self, identity: &Identity) -> SpeakerConfig {
@@ -60,8 +75,8 @@ impl Applier {
                 if running.identity.listen != identity.listen {
                     let listen = running.handle.blocking().listen(identity.listen.clone());
                     listen.map_err(|gone| gone.to_string())?;
-                    running.identity = identity.clone();
                 }
+                running.identity = identity.clone();
                 return Ok(());
             }
         }
@@ -75,7 +90,7 @@ impl Applier {
         tracing::info!(router_id = %identity.router_id, asn = identity.asn, "BGP speaker started");
         self.link.set(Stage::Running(handle.clone(), bfd.clone()));
         let (identity, told) = (identity.clone(), State::default());
-        self.running = Some(Running { identity, handle, bfd, told, view_told: false });
+        self.running = Some(Running { identity, handle, bfd, told, told_all: false, view_told: false });
         Ok(())
     }
 
@@ -87,26 +102,39 @@ impl Applier {
         }
     }
 
+    /// Withholds the addresses of Services once others have had the time to look for another way.
+    fn drain(&mut self, identity: &Identity, dirty: &mut Dirty, report: &mut Report) {
+        let now = Instant::now();
+        self.wait.note(identity.leaving, now);
+        self.model.withhold(self.wait.is_over(now), dirty);
+        report.again = self.wait.end().filter(|end| *end > now).map(|end| end - now);
+    }
+
     fn tell(&mut self, dirty: &Dirty, report: &mut Report) -> Result<(), SpeakerGone> {
         let Some(running) = &mut self.running else { return Ok(()) };
         let speaker = running.handle.blocking();
         // A speaker that was told nothing yet is told all.
-        let plan = if running.view_told {
+        let plan = if running.told_all {
             Plan::between(&running.told, &self.model, dirty)
         } else {
             Plan::between(&running.told, &self.model, &self.model.all())
         };
         carry_out(&speaker, &running.bfd, &plan)?;
-        if !running.view_told {
+        running.told_all = true;
+        if running.identity.complete && !running.view_told {
             speaker.view_complete()?;
             running.view_told = true;
         }
         report.writes += plan.len() as u64;
+        self.link.count(&plan);
         plan.applied_to(&mut running.told);
-        self.link.leave_with_words(
-            running.told.peers.values().filter(|peer| peer.config.graceful_restart.is_none()),
-        );
+        self.link.leave_with_words(&running.told, running.identity.asn, self.wait.end());
         look_at_listeners(&speaker, report)
+    }
+
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let (peers, prefixes) = self.model.counts();
+        BTreeMap::from([("peers", peers as u64), ("prefixes", prefixes as u64)])
     }
 
     /// Takes over what has changed.
@@ -142,6 +170,9 @@ fn carry_out(speaker: &BlockingHandle, bfd: &Bfd, plan: &Plan) -> Result<(), Spe
     for (prefix, announcement) in &plan.announce {
         speaker.announce(*prefix, announcement.clone())?;
     }
+    for (prefix, ours) in &plan.protect {
+        speaker.protect(*prefix, *ours)?;
+    }
     for address in &plan.remove_peers {
         speaker.remove_peer(*address)?;
         bfd.remove(*address);
@@ -162,7 +193,7 @@ fn look_at_listeners(speaker: &BlockingHandle, report: &mut Report) -> Result<()
         let item = format!("listener {}", listener.address);
         report.judged.insert(item.clone());
         if !listener.listening {
-            report.again = Some(LOOK_AGAIN);
+            report.again = Some(report.again.map_or(LOOK_AGAIN, |again| again.min(LOOK_AGAIN)));
         }
         if let Some(error) = listener.error {
             let advice =
@@ -197,9 +228,10 @@ impl Apply for Applier {
         if self.link.is_ending() {
             return report;
         }
-        let dirty = self.take(desired, scope, &mut report);
+        let mut dirty = self.take(desired, scope, &mut report);
         match desired.get(&Key::Speaker) {
             Some(Value::Speaker(identity)) => {
+                self.drain(identity, &mut dirty, &mut report);
                 let told = match self.ensure_running(identity) {
                     Ok(()) => self.tell(&dirty, &mut report).map_err(|gone| gone.to_string()),
                     Err(reason) => Err(reason),
@@ -212,9 +244,24 @@ impl Apply for Applier {
             }
             _ => self.stop("routerd does not know what this node is"),
         }
-        let (peers, prefixes) = self.model.counts();
-        report.counts = BTreeMap::from([("peers", peers as u64), ("prefixes", prefixes as u64)]);
+        if *scope == Scope::Everything {
+            report.problems.extend(self.sessions.problems());
+        }
+        report.counts = self.counts();
         report
+    }
+
+    fn tend(&mut self, _: &BTreeMap<Key, Value>) -> Option<Report> {
+        let (running, seen) = (self.running.as_ref()?, self.link.seen()?);
+        let peers = running.told.peers.values().map(|peer| &peer.config);
+        let outside = peers.filter(|peer| peer.export.outside).map(|peer| peer.address).collect();
+        let judged = self.sessions.look(&seen, &outside, self.bgp.hold_time)?;
+        let problems = self.sessions.problems().filter(|problem| judged.contains(&problem.item)).collect();
+        Some(Report { problems, judged, counts: self.counts(), ..Report::default() })
+    }
+
+    fn tend_after(&self) -> Option<Duration> {
+        self.running.is_some().then_some(LOOK_AGAIN)
     }
 
     fn item(&self, key: &Key) -> Option<String> {

@@ -8,12 +8,14 @@ use bgp::{Announcement, PeerConfig};
 use prefix::{Family, Prefix};
 
 use super::annotations::Annotations;
+use super::drain::Leaving;
 use super::{announce, peers, router_id};
 use crate::cluster::objects::{Node, ObjectName};
-use crate::cluster::{Change, Index};
+use crate::cluster::{Change, Delta, Index};
 use crate::config::BgpConfig;
 use crate::runner::Plane;
 use crate::services::desired::{self as services, Services};
+use crate::services::dsr::Dsr;
 
 /// What the plane's work is divided by. Where two keys claim one peer or prefix, the first in this order has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +41,10 @@ pub struct Identity {
     pub router_id: Ipv4Addr,
     /// Where it listens: the node's own addresses, so that it is not reachable by others the machine may have.
     pub listen: Vec<SocketAddr>,
+    /// All that there is to announce is known: also which addresses of Services are in the kernel.
+    pub complete: bool,
+    /// Whether the node is on its way out of service.
+    pub leaving: Leaving,
 }
 
 /// A peer and how its path is watched.
@@ -57,8 +63,8 @@ pub enum Value {
     Speaker(Identity),
     /// A peer.
     Peer(Box<Peer>),
-    /// These prefixes are announced.
-    Announce(BTreeMap<Prefix, Announcement>),
+    /// These prefixes are this node's to announce; without an announcement not now. Nobody else's word on them is taken.
+    Announce(BTreeMap<Prefix, Option<Announcement>>),
     /// It cannot be; why and what to do.
     Wrong(String),
 }
@@ -72,6 +78,11 @@ pub struct Advertise {
     pub bgp: BgpConfig,
     /// What Services come to on this node: only what it would serve is announced.
     pub services: Services,
+    /// The same for those with direct return.
+    pub direct: Dsr,
+    /// The planes that bring them into force: only what is in the kernel is announced. Without the service proxy nobody
+    /// on this node does (`None`), and what it would serve is announced, as kube-router has it.
+    pub programmed_by: Option<Vec<&'static str>>,
 }
 
 impl Advertise {
@@ -86,7 +97,7 @@ impl Advertise {
         })
     }
 
-    fn speaker(&self, own: &Node) -> Result<Identity, String> {
+    fn speaker(&self, index: &Index, own: &Node) -> Result<Identity, String> {
         let annotations = Annotations::of(own);
         let asn = self.asn(&annotations)?;
         let router_id = router_id::choose(self.bgp.router_id, own)?;
@@ -95,7 +106,9 @@ impl Advertise {
             addresses = self.families.iter().filter_map(|family| own.address(*family)).collect();
         }
         let listen = addresses.into_iter().map(|address| SocketAddr::new(address, self.bgp.port)).collect();
-        Ok(Identity { asn, router_id, listen })
+        let mut programmed_by = self.programmed_by.iter().flatten();
+        let complete = programmed_by.all(|plane| index.has_told_all(plane));
+        Ok(Identity { asn, router_id, listen, complete, leaving: Leaving::of(index, own) })
     }
 
     /// Everything that is made from this node's own object.
@@ -106,9 +119,21 @@ impl Advertise {
         external.chain(prefixes).chain([Key::Speaker, Key::Node(own.name.clone())]).collect()
     }
 
+    fn touched_by_node(&self, index: &Index, delta: &Delta<Node>) -> BTreeSet<Key> {
+        // Every session and announcement is made from our own object.
+        let own = delta.both().filter(|node| node.name == index.node_name());
+        let mut keys: BTreeSet<Key> = own.flat_map(|node| self.own_keys(node)).collect();
+        // What a node is in reflection decides whom all others peer with.
+        if !keys.is_empty() || peers::role_changed(delta) {
+            keys.extend(self.keys(index));
+        }
+        keys.extend(delta.both().map(|node| Key::Node(node.name.clone())));
+        keys
+    }
+
     fn node(&self, index: &Index, own: &Node, name: &str) -> Option<Value> {
         if name == own.name {
-            let problems = peers::problems(self, own);
+            let problems = peers::problems(self, index, own);
             return (!problems.is_empty()).then(|| Value::Wrong(problems.join("; ")));
         }
         let other = index.nodes().get(name).filter(|_| self.bgp.ibgp)?;
@@ -134,31 +159,37 @@ impl Plane for Advertise {
     }
 
     fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Key> {
-        let Change::Node(delta) = change else {
-            let touched = self.services.touched(index, change).into_iter();
-            return touched
-                .filter_map(|key| match key {
-                    services::Key::Service(name) => Some(Key::Service(name)),
-                    services::Key::Node => None,
-                })
-                .collect();
-        };
-        // Every session and announcement is made from our own object.
-        let own = delta.both().filter(|node| node.name == index.node_name());
-        let mut keys: BTreeSet<Key> = own.flat_map(|node| self.own_keys(node)).collect();
-        // What a node is in reflection decides whom all others peer with.
-        if !keys.is_empty() || peers::role_changed(delta) {
-            keys.extend(self.keys(index));
+        match change {
+            Change::Node(delta) => self.touched_by_node(index, delta),
+            Change::InForce(change) => {
+                let mut keys = announce::touched(self, index, &change.addresses);
+                keys.extend(change.first.then_some(Key::Speaker));
+                keys
+            }
+            // Of its own object, because wrong ones are told with the node.
+            Change::Passwords => index.own_node().map(|own| self.own_keys(own)).unwrap_or_default(),
+            // Perhaps the last pod of a node that is drained.
+            Change::Pod(_) | Change::Attachment(_) => {
+                let going = index.own_node().is_some_and(|own| Leaving::is_going(own));
+                going.then_some(Key::Speaker).into_iter().collect()
+            }
+            _ => {
+                let touched = self.services.touched(index, change).into_iter();
+                touched
+                    .filter_map(|key| match key {
+                        services::Key::Service(name) => Some(Key::Service(name)),
+                        services::Key::Node => None,
+                    })
+                    .collect()
+            }
         }
-        keys.extend(delta.both().map(|node| Key::Node(node.name.clone())));
-        keys
     }
 
     fn desired(&self, index: &Index, key: &Key) -> Option<Value> {
         let own = index.own_node();
         match key {
             Key::Speaker => Some(match own {
-                Some(own) => self.speaker(own).map_or_else(Value::Wrong, Value::Speaker),
+                Some(own) => self.speaker(index, own).map_or_else(Value::Wrong, Value::Speaker),
                 None => Value::Wrong(format!(
                     "there is no Node object named {}; set $NODE_NAME or --hostname-override to its name",
                     index.node_name()
@@ -167,7 +198,7 @@ impl Plane for Advertise {
             Key::Node(name) => self.node(index, own?, name),
             // One that is wrong is told with the node, so that its Event is one of the Node.
             Key::Peer(address) => {
-                peers::external(self, own?, *address)?.ok().map(|peer| Value::Peer(Box::new(peer)))
+                peers::external(self, index, own?, *address)?.ok().map(|peer| Value::Peer(Box::new(peer)))
             }
             Key::Prefix(prefix) => announce::prefix(self, own?, prefix)
                 .map(|found| found.map_or_else(Value::Wrong, Value::Announce)),

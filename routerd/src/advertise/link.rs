@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bgp::bfd::{Bfd, BfdEvent, Change};
-use bgp::{ResetCause, RibEvent, Shutdown, SpeakerHandle};
+use bgp::{PeerConfig, ResetCause, RibEvent, Shutdown, SpeakerHandle, SpeakerStatus};
 use prefix::Prefix;
 use tokio::sync::{mpsc, watch};
 
-use super::desired::Peer;
+use super::plan::{Counts, Plan, State};
 use crate::cluster::objects::LearntRoute;
 
 /// Routes handed on at once.
@@ -18,6 +19,10 @@ const BATCH: usize = 1024;
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// Long enough for the daemon to end.
 const END_PAUSE: Duration = Duration::from_mins(1);
+
+/// A router reads BFD's packets before those of TCP, and would take the end of the path for a failure, over which it keeps
+/// our routes.
+const HEARD: Duration = Duration::from_millis(200);
 
 /// Where the speaker's life stands.
 #[derive(Debug, Clone, Default)]
@@ -31,17 +36,33 @@ pub(super) enum Stage {
     Ending,
 }
 
+/// How the daemon ends.
+#[derive(Debug, Clone, Default)]
+struct Goodbye {
+    /// Peers that are told that we go: those that would not keep our routes, and if the node itself goes those outside.
+    peers: BTreeSet<IpAddr>,
+    /// The node goes, and others have until then to look for another way.
+    not_before: Option<Instant>,
+}
+
 /// The running speaker, if there is one. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Link {
     stage: watch::Sender<Stage>,
-    /// Peers that would not keep our routes: they are told that we go.
-    told_goodbye: watch::Sender<BTreeSet<IpAddr>>,
+    goodbye: watch::Sender<Goodbye>,
+    /// What the speaker has shown of itself last.
+    seen: watch::Sender<Option<Arc<SpeakerStatus>>>,
+    counts: watch::Sender<Counts>,
 }
 
 impl Link {
     pub(super) fn new() -> Self {
-        Self { stage: watch::Sender::default(), told_goodbye: watch::Sender::default() }
+        Self {
+            stage: watch::Sender::default(),
+            goodbye: watch::Sender::default(),
+            seen: watch::Sender::default(),
+            counts: watch::Sender::default(),
+        }
     }
 
     /// The handle of the speaker that runs now.
@@ -60,22 +81,57 @@ impl Link {
         }
     }
 
-    /// These peers hear of an end of the daemon (and no others), because they keep no routes anyway.
-    pub(super) fn leave_with_words<'a>(&self, peers: impl Iterator<Item = &'a Peer>) {
-        self.told_goodbye.send_replace(peers.map(|peer| peer.config.address).collect());
+    /// What the speaker has shown of itself at most a moment ago.
+    pub(super) fn seen(&self) -> Option<Arc<SpeakerStatus>> {
+        self.seen.borrow().clone()
+    }
+
+    pub(super) fn show(&self, status: Option<Arc<SpeakerStatus>>) {
+        self.seen.send_replace(status);
+    }
+
+    /// How much the speaker was told since the start.
+    pub(super) fn counts(&self) -> Counts {
+        *self.counts.borrow()
+    }
+
+    /// Counts what a plan tells it.
+    pub(super) fn count(&self, plan: &Plan) {
+        self.counts.send_modify(|counts| counts.add(plan));
+    }
+
+    /// Notes which of `told.peers` hear of an end of the daemon: those that keep no routes anyway, and with `node_goes` also
+    /// those of other ASes than `asn` and those of it that are no nodes, not before that time.
+    pub(super) fn leave_with_words(&self, told: &State, asn: u32, node_goes: Option<Instant>) {
+        let outside = |peer: &PeerConfig| peer.asn != asn || peer.export.outside;
+        let hears =
+            |peer: &&PeerConfig| peer.graceful_restart.is_none() || (node_goes.is_some() && outside(peer));
+        let peers: BTreeSet<IpAddr> =
+            told.peers.values().map(|peer| &peer.config).filter(hears).map(|peer| peer.address).collect();
+        let not_before = node_goes.filter(|_| !peers.is_empty());
+        self.goodbye.send_replace(Goodbye { peers, not_before });
     }
 
     /// Ends the speaker before the daemon ends. It goes without a word, so that the other nodes (and external peers, with
     /// graceful restart) keep the way to this node's pods while the daemon is replaced; the pods do not stop with it. Peers
-    /// without graceful restart are told the reason.
+    /// without graceful restart are told the reason, and so are external peers if the node itself goes.
     pub async fn stop(&self) {
         if let Stage::Running(speaker, bfd) = self.stage.send_replace(Stage::Ending) {
-            for peer in self.told_goodbye.send_replace(BTreeSet::new()) {
+            let Goodbye { peers, not_before } = self.goodbye.send_replace(Goodbye::default());
+            if let Some(end) = not_before {
+                tracing::info!("this node goes: external BGP peers get the time to look for another way");
+                tokio::time::sleep_until(end.into()).await;
+            }
+            let said = !peers.is_empty();
+            for peer in peers {
                 let cause = ResetCause::Administrator("routerd on this node ends".to_owned());
                 let _ = speaker.reset_peer(peer, cause, END_PAUSE).await;
             }
             // One that has ended already needs no end.
             let _ = speaker.shutdown(Shutdown::Quiet).await;
+            if said {
+                tokio::time::sleep(HEARD).await;
+            }
             // Held down by hand, not lost: a peer would otherwise drop the routes that it is to keep (RFC 5882 §3.2).
             bfd.remove_all().await;
         }

@@ -15,10 +15,13 @@ mod announce;
 mod apply;
 pub mod command;
 mod desired;
+mod drain;
 mod link;
+pub mod passwords;
 mod peers;
 mod plan;
 mod router_id;
+pub(crate) mod sessions;
 mod start;
 mod status;
 #[cfg(test)]
@@ -26,6 +29,7 @@ mod tests;
 
 pub use apply::Applier;
 pub use desired::{Advertise, Identity, Key, Peer, Value};
+pub use drain::Leaving;
 pub use link::Link;
 pub use plan::{Dirty, Model, Plan, State};
-pub use start::{Advertising, start};
+pub use start::{Advertising, Served, start};

@@ -10,6 +10,7 @@ use prefix::Family;
 
 use super::annotations::{Annotations, External, Role};
 use super::desired::{Advertise, Peer};
+use super::drain::Leaving;
 use crate::cluster::Index;
 use crate::cluster::index::Delta;
 use crate::cluster::objects::Node;
@@ -103,38 +104,60 @@ pub(super) fn external_addresses(bgp: &BgpConfig, own: &Node) -> BTreeSet<IpAddr
 }
 
 /// The external peer at `address`; `None` if there is none.
-pub(super) fn external(plane: &Advertise, own: &Node, address: IpAddr) -> Option<Result<Peer, String>> {
+pub(super) fn external(
+    plane: &Advertise,
+    index: &Index,
+    own: &Node,
+    address: IpAddr,
+) -> Option<Result<Peer, String>> {
     let annotations = Annotations::of(own);
     let found = if plane.bgp.peers.is_empty() {
         annotations.peers.iter().find(|peer| peer.address == address).cloned().map(Ok)
     } else {
-        let named = plane.bgp.peers.iter().find(|peer| peer.address == address);
-        named.map(|peer| of_flags(&plane.bgp, peer))
+        let place = plane.bgp.peers.iter().position(|peer| peer.address == address);
+        let named = place.and_then(|place| Some((place, plane.bgp.peers.get(place)?)));
+        named.map(|(place, peer)| of_flags(&plane.bgp, index, place, peer))
     }?;
+    let found = found.and_then(|found| unlocked(plane, index, found));
     Some(found.and_then(|found| session(plane, own, &annotations, found)))
 }
 
 /// What is wrong with this node's annotations and its external peers.
-pub(super) fn problems(plane: &Advertise, own: &Node) -> Vec<String> {
+pub(super) fn problems(plane: &Advertise, index: &Index, own: &Node) -> Vec<String> {
     let mut problems = Annotations::of(own).problems;
+    problems.extend(index.passwords().problems.iter().cloned());
     for address in external_addresses(&plane.bgp, own) {
-        if let Some(Err(reason)) = external(plane, own, address) {
+        if let Some(Err(reason)) = external(plane, index, own, address) {
             problems.push(format!("peer {address}: {reason}"));
         }
     }
     problems
 }
 
-fn of_flags(bgp: &BgpConfig, peer: &FlagPeer) -> Result<External, String> {
-    let secret = peer.password.clone().filter(|secret| !secret.is_empty());
+fn of_flags(bgp: &BgpConfig, index: &Index, place: usize, peer: &FlagPeer) -> Result<External, String> {
+    // The file of them may have changed since the start.
+    let now = index.passwords().of_flags.as_ref().and_then(|list| list.get(place));
+    let secret = now.unwrap_or(&peer.password).clone().filter(|secret| !secret.is_empty());
     Ok(External {
         address: peer.address,
         asn: peer.asn,
         port: peer.port,
         local: None,
+        password_key: None,
         password: secret.map(Password::new).transpose().map_err(|error| error.to_string())?,
         bfd: bgp.bfd,
     })
+}
+
+/// With the password that its annotation names. Without it there is no session: the peer asks for one that is protected.
+fn unlocked(plane: &Advertise, index: &Index, found: External) -> Result<External, String> {
+    let Some(key) = &found.password_key else { return Ok(found) };
+    let secret = index.passwords().by_key.get(key).ok_or_else(|| {
+        let folder = plane.bgp.password_folder.display();
+        format!("there is no password {key:?} in {folder} (--bgp-password-dir); is the Secret mounted there?")
+    })?;
+    let password = Password::new(secret.clone()).map_err(|error| format!("password {key:?}: {error}"))?;
+    Ok(External { password: Some(password), ..found })
 }
 
 fn session(
@@ -189,7 +212,7 @@ fn import(annotations: &Annotations) -> ImportRules {
 /// The node's own, and the request to leave it while it is drained.
 fn communities(own: &Node, annotations: &Annotations) -> Communities {
     let mut communities = annotations.communities.clone();
-    if own.unschedulable || own.leaving {
+    if Leaving::is_going(own) {
         communities.standard.push(GRACEFUL_SHUTDOWN);
     }
     communities

@@ -15,6 +15,8 @@ pub struct State {
     pub peers: BTreeMap<IpAddr, Peer>,
     /// Its prefixes.
     pub prefixes: BTreeMap<Prefix, Announcement>,
+    /// What it takes nobody else's word on: its prefixes, and those that it may announce at other times.
+    pub ours: BTreeSet<Prefix>,
 }
 
 /// Peers and prefixes that may have changed.
@@ -33,6 +35,8 @@ pub struct Model {
     values: BTreeMap<Key, Value>,
     peers: BTreeMap<IpAddr, BTreeSet<Key>>,
     prefixes: BTreeMap<Prefix, BTreeSet<Key>>,
+    /// No address of a Service is announced: the node goes.
+    withheld: bool,
 }
 
 impl Model {
@@ -97,10 +101,24 @@ impl Model {
 
     /// How a prefix is announced.
     pub fn announcement(&self, prefix: &Prefix) -> Option<&Announcement> {
-        match self.values.get(self.prefixes.get(prefix)?.first()?)? {
-            Value::Announce(all) => all.get(prefix),
+        let claimants = self.prefixes.get(prefix)?.iter();
+        claimants.filter(|key| !(self.withheld && matches!(key, Key::Service(_)))).find_map(|key| match self
+            .values
+            .get(key)?
+        {
+            Value::Announce(all) => all.get(prefix)?.as_ref(),
             _ => None,
+        })
+    }
+
+    /// Announces no address of a Service, or all again.
+    pub fn withhold(&mut self, withheld: bool, dirty: &mut Dirty) {
+        if std::mem::replace(&mut self.withheld, withheld) == withheld {
+            return;
         }
+        let services = |keys: &BTreeSet<Key>| keys.iter().any(|key| matches!(key, Key::Service(_)));
+        let of_services = self.prefixes.iter().filter(|(_, keys)| services(keys));
+        dirty.prefixes.extend(of_services.map(|(prefix, _)| *prefix));
     }
 
     /// Those that want a peer which another one has already, with its address.
@@ -140,6 +158,8 @@ pub struct Plan {
     pub withdraw: Vec<Prefix>,
     /// Prefixes that are, and how.
     pub announce: Vec<(Prefix, Announcement)>,
+    /// Prefixes on which nobody else's word is taken from now on, or is again.
+    pub protect: Vec<(Prefix, bool)>,
     /// Peers that are gone.
     pub remove_peers: Vec<IpAddr>,
     /// Peers that are new or other than before.
@@ -158,6 +178,10 @@ impl Plan {
                 }
                 _ => {}
             }
+            let ours = model.prefixes.contains_key(prefix);
+            if told.ours.contains(prefix) != ours {
+                plan.protect.push((*prefix, ours));
+            }
         }
         for address in &dirty.peers {
             match (told.peers.get(address), model.peer(address)) {
@@ -171,7 +195,8 @@ impl Plan {
 
     /// How many things there are to tell.
     pub fn len(&self) -> usize {
-        self.withdraw.len() + self.announce.len() + self.remove_peers.len() + self.set_peers.len()
+        let prefixes = self.withdraw.len() + self.announce.len() + self.protect.len();
+        prefixes + self.remove_peers.len() + self.set_peers.len()
     }
 
     /// True if there is nothing to tell.
@@ -185,9 +210,39 @@ impl Plan {
             state.prefixes.remove(prefix);
         }
         state.prefixes.extend(self.announce.iter().cloned());
+        for (prefix, ours) in &self.protect {
+            let _ = if *ours { state.ours.insert(*prefix) } else { state.ours.remove(prefix) };
+        }
         for address in &self.remove_peers {
             state.peers.remove(address);
         }
         state.peers.extend(self.set_peers.iter().map(|peer| (peer.config.address, peer.clone())));
+    }
+}
+
+/// How much the speaker was told, as kube-router counts it: addresses of Services are single hosts, ranges are not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pod_routes: u64,
+    vips: u64,
+    withdrawn_vips: u64,
+}
+
+impl Counts {
+    /// Counts a plan.
+    pub(super) fn add(&mut self, plan: &Plan) {
+        let hosts = plan.announce.iter().filter(|(prefix, _)| prefix.is_host()).count();
+        self.vips += hosts as u64;
+        self.pod_routes += (plan.announce.len() - hosts) as u64;
+        self.withdrawn_vips += plan.withdraw.iter().filter(|prefix| prefix.is_host()).count() as u64;
+    }
+
+    /// By the names that kube-router's metrics have.
+    pub(super) fn json(self) -> serde_json::Value {
+        serde_json::json!({
+            "pod-route": self.pod_routes,
+            "advertise-vip": self.vips,
+            "withdraw-vip": self.withdrawn_vips,
+        })
     }
 }

@@ -13,7 +13,8 @@ use super::status;
 use crate::cluster::objects::LearntRoute;
 use crate::config::BgpConfig;
 use crate::runner::{Settings, Spawned, spawn};
-use crate::services::desired::Services;
+use crate::services;
+use crate::services::dsr::Dsr;
 
 /// Batches of routes on their way to the index.
 const ROUTES: usize = 64;
@@ -30,11 +31,20 @@ pub struct Advertising {
     pub link: Link,
 }
 
-/// Starts the plane; `services` knows what this node serves. The speaker itself starts when the node's own object is known.
+/// Where the plane gets what it knows of Services.
+#[derive(Debug, Clone, Default)]
+pub struct Served {
+    /// How Services are served.
+    pub settings: services::Settings,
+    /// The planes that bring them into force; see [`Advertise::programmed_by`].
+    pub programmed_by: Option<Vec<&'static str>>,
+}
+
+/// Starts the plane. The speaker itself starts when the node's own object is known.
 pub fn start(
     bgp: BgpConfig,
     families: Vec<Family>,
-    services: Services,
+    served: Served,
     runtime: &Runtime,
     settings: Settings,
 ) -> io::Result<Advertising> {
@@ -42,7 +52,9 @@ pub fn start(
     let (status_sender, status) = watch::channel(serde_json::Value::Null);
     let link = Link::new();
     let applier = Applier::new(bgp.clone(), runtime.clone(), route_sender, link.clone());
-    let plane = spawn(Advertise { families, bgp, services }, applier, settings)?;
+    let services = services::desired::Services::new(served.settings.clone());
+    let (direct, programmed_by) = (Dsr::new(served.settings), served.programmed_by);
+    let plane = spawn(Advertise { families, bgp, services, direct, programmed_by }, applier, settings)?;
     runtime.spawn(status::publish(link.clone(), status_sender));
     Ok(Advertising { plane, routes, status, link })
 }

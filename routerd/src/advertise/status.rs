@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use bgp::SpeakerStatus;
 use bgp::bfd::BfdStatus;
+use bgp::{PeerStatus, SpeakerStatus};
+use prefix::Family;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -26,9 +28,15 @@ pub(super) async fn publish(link: Link, sender: watch::Sender<Value>) {
         let value = match link.speaker() {
             // Without its routes: they may be half a million, and are there for those who ask (`routerd bgp rib`).
             Some(speaker) => speaker.status().await.map_or(Value::Null, |status| {
-                render(&status, &link.bfd().map(|bfd| bfd.status()).unwrap_or_default())
+                let mut value = render(&status, &link.bfd().map(|bfd| bfd.status()).unwrap_or_default());
+                value["told"] = link.counts().json();
+                link.show(Some(Arc::new(status)));
+                value
             }),
-            None => Value::Null,
+            None => {
+                link.show(None);
+                Value::Null
+            }
         };
         sender.send_if_modified(|shown| {
             let changed = *shown != value;
@@ -51,6 +59,7 @@ pub(super) fn render(status: &SpeakerStatus, paths: &BTreeMap<IpAddr, BfdStatus>
                 "since_seconds": peer.since.as_secs(),
                 "router_id": peer.router_id,
                 "hold_time": peer.hold_time,
+                "internal": peer.asn == status.asn,
                 "received": peer.received.all(),
                 "sent": peer.sent.all(),
                 "families": peer.families.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -58,6 +67,8 @@ pub(super) fn render(status: &SpeakerStatus, paths: &BTreeMap<IpAddr, BfdStatus>
                 "lost": peer.lost,
                 "updates": peer.updates,
                 "last_update_seconds": peer.last_update.map(|time| time.as_secs()),
+                "last_update_timestamp": peer.last_update.and_then(timestamp),
+                "prefixes": prefixes(peer),
                 "bfd": paths.get(&peer.address).map(path),
                 "stale": peer.stale,
                 "last_error": peer.last_error,
@@ -79,6 +90,25 @@ pub(super) fn render(status: &SpeakerStatus, paths: &BTreeMap<IpAddr, BfdStatus>
         "originated": status.originated,
         "prefixes": status.prefixes,
     })
+}
+
+/// By family.
+fn prefixes(peer: &PeerStatus) -> Value {
+    let of = |family: Family| {
+        let numbers = json!({
+            "received": peer.received.of(family),
+            "accepted": peer.accepted.of(family),
+            "advertised": peer.sent.of(family),
+        });
+        (family.to_string(), numbers)
+    };
+    Value::Object(Family::BOTH.into_iter().map(of).collect())
+}
+
+/// Seconds since 1970 at a moment so long ago, as metrics have times.
+fn timestamp(ago: Duration) -> Option<f64> {
+    let at = SystemTime::now().checked_sub(ago)?;
+    at.duration_since(SystemTime::UNIX_EPOCH).ok().map(|time| time.as_secs_f64())
 }
 
 fn path(status: &BfdStatus) -> Value {

@@ -18,5 +18,7 @@ pub mod status;
 pub mod task;
 pub mod wire;
 
-pub use index::{Change, Delta, Event, Index, Object, ObjectKey, PolicyDelta, Side, Uses};
+pub use index::{
+    Change, Delta, Event, ForceNews, InForce, Index, Object, ObjectKey, Passwords, PolicyDelta, Side, Uses,
+};
 pub use kind::Kind;

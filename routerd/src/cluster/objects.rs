@@ -103,6 +103,8 @@ pub struct Node {
     pub leaving: bool,
     /// `spec.unschedulable`: it is cordoned, as before a drain.
     pub unschedulable: bool,
+    /// The kubelet says that the machine is being shut down (KEP-2000).
+    pub shutting_down: bool,
 }
 
 impl Node {
@@ -143,7 +145,7 @@ pub struct ContainerPort {
 }
 
 /// A pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Namespace and name.
     pub name: ObjectName,
@@ -157,6 +159,8 @@ pub struct Pod {
     pub host_network: bool,
     /// Phase Succeeded or Failed: it has no network any more.
     pub finished: bool,
+    /// Its controller is a DaemonSet: a drain leaves it.
+    pub of_daemon_set: bool,
     /// `status.podIPs` (or `status.podIP`).
     pub addresses: Vec<IpAddr>,
     /// Named ports of all containers, sidecars (init containers that restart always) too.

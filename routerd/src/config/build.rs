@@ -155,6 +155,9 @@ fn bgp(values: &Values) -> Result<BgpConfig, ConfigErrors> {
         } else {
             None
         },
+        password_folder: PathBuf::from(values.text("bgp-password-dir")?),
+        passwords_file: peers::passwords_file(values)?,
+        drain_time: values.duration("bgp-drain-time")?,
         override_next_hop: values.bool("override-nexthop")?,
         advertise: advertise(values)?,
     })

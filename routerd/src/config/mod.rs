@@ -16,6 +16,7 @@ pub use build::Environment;
 pub use command::{Invocation, command, parse};
 pub use error::{ConfigErrors, FlagError};
 pub use kind::{Kind, Value};
+pub(crate) use peers::read_passwords;
 pub use table::{Effect, Flag};
 pub use types::{
     AdminConfig, AdvertiseConfig, AllocatorConfig, BgpConfig, ClusterSource, Config, LogConfig, LogFormat,

@@ -1,6 +1,7 @@
 //! The external BGP peers that flags name: parallel lists.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -44,19 +45,39 @@ fn same_length(flag: &str, length: usize, peers: usize) -> Result<(), ConfigErro
 }
 
 fn passwords(values: &Values) -> Result<Vec<Option<Vec<u8>>>, ConfigErrors> {
-    let mut flag = "peer-router-passwords";
-    let mut items = values.texts(flag)?;
-    let file = values.text("peer-router-passwords-file")?;
-    if items.is_empty() && !file.is_empty() {
-        flag = "peer-router-passwords-file";
-        let wrong = |error: std::io::Error| FlagError::Together {
-            flags: format!("--{flag}={file}"),
-            message: format!("the file cannot be read: {error}"),
-        };
-        let text = fs::read_to_string(&file).map_err(|error| ConfigErrors(vec![wrong(error)]))?;
-        items = text.trim().split(',').map(|item| item.trim().to_owned()).collect();
+    let items = values.texts("peer-router-passwords")?;
+    match passwords_file(values)? {
+        Some(file) => read_passwords(&file),
+        None => decoded("peer-router-passwords", items.iter().map(String::as_str)),
     }
-    items.iter().enumerate().map(|(index, item)| decode(flag, index, item)).collect()
+}
+
+/// The file of passwords, where the list of them is empty.
+pub(super) fn passwords_file(values: &Values) -> Result<Option<PathBuf>, ConfigErrors> {
+    let file = values.text("peer-router-passwords-file")?;
+    let is_wanted = !file.is_empty() && values.texts("peer-router-passwords")?.is_empty();
+    Ok(is_wanted.then(|| file.into()))
+}
+
+/// What `--peer-router-passwords-file` says; an empty item is a peer without a password.
+///
+/// # Errors
+/// The file cannot be read, or an item is not base64.
+pub(crate) fn read_passwords(file: &Path) -> Result<Vec<Option<Vec<u8>>>, ConfigErrors> {
+    let flag = "peer-router-passwords-file";
+    let wrong = |error: std::io::Error| FlagError::Together {
+        flags: format!("--{flag}={}", file.display()),
+        message: format!("the file cannot be read: {error}"),
+    };
+    let text = fs::read_to_string(file).map_err(|error| ConfigErrors(vec![wrong(error)]))?;
+    decoded(flag, text.trim().split(',').map(str::trim))
+}
+
+fn decoded<'a>(
+    flag: &str,
+    items: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Option<Vec<u8>>>, ConfigErrors> {
+    items.enumerate().map(|(index, item)| decode(flag, index, item)).collect()
 }
 
 fn decode(flag: &str, index: usize, item: &str) -> Result<Option<Vec<u8>>, ConfigErrors> {

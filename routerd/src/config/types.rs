@@ -143,6 +143,12 @@ pub struct BgpConfig {
     pub bfd: Option<BfdConfig>,
     /// How long external peers keep our routes while we restart (`--bgp-graceful-restart`).
     pub graceful_restart: Option<Duration>,
+    /// `--bgp-password-dir`: the folder of a mounted Secret whose keys annotations name as passwords.
+    pub password_folder: PathBuf,
+    /// `--peer-router-passwords-file`, which may change, if it is what gives the passwords of these peers.
+    pub passwords_file: Option<PathBuf>,
+    /// `--bgp-drain-time`: how long a node that goes is still announced, with the request to leave it.
+    pub drain_time: Duration,
     /// `--override-nexthop`: this node is the next hop of what external peers are told.
     pub override_next_hop: bool,
     /// What external peers are told.

@@ -26,6 +26,7 @@ use self::planes::{Advertised, Running};
 use self::sockets::Failed;
 use crate::admin::Published;
 use crate::advertise::Link;
+use crate::advertise::passwords::Files;
 use crate::cluster::api::{self, ApiServer, Writers};
 use crate::cluster::balancing::Campaign;
 use crate::cluster::events::Reporter;
@@ -119,7 +120,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         (ClusterSource::Api { .. }, server) => server.describe(),
     };
     tracing::info!(node = config.node_name, source, version = env!("CARGO_PKG_VERSION"), "starting");
-    let Running { planes, statuses, watched, identity, window, advertising, office, failed } =
+    let Running { planes, statuses, watched, identity, window, advertising, in_force, office, failed } =
         planes::start(config, &Runtime::current());
     let failed = Failed::new(failed);
     let (board, gate) = (pods::board(), gate(config, &statuses));
@@ -156,6 +157,22 @@ async fn start(config: &Config, started: Instant) -> Started {
         });
         link
     });
+    if config.run_router {
+        let mut files = Files::new(&config.bgp);
+        // Before the source shows anything, so that no peer is without its password at first.
+        if let Some(passwords) = files.read() {
+            handle.passwords(passwords).await;
+        }
+        tokio::spawn(files.watch(handle.clone()));
+    }
+    if let Some(mut in_force) = in_force {
+        let handle = handle.clone();
+        tokio::spawn(async move {
+            while let Some(news) = in_force.recv().await {
+                handle.in_force(news).await;
+            }
+        });
+    }
     let reporter = Reporter { node: config.node_name.clone(), planes: published.planes.clone() };
     let task = task.with_planes(planes).waiting_for_the_view(WAITS_AT_MOST);
     let task = task.matching_host_pods(config.match_host_pods);

@@ -7,16 +7,16 @@ use kernel::ipvs::Timeouts;
 use kernel::nft::{Identity, Nft};
 use kernel::rtnl::Encapsulation;
 use tokio::runtime::Handle as Runtime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::late::Late;
 use super::monitor::Watched;
 use super::network;
-use crate::advertise::{self, Advertising};
+use crate::advertise::{self, Advertising, Served};
 use crate::aws;
 use crate::cluster::balancing::{self, Candidate, Office};
 use crate::cluster::task::Planes;
-use crate::cluster::{Change, Index};
+use crate::cluster::{Change, InForce, Index};
 use crate::config::{AllocatorConfig, Config, ServicesConfig};
 use crate::explain::PolicyWindow;
 use crate::loadbalancer;
@@ -24,6 +24,7 @@ use crate::policy;
 use crate::routing::{self, Overlay, Reach};
 use crate::runner::{Apply, Plane, Settings, Spawned, Status, Subscriber, Waiter, spawn, spawn_with_window};
 use crate::services;
+use crate::services::Herald;
 use crate::services::dsr::{self, Dsr};
 use crate::services::health::{self, HealthChecks};
 
@@ -41,6 +42,8 @@ pub(super) struct Running {
     pub(super) window: Option<PolicyWindow>,
     /// BGP, if it runs.
     pub(super) advertising: Option<Advertised>,
+    /// What planes tell of virtual addresses that are in force, for the index.
+    pub(super) in_force: Option<mpsc::UnboundedReceiver<InForce>>,
     /// The allocator's end at the API server.
     pub(super) office: Option<Office>,
     /// What could not be started, and why.
@@ -63,6 +66,7 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         identity: Identity::new(),
         window: None,
         advertising: None,
+        in_force: None,
         office: None,
         failed: Vec::new(),
     };
@@ -141,11 +145,16 @@ impl Running {
     fn services(&mut self, config: &Config, runtime: &Runtime) {
         let (settings, identity) = (service_settings(&config.services), self.identity);
         let plane = services::desired::Services::new(settings.clone());
+        let herald = config.run_router.then(|| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            self.in_force = Some(receiver);
+            Herald::new(sender)
+        });
+        let told = herald.clone();
         let open = move || {
-            Ok::<_, kernel::KernelError>(services::apply::Applier::new(
-                services::linux::Linux::known_as(identity),
-                settings.clone(),
-            ))
+            let applier =
+                services::apply::Applier::new(services::linux::Linux::known_as(identity), settings.clone());
+            Ok::<_, kernel::KernelError>(applier.telling(told.clone()))
         };
         match spawn(plane, Late::new(services::NAME, open), every(config.periods.services)) {
             Ok(spawned) => {
@@ -153,17 +162,17 @@ impl Running {
                 let subscriber = self.register(spawned);
                 self.planes.others.push(subscriber);
                 self.health_checks(config, runtime, proxy);
-                self.direct_return(config);
+                self.direct_return(config, herald);
             }
             Err(error) => self.not_started(services::NAME, &error),
         }
     }
 
     /// External addresses whose pods answer clients themselves.
-    fn direct_return(&mut self, config: &Config) {
+    fn direct_return(&mut self, config: &Config, herald: Option<Herald>) {
         let plane = Dsr::new(service_settings(&config.services));
         let identity = self.identity;
-        let open = move || Ok::<_, Infallible>(dsr::Applier::new(identity));
+        let open = move || Ok::<_, Infallible>(dsr::Applier::new(identity).telling(herald.clone()));
         let subscriber = self.add(plane, Late::new(dsr::NAME, open), every(config.periods.services));
         self.planes.others.extend(subscriber);
     }
@@ -203,7 +212,13 @@ impl Running {
 
     fn advertise(&mut self, config: &Config, runtime: &Runtime) {
         let settings = every(config.periods.advertise);
-        let served = services::desired::Services::new(service_settings(&config.services));
+        let runs = |name: &&str| self.statuses.iter().any(|status| status.borrow().name == *name);
+        let served = Served {
+            settings: service_settings(&config.services),
+            programmed_by: config
+                .run_service_proxy
+                .then(|| [services::NAME, dsr::NAME].into_iter().filter(runs).collect()),
+        };
         match advertise::start(config.bgp.clone(), config.families(), served, runtime, settings) {
             Ok(Advertising { plane, routes, status, link }) => {
                 self.advertising = Some(Advertised { routes, status, link });

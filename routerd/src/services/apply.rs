@@ -13,7 +13,8 @@ use super::plan::{Extent, PacketChange, StaleFlows, VipStep};
 use super::state::{State, Tuple};
 use super::tend::Round;
 use super::wanted::{LocalAddresses, Touched, Wanted};
-use super::{Settings, status};
+use super::{Herald, NAME, Settings, herald, status};
+use crate::cluster::ForceNews;
 use crate::cluster::objects::ObjectName;
 use crate::runner::{Apply, Problem, Report, Scope};
 
@@ -67,6 +68,8 @@ pub struct Applier<K> {
     pub(super) known: Option<State>,
     pub(super) draining: Draining,
     pub(super) round: Round,
+    /// Who is told what is served, if anybody.
+    pub(super) herald: Option<Herald>,
 }
 
 impl<K: Kernel> Applier<K> {
@@ -74,7 +77,14 @@ impl<K: Kernel> Applier<K> {
     pub fn new(kernel: K, settings: Settings) -> Self {
         let draining = Draining::new(settings.grace);
         let (wanted, round) = (Wanted::default(), Round::default());
-        Self { kernel, settings, wanted, known: None, draining, round }
+        Self { kernel, settings, wanted, known: None, draining, round, herald: None }
+    }
+
+    /// The same, telling which virtual addresses are served.
+    #[must_use]
+    pub fn telling(mut self, herald: Option<Herald>) -> Self {
+        self.herald = herald;
+        self
     }
 
     /// The kernel it writes to.
@@ -106,6 +116,9 @@ impl<K: Kernel> Applier<K> {
             self.in_batches(&tuples, &mut known, report);
         }
         self.run(&mut known, &Extent::Everything, report);
+        if let Some(herald) = &self.herald {
+            herald.tell(NAME, ForceNews::All(herald::all(&known.state, self.wanted.state())));
+        }
         self.known = known.state();
         Ok(())
     }
@@ -212,6 +225,9 @@ impl<K: Kernel> Apply for Applier<K> {
             _ => {
                 if let Err(error) = self.all(desired, &mut report) {
                     report.problems.push(status::of_plane(error.to_string(), true));
+                    if let Some(herald) = &self.herald {
+                        herald.tell(NAME, ForceNews::Unknown);
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! A plan into the kernel, and what is then known of the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,8 @@ use super::apply::{Applier, Kernel};
 use super::effect::{apply_command, apply_packets, apply_step};
 use super::plan::{Extent, PacketChange, Plan};
 use super::state::{Balanced, State, Tuple};
-use super::{NAME, status};
+use super::{NAME, herald, status};
+use crate::cluster::ForceNews;
 use crate::runner::{Problem, Report};
 
 /// The kernel's state as it was read, with all that was written since.
@@ -40,6 +41,7 @@ impl Known {
 impl<K: Kernel> Applier<K> {
     /// Writes what differs, as far as `extent` says.
     pub(super) fn run(&mut self, known: &mut Known, extent: &Extent, report: &mut Report) {
+        let before = self.served(&known.state, extent);
         let settings = &self.settings;
         let wanted = self.wanted.state();
         let mut plan = Plan::between(&known.state, wanted, extent, |address| settings.is_excluded(address));
@@ -47,6 +49,22 @@ impl<K: Kernel> Applier<K> {
         self.draining.spare(&mut plan, &known.state, extent, Instant::now());
         self.execute(&plan, known, report);
         self.share(&mut known.state, extent);
+        self.tell(&before, &known.state, extent);
+    }
+
+    fn served(&self, known: &State, extent: &Extent) -> BTreeMap<IpAddr, bool> {
+        let herald = self.herald.as_ref();
+        herald.map(|_| herald::touched(extent, known, self.wanted.state())).unwrap_or_default()
+    }
+
+    /// Tells what became of the addresses that the run was about. What was and is served needs no word.
+    fn tell(&self, before: &BTreeMap<IpAddr, bool>, known: &State, extent: &Extent) {
+        let Some(herald) = &self.herald else { return };
+        let mut after = herald::touched(extent, known, self.wanted.state());
+        after.retain(|address, served| !*served || before.get(address) != Some(&true));
+        if !after.is_empty() {
+            herald.tell(NAME, ForceNews::Some(after));
+        }
     }
 
     /// Writes all of a plan.

@@ -24,6 +24,7 @@ mod few;
 mod firewall;
 pub mod gates;
 pub mod health;
+mod herald;
 pub mod linux;
 mod outlook;
 pub mod plan;
@@ -39,6 +40,7 @@ mod touched;
 pub mod wanted;
 
 pub use few::Few;
+pub use herald::Herald;
 
 pub(crate) use endpoints::backends;
 

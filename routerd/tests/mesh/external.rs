@@ -8,7 +8,7 @@ use kernel::testing::TestNs;
 use nix::sys::signal::Signal;
 
 const ROUTER: &str = "192.0.2.200";
-const VIP: &str = "203.0.113.7";
+pub(crate) const VIP: &str = "203.0.113.7";
 /// `s3cret` in base64.
 const PASSWORD: &str = "czNjcmV0";
 
@@ -26,7 +26,7 @@ fn session(number: usize, bfd: &str) -> String {
 }
 
 /// BIRD on the switch, with a session to each of the nodes; it ends with this value.
-struct Bird {
+pub(crate) struct Bird {
     process: Child,
     folder: tempfile::TempDir,
     ns: TestNs,
@@ -41,7 +41,7 @@ impl Drop for Bird {
 }
 
 impl Bird {
-    fn start(lab: &Lab, bfd: &str) -> Self {
+    pub(crate) fn start(lab: &Lab, bfd: &str) -> Self {
         let ns = TestNs::new("router");
         lab.plug(&ns, "router", &[format!("{ROUTER}/24")]);
         let folder = tempfile::tempdir().unwrap();
@@ -65,32 +65,40 @@ impl Bird {
         Self { process, folder, ns }
     }
 
-    fn ask(&self, words: &str) -> String {
+    pub(crate) fn ask(&self, words: &str) -> String {
         let socket = self.folder.path().join("bird.ctl").display().to_string();
         let birdc = self.ns.command("/usr/sbin/birdc").args(["-s", &socket]).args(words.split(' ')).output();
         // A route that is not there is an error for it.
         String::from_utf8_lossy(&birdc.unwrap().stdout).into_owned()
     }
 
+    /// Has it read its configuration again, changed so.
+    pub(crate) fn configure(&self, change: impl FnOnce(String) -> String) {
+        let path = self.folder.path().join("bird.conf");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, change(text)).unwrap();
+        self.ask("configure");
+    }
+
     /// The nodes that have told it the Service's address.
-    fn ways(&self) -> Vec<u8> {
+    pub(crate) fn ways(&self) -> Vec<u8> {
         let said = self.ask(&format!("show route {VIP}/32 all"));
         (1..=9).filter(|number| said.contains(&format!("via 192.0.2.{number} "))).collect()
     }
 
     /// What there is to say when a test fails.
-    fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         format!("{}{}\n{log}", self.ask("show route all"), self.ask("show protocols all"))
     }
 
-    fn until(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         wait_for(what, || done(self), || self.story());
     }
 }
 
 /// A Service with one endpoint on a node, ready or not.
-fn service(node: u8, ready: bool) -> String {
+pub(crate) fn service(node: u8, ready: bool) -> String {
     format!(
         "---
 apiVersion: v1
@@ -109,7 +117,7 @@ endpoints: [{{addresses: [10.244.{node}.9], nodeName: node{node}, conditions: {{
 }
 
 /// The Node objects, with the router as their peer.
-fn objects(lab: &Lab) -> String {
+pub(crate) fn objects(lab: &Lab) -> String {
     let peer = format!(
         "annotations: {{kube-router.io/peers: '[{{remoteip: {ROUTER}, remoteasn: 65001, password: {PASSWORD}, bfd: {{enabled: true, desired_min_tx_interval: 100, required_min_rx_interval: 100, detection_multiplier: 5}}}}]'}}"
     );

@@ -5,7 +5,9 @@
 
 mod external;
 mod lab;
+mod leaving;
 mod overlay;
+mod secrets;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;

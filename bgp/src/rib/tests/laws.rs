@@ -99,8 +99,13 @@ proptest! {
             prop_assert_eq!(changed, before != after, "a change is told if and only if there is one");
             prop_assert_eq!(after.map(|one| one.best), chosen(&expected).into_iter().next());
             let of_peer = |last: u8| expected.iter().filter(|path| path.common.source.peer() == Some(ip(last))).count();
+            let taken_of_peer = |last: u8| {
+                let of_peer = expected.iter().filter(|path| path.common.source.peer() == Some(ip(last)));
+                of_peer.filter(|path| path.verdict == Verdict::Taken).count()
+            };
             for last in 1..6 {
                 prop_assert_eq!(rib.count_of(ip(last)).all(), of_peer(last));
+                prop_assert_eq!(rib.accepted_of(ip(last)).all(), taken_of_peer(last));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Names that kube-router has keep its prefix and meaning; the others are ours, as nothing there tells errors, writes
 //! or the age of the last success.
 
+mod bgp;
 mod drops;
 mod janitor;
 mod pods;
@@ -47,13 +48,6 @@ struct Build {
     version: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Peer {
-    address: String,
-    asn: u64,
-    state: String,
-}
-
 /// Numbers of objects fit a gauge's signed integer by far.
 fn gauge_value(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -90,20 +84,6 @@ fn planes(registry: &mut Registry, planes: &[PlaneSnapshot]) {
     registry.register("plane_healthy", "1 if the plane works as a whole", healthy);
 }
 
-fn peers(registry: &mut Registry, bgp: &serde_json::Value) {
-    let info = Family::<Peer, Gauge>::default();
-    for peer in bgp["peers"].as_array().into_iter().flatten() {
-        let text = |key: &str| peer[key].as_str().unwrap_or_default().to_owned();
-        let labels = Peer {
-            address: text("address"),
-            asn: peer["asn"].as_u64().unwrap_or_default(),
-            state: text("state"),
-        };
-        info.get_or_create(&labels).set(1);
-    }
-    registry.register("bgp_peer_info", "A BGP peer and the state of its session", info);
-}
-
 /// The metrics as text. `refused` is there where policies are enforced.
 pub(in crate::admin) fn encode(snapshot: &Snapshot, refused: Option<&Totals>) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("kube_router");
@@ -127,7 +107,7 @@ pub(in crate::admin) fn encode(snapshot: &Snapshot, refused: Option<&Totals>) ->
     problems.set(gauge_value(snapshot.cluster.problems.len() as u64));
     registry.register("cluster_problems", "Objects or files that could not be read", problems);
     planes(&mut registry, &snapshot.planes);
-    peers(&mut registry, &snapshot.bgp);
+    bgp::register(&mut registry, &snapshot.bgp);
     pods::register(&mut registry, &snapshot.pods);
     janitor::register(&mut registry, &snapshot.janitor);
     if let Some(totals) = refused {

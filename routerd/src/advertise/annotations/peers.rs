@@ -31,6 +31,8 @@ pub(in crate::advertise) struct External {
     pub(in crate::advertise) port: u16,
     /// The address we connect from, if it is not the node's.
     pub(in crate::advertise) local: Option<IpAddr>,
+    /// The key of a mounted Secret that holds the key of TCP MD5.
+    pub(in crate::advertise) password_key: Option<String>,
     /// The key of TCP MD5.
     pub(in crate::advertise) password: Option<Password>,
     /// How its path is watched, if it is.
@@ -79,9 +81,22 @@ fn external(peer: &Peer) -> Result<External, String> {
         asn: peer.remote_asn,
         port: peer.port.filter(|port| *port != 0).unwrap_or(bgp::config::PORT),
         local: peer.local_ip,
+        password_key: password_key(peer)?,
         password: peer.password.as_deref().map(password).transpose()?.flatten(),
         bfd: peer.bfd.as_ref().filter(|bfd| bfd.enabled).map(bfd_of),
     })
+}
+
+/// Another name than that of a file in the folder would be a way to other files of the node.
+fn password_key(peer: &Peer) -> Result<Option<String>, String> {
+    let Some(key) = &peer.password_key else { return Ok(None) };
+    if peer.password.is_some() {
+        return Err("it has both password and passwordkey; give one of them".to_owned());
+    }
+    if key.is_empty() || key.starts_with('.') || key.contains('/') {
+        return Err(format!("passwordkey {key:?} is no key of a Secret"));
+    }
+    Ok(Some(key.clone()))
 }
 
 fn bfd_of(bfd: &Bfd) -> BfdConfig {
@@ -139,6 +154,7 @@ fn of_items(address: &str, [asn, port, secret, local]: [&str; 4]) -> Result<Exte
         remote_asn: read(asn, "an AS number")?,
         local_ip: optional(local, "an IP address")?,
         password: Some(secret.to_owned()),
+        password_key: None,
         port: optional(port, "a port")?,
         bfd: None,
     };

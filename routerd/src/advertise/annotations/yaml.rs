@@ -19,6 +19,9 @@ pub(super) struct Peer {
     pub(super) local_ip: Option<IpAddr>,
     /// The key of TCP MD5 in base64.
     pub(super) password: Option<String>,
+    /// The key of a mounted Secret that has its password, in place of `password`.
+    #[serde(rename = "passwordkey")]
+    pub(super) password_key: Option<String>,
     /// Its port; 0 is the usual one.
     pub(super) port: Option<u16>,
     /// How its path is watched.

@@ -9,6 +9,7 @@ use kernel::testing::TestNs;
 use prefix::{Family, Prefix};
 use proptest::prelude::*;
 
+mod drain;
 mod peers;
 mod vips;
 
@@ -18,6 +19,7 @@ use crate::cluster::{Event, Index, Object, ObjectKey};
 use crate::config::{AdvertiseConfig, BgpConfig, RouterId};
 use crate::runner::{Plane, Settings};
 use crate::services::desired::Services;
+use crate::services::dsr::Dsr;
 
 fn bgp() -> BgpConfig {
     BgpConfig {
@@ -31,13 +33,22 @@ fn bgp() -> BgpConfig {
         multihop_ttl: 0,
         bfd: None,
         graceful_restart: Some(Duration::from_secs(90)),
+        password_folder: "/nonexistent".into(),
+        passwords_file: None,
+        drain_time: Duration::from_secs(1),
         override_next_hop: false,
         advertise: AdvertiseConfig { pod_cidrs: true, ..AdvertiseConfig::default() },
     }
 }
 
 fn plane() -> Advertise {
-    Advertise { families: Family::BOTH.to_vec(), bgp: bgp(), services: Services::default() }
+    Advertise {
+        families: Family::BOTH.to_vec(),
+        bgp: bgp(),
+        services: Services::default(),
+        direct: Dsr::default(),
+        programmed_by: None,
+    }
 }
 
 fn node(name: &str, ranges: &[&str], addresses: &[&str]) -> Event {
@@ -92,7 +103,10 @@ fn every_other_node_is_a_peer_for_the_families_both_have() {
     let announced = |text: &str| {
         let prefix = text.parse().unwrap();
         match &desired[&Key::Prefix(prefix)] {
-            Value::Announce(all) => (all[&prefix].next_hop.to_string(), all[&prefix].audience),
+            Value::Announce(all) => {
+                let told = all[&prefix].as_ref().unwrap();
+                (told.next_hop.to_string(), told.audience)
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -178,8 +192,7 @@ fn a_node_that_had_lost_its_address_to_another_has_it_when_that_is_gone() {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut one =
-            start(bgp(), vec![Family::V4], Services::default(), runtime.handle(), Settings::default())
-                .unwrap();
+            start(bgp(), vec![Family::V4], Served::default(), runtime.handle(), Settings::default()).unwrap();
         let nodes =
             [node("a", &[], &["192.0.2.1"]), node("b", &[], &["192.0.2.2"]), node("c", &[], &["192.0.2.2"])];
         let mut index = index("a", nodes);
@@ -204,7 +217,7 @@ fn any_desired() -> impl Strategy<Value = BTreeMap<Key, Value>> {
     let peers = proptest::collection::btree_map(0..4_u8, (0..3_u8, any::<bool>()), 0..4);
     let services = proptest::collection::btree_map(
         0..4_u8,
-        proptest::collection::btree_map(0..4_u8, 0..2_u8, 0..4),
+        proptest::collection::btree_map(0..4_u8, 0..3_u8, 0..4),
         0..4,
     );
     (peers, services).prop_map(|(peers, services)| {
@@ -214,7 +227,7 @@ fn any_desired() -> impl Strategy<Value = BTreeMap<Key, Value>> {
         });
         let services = services.into_iter().map(|(name, prefixes)| {
             let all = prefixes.into_iter().map(|(net, hop)| {
-                let announcement = Announcement::via(IpAddr::from([192, 0, 2, hop]));
+                let announcement = (hop > 0).then(|| Announcement::via(IpAddr::from([192, 0, 2, hop])));
                 (Prefix::new(IpAddr::from([10, net, 0, 0]), 24).unwrap(), announcement)
             });
             let name = ObjectName { namespace: "ns".into(), name: name.to_string() };
@@ -299,7 +312,7 @@ fn two_nodes_learn_each_others_pods_and_forget_them() {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let made = || {
-            start(bgp(), Family::BOTH.to_vec(), Services::default(), runtime.handle(), Settings::default())
+            start(bgp(), Family::BOTH.to_vec(), Served::default(), runtime.handle(), Settings::default())
                 .unwrap()
         };
         let (mut one, mut two) = (made(), made());
@@ -346,8 +359,7 @@ fn a_port_that_is_taken_is_a_problem_until_it_is_free() {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let taken = std::net::TcpListener::bind("192.0.2.1:179").unwrap();
         let mut one =
-            start(bgp(), vec![Family::V4], Services::default(), runtime.handle(), Settings::default())
-                .unwrap();
+            start(bgp(), vec![Family::V4], Served::default(), runtime.handle(), Settings::default()).unwrap();
         one.plane.subscriber.start(&index("a", [node("a", &["10.1.0.0/24"], &["192.0.2.1"])]));
         runtime.block_on(async {
             let told = one.plane.status.wait_for(|status| {

@@ -1,6 +1,7 @@
 //! Whom a node peers with: the mesh, ASes, reflectors, external peers.
 
 use super::*;
+use crate::cluster::Passwords;
 use crate::config::PeerConfig as FlagPeer;
 
 /// A node with one IPv4 address and these annotations, without `kube-router.io/` in front.
@@ -142,4 +143,62 @@ fn a_node_that_is_drained_asks_its_routers_to_go_elsewhere() {
     let Event::Upsert(Object::Node(node)) = &mut event else { panic!("a node") };
     node.unschedulable = true;
     assert!(shut(&event));
+}
+
+const BY_KEY: (&str, &str) = (
+    "peers",
+    "[{remoteip: 192.0.2.9, remoteasn: 65001, passwordkey: tor}, {remoteip: 192.0.2.8, remoteasn: 65001}]",
+);
+
+fn passwords(pairs: &[(&str, &str)]) -> Event {
+    let by_key = pairs.iter().map(|(key, secret)| ((*key).to_owned(), secret.as_bytes().to_vec())).collect();
+    Event::Passwords(Passwords { by_key, ..Passwords::default() })
+}
+
+#[test]
+fn a_password_of_a_mounted_secret_is_its_peers_only_and_without_it_there_is_no_session() {
+    let plane = plane();
+    let mut index = index("a", [annotated("a", 1, &[BY_KEY])]);
+    let mut kept = desired(&plane, &index);
+    let of =
+        |kept: &BTreeMap<Key, Value>, last: u8| match kept.get(&Key::Peer(IpAddr::from([192, 0, 2, last]))) {
+            Some(Value::Peer(peer)) => Some(peer.config.clone()),
+            _ => None,
+        };
+    let other = of(&kept, 8).unwrap();
+    assert!(of(&kept, 9).is_none());
+    let wrong = &kept[&Key::Node("a".into())];
+    assert!(matches!(wrong, Value::Wrong(reason) if reason.contains("no password \"tor\"")), "{wrong:?}");
+    for secret in ["one", "two"] {
+        let change = index.apply(passwords(&[("tor", secret), ("unused", "x")])).unwrap();
+        for key in plane.touched(&index, &change) {
+            match plane.desired(&index, &key) {
+                Some(value) => kept.insert(key, value),
+                None => kept.remove(&key),
+            };
+        }
+        assert_eq!(kept, desired(&plane, &index));
+        assert_eq!(of(&kept, 9).unwrap().password, Some(bgp::Password::new(secret).unwrap()));
+        assert_eq!(of(&kept, 8), Some(other.clone()));
+        assert!(!kept.contains_key(&Key::Node("a".into())));
+    }
+    assert_eq!(index.apply(passwords(&[("tor", "two"), ("unused", "x")])), None);
+}
+
+#[test]
+fn the_file_of_passwords_is_the_one_that_holds_now() {
+    let flag = |last| FlagPeer {
+        address: IpAddr::from([192, 0, 2, last]),
+        asn: 65001,
+        port: 179,
+        password: Some(b"old".to_vec()),
+    };
+    let plane = Advertise { bgp: BgpConfig { peers: vec![flag(7), flag(8)], ..bgp() }, ..plane() };
+    let password = |events: &[Event], name: &str| peers_of(&plane, "a", events)[name].config.password.clone();
+    let own = annotated("a", 1, &[]);
+    let of = |secret: &str| Some(bgp::Password::new(secret).unwrap());
+    assert_eq!(password(std::slice::from_ref(&own), "192.0.2.8"), of("old"));
+    let of_flags = Some(vec![None, Some(b"new".to_vec())]);
+    let events = [own, Event::Passwords(Passwords { of_flags, ..Passwords::default() })];
+    assert_eq!((password(&events, "192.0.2.7"), password(&events, "192.0.2.8")), (None, of("new")));
 }

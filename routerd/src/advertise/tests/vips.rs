@@ -4,6 +4,7 @@ use super::*;
 use crate::cluster::objects::{
     Endpoint, EndpointSlice, Protocol, Service, ServiceKind, ServicePort, SlicePort,
 };
+use crate::cluster::{ForceNews, InForce};
 use crate::services;
 
 const VIP: &str = "10.96.0.10";
@@ -14,6 +15,7 @@ fn plane_with(advertise: AdvertiseConfig) -> Advertise {
     let settings = services::Settings { any_external_address: true, ..services::Settings::default() };
     Advertise {
         bgp: BgpConfig { advertise, ..bgp() },
+        direct: Dsr::new(settings.clone()),
         services: services::desired::Services::new(settings),
         ..plane()
     }
@@ -132,6 +134,64 @@ fn a_shared_address_stays_while_any_of_its_services_has_endpoints_and_a_broken_o
     assert!(matches!(wrong, Value::Wrong(reason) if reason.contains("\"what\"")), "{wrong:?}");
     let prefixes = told(&model(&desired)).prefixes;
     assert!(prefixes.contains_key(&Prefix::host(EXTERNAL.parse().unwrap())));
+}
+
+/// A plane that waits for what is programmed.
+fn programmed() -> Advertise {
+    Advertise { programmed_by: Some(vec!["services"]), ..plane_with(everything()) }
+}
+
+fn in_force(news: ForceNews) -> Event {
+    Event::InForce(InForce { plane: "services", news })
+}
+
+#[test]
+fn an_address_is_announced_only_while_it_is_in_the_kernel_and_is_nobody_elses_all_the_time() {
+    let plane = programmed();
+    let mut index = index("a", [own(), put(service("web")), slice("web", "b", true)]);
+    let mut kept = desired(&plane, &index);
+    let shown = |kept: &BTreeMap<Key, Value>| {
+        let state = told(&model(kept));
+        let hosts = state.prefixes.keys().filter(|prefix| prefix.is_host());
+        let complete = matches!(&kept[&Key::Speaker], Value::Speaker(identity) if identity.complete);
+        (hosts.map(|prefix| prefix.address().to_string()).collect::<Vec<_>>(), state.ours.len(), complete)
+    };
+    assert_eq!(shown(&kept), (vec![], 4, false), "the pods' range is announced at once");
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let some = |text: &str, served| ForceNews::Some([(text.parse().unwrap(), served)].into());
+    for (news, announced, complete) in [
+        (some(VIP, true), vec![VIP], false),
+        (ForceNews::All(addresses(&[VIP, EXTERNAL])), vec![VIP, EXTERNAL], true),
+        (some(VIP, false), vec![EXTERNAL], true),
+        (ForceNews::Unknown, vec![EXTERNAL], true),
+    ] {
+        if let Some(change) = index.apply(in_force(news)) {
+            for key in plane.touched(&index, &change) {
+                kept.insert(key.clone(), plane.desired(&index, &key).unwrap());
+            }
+        }
+        assert_eq!(kept, desired(&plane, &index), "what a change touches is enough");
+        let announced: Vec<String> = announced.into_iter().map(str::to_owned).collect();
+        assert_eq!(shown(&kept), (announced, 4, complete));
+    }
+}
+
+#[test]
+fn without_a_plane_that_could_program_it_nothing_waits() {
+    let plane = Advertise { programmed_by: Some(Vec::new()), ..plane_with(everything()) };
+    let desired = desired(&plane, &index("a", [own(), put(service("web")), slice("web", "b", true)]));
+    assert!(matches!(&desired[&Key::Speaker], Value::Speaker(identity) if identity.complete));
+    assert_eq!(told(&model(&desired)).prefixes.len(), 1, "and no address of a Service is announced");
+}
+
+#[test]
+fn a_service_with_direct_return_is_announced_by_its_external_addresses_too() {
+    let annotations = [("kube-router.io/service.dsr".to_owned(), "tunnel".to_owned())].into();
+    let mut web = Service { annotations, ..service("web") };
+    // In a tunnel the port cannot be changed.
+    web.ports[0].port = 8080;
+    let tunnelled = || announced(&plane_with(everything()), vec![put(web.clone()), slice("web", "a", true)]);
+    assert_eq!(tunnelled(), [VIP, EXTERNAL, BALANCER]);
 }
 
 #[test]

@@ -89,6 +89,7 @@ mod tests {
             kind: Kind::NetworkPolicy,
             object: ObjectName::new("default", format!("p{number:03}")),
             note: "wrong".into(),
+            reason: "PolicyNotEnforced",
         };
         numbers.map(trouble).collect()
     }

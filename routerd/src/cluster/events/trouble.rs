@@ -2,6 +2,7 @@
 
 use super::super::Kind;
 use super::super::objects::ObjectName;
+use crate::advertise::sessions::ITEM as SESSION;
 use crate::runner::Problem;
 
 /// How much of a message an Event holds (`NoteLengthLimit` of the API server), with room for the mark of what is left out.
@@ -18,6 +19,8 @@ pub(super) struct Trouble {
     pub(super) object: ObjectName,
     /// What is wrong.
     pub(super) note: String,
+    /// The reason, in one word as Events have it.
+    pub(super) reason: &'static str,
 }
 
 impl Trouble {
@@ -25,27 +28,29 @@ impl Trouble {
     pub(super) fn of(problem: &Problem, node: &str) -> Option<Self> {
         let (kind, object) = match problem.item.as_str() {
             OWN_NODE => (Kind::Node, ObjectName::new("", node)),
+            item if item.starts_with(SESSION) => (Kind::Node, ObjectName::new("", node)),
             item => {
                 let (kind, name) = item.split_once(' ')?;
                 (Kind::of_name(kind)?, name_of(Kind::of_name(kind)?, name)?)
             }
         };
-        Some(Self { kind, object, note: shortened(&problem.message) })
-    }
-
-    /// The reason, in one word as Events have it.
-    pub(super) fn reason(&self) -> &'static str {
-        match self.kind {
-            Kind::NetworkPolicy => "PolicyNotEnforced",
-            Kind::Service | Kind::EndpointSlice => "ServiceNotProgrammed",
-            Kind::Pod => "PodNotProgrammed",
-            Kind::Node | Kind::Namespace => "NodeNotProgrammed",
-        }
+        let session = problem.item.starts_with(SESSION);
+        let reason = if session { "BGPSessionDown" } else { reason(kind) };
+        Some(Self { kind, object, note: shortened(&problem.message), reason })
     }
 
     /// The namespace that the Event is in.
     pub(super) fn event_namespace(&self) -> &str {
         if self.object.namespace.is_empty() { "default" } else { &self.object.namespace }
+    }
+}
+
+fn reason(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NetworkPolicy => "PolicyNotEnforced",
+        Kind::Service | Kind::EndpointSlice => "ServiceNotProgrammed",
+        Kind::Pod => "PodNotProgrammed",
+        Kind::Node | Kind::Namespace => "NodeNotProgrammed",
     }
 }
 
@@ -80,12 +85,14 @@ mod tests {
     #[test]
     fn only_what_names_one_object_becomes_an_event() {
         let policy = of("NetworkPolicy default/web", "why").unwrap();
-        assert_eq!((policy.reason(), policy.event_namespace()), ("PolicyNotEnforced", "default"));
+        assert_eq!((policy.reason, policy.event_namespace()), ("PolicyNotEnforced", "default"));
         let node = of("Node of this host", "why").unwrap();
         assert_eq!(
             (node.kind, node.object.name.as_str(), node.event_namespace()),
             (Kind::Node, "node1", "default")
         );
+        let session = of("BGP session 192.0.2.9", "why").unwrap();
+        assert_eq!((session.object.name.as_str(), session.reason), ("node1", "BGPSessionDown"));
         for item in [
             "policy",
             "policy peers pods [] of namespace a",

@@ -96,7 +96,7 @@ fn event(node: &str, trouble: &Trouble, meta: &ObjectMeta) -> Event {
         },
         event_time: Some(MicroTime(Timestamp::now())),
         type_: Some("Warning".to_owned()),
-        reason: Some(trouble.reason().to_owned()),
+        reason: Some(trouble.reason.to_owned()),
         action: Some("Programming".to_owned()),
         note: Some(trouble.note.clone()),
         regarding: Some(ObjectReference {

@@ -9,6 +9,8 @@ use super::super::objects::{
     Attachment, EndpointSlice, LearntRoute, Namespace, NetworkPolicy, Node, ObjectName, Pod, Service,
 };
 use super::crowds::Side;
+use super::in_force::{ForceChange, InForce};
+use super::passwords::Passwords;
 
 /// An object as a source delivers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +99,10 @@ pub enum Event {
     Detach(String, String),
     /// BGP has chosen a route, or lost it (no next hops).
     Route(LearntRoute),
+    /// A plane tells which virtual addresses it serves.
+    InForce(InForce),
+    /// The files of passwords say this.
+    Passwords(Passwords),
 }
 
 /// An object before and after.
@@ -148,4 +154,8 @@ pub enum Change {
     Attachment(Delta<Attachment>),
     /// A route learnt by BGP.
     Route(Delta<LearntRoute>),
+    /// Which virtual addresses this node serves.
+    InForce(ForceChange),
+    /// The passwords that are mounted as files.
+    Passwords,
 }

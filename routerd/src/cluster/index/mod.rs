@@ -7,6 +7,8 @@ mod by_name;
 mod crowds;
 mod event;
 mod finder;
+mod in_force;
+mod passwords;
 mod pods;
 mod questions;
 mod selections;
@@ -20,6 +22,9 @@ use prefix::Prefix;
 pub use self::crowds::Side;
 pub use self::event::{Change, Delta, Event, Object, ObjectKey, PolicyDelta};
 use self::finder::Anchor;
+use self::in_force::Board;
+pub use self::in_force::{ForceChange, ForceNews, InForce};
+pub use self::passwords::Passwords;
 use self::pods::PodsBy;
 use self::selections::Selections;
 pub use self::selections::Uses;
@@ -41,6 +46,8 @@ pub struct Index {
     policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
     attachments: BTreeMap<(String, String), Arc<Attachment>>,
     routes: BTreeMap<Prefix, Arc<LearntRoute>>,
+    in_force: Board,
+    passwords: Passwords,
     slices_of_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     attachments_of_pod: BTreeMap<ObjectName, BTreeSet<(String, String)>>,
     pods_by: PodsBy,
@@ -119,6 +126,11 @@ impl Index {
                 let new = (!route.next_hops.is_empty()).then_some(route);
                 replace(&mut self.routes, &prefix, new).map(Change::Route)
             }
+            Event::Passwords(new) => {
+                let old = std::mem::replace(&mut self.passwords, new);
+                (old != self.passwords).then_some(Change::Passwords)
+            }
+            Event::InForce(news) => self.in_force.take(news).map(Change::InForce),
         }
     }
 
@@ -323,6 +335,21 @@ impl Index {
     /// All routes BGP has chosen.
     pub fn routes(&self) -> &BTreeMap<Prefix, Arc<LearntRoute>> {
         &self.routes
+    }
+
+    /// True if this node serves the virtual address: it is programmed, with an endpoint that takes new connections.
+    pub fn is_in_force(&self, address: &IpAddr) -> bool {
+        self.in_force.has(address)
+    }
+
+    /// True if the plane has told of all the virtual addresses that it programs.
+    pub fn has_told_all(&self, plane: &str) -> bool {
+        self.in_force.is_complete(plane)
+    }
+
+    /// The passwords that are mounted as files.
+    pub fn passwords(&self) -> &Passwords {
+        &self.passwords
     }
 
     /// The addresses of a pod in the pod network: what the plugin gave it if it is local, else what its status says.

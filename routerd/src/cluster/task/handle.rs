@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::Index;
 use super::super::objects::{Attachment, LearntRoute, ObjectName, Pod};
 use super::super::source::SourceMessage;
+use super::super::{InForce, Index, Passwords};
 
 /// The longest time an ADD waits for its policy, all that it waits for included: most of what the plugin waits.
 const ATTACH_TIMEOUT: Duration = cni_plugin::socket::ATTACH_ANSWERED;
@@ -85,6 +85,8 @@ pub(super) enum Input {
     Restore(Vec<Attachment>),
     Detach(String, String),
     Routes(Vec<LearntRoute>),
+    InForce(InForce),
+    Passwords(Passwords),
     /// What the API server says of a pod that was asked for; `None` if it has no such pod.
     Looked(ObjectName, Option<Box<Pod>>),
     /// Somebody asks what the index holds.
@@ -134,6 +136,16 @@ impl Handle {
     /// BGP has chosen routes, or lost them (no next hops).
     pub async fn routes(&self, routes: Vec<LearntRoute>) {
         self.tell(Input::Routes(routes)).await;
+    }
+
+    /// A plane has programmed virtual addresses, or no longer has them.
+    pub async fn in_force(&self, news: InForce) {
+        self.tell(Input::InForce(news)).await;
+    }
+
+    /// The files of passwords say this now.
+    pub async fn passwords(&self, passwords: Passwords) {
+        self.tell(Input::Passwords(passwords)).await;
     }
 
     /// What the API server says of a pod that was asked for.

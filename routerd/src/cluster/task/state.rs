@@ -89,6 +89,8 @@ impl State {
             }
             Input::Detach(container, interface) => self.apply(Event::Detach(container, interface)),
             Input::Routes(routes) => routes.into_iter().for_each(|route| self.apply(Event::Route(route))),
+            Input::Passwords(passwords) => self.apply(Event::Passwords(passwords)),
+            Input::InForce(news) => self.apply(Event::InForce(news)),
             Input::Looked(name, pod) if self.waiting.contains_key(&name) => match pod {
                 Some(pod) => self.apply(Event::Upsert(Object::Pod(*pod))),
                 None => self.refuse(&name, |pod, view| AttachError::UnknownPod { pod, view }),

@@ -82,6 +82,7 @@ fn pod(name: &str, uid: &str) -> Object {
         node: None,
         host_network: false,
         finished: false,
+        of_daemon_set: false,
         addresses: Vec::new(),
         ports: Vec::new(),
     })

@@ -15,6 +15,9 @@ const POD_CIDRS: &str = "kube-router.io/pod-cidrs";
 const POD_CIDR: &str = "kube-router.io/pod-cidr";
 /// The taint that the cluster autoscaler gives a node before it takes it away; load balancers are then to leave it too.
 const ABOUT_TO_GO: &str = "ToBeDeletedByClusterAutoscaler";
+/// What the kubelet's message of the condition `Ready` holds once the machine is being shut down
+/// (`nodeshutdown`, KEP-2000).
+const SHUTTING_DOWN: &str = "node is shutting down";
 /// The label by which policies name a namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -53,6 +56,16 @@ struct Taint {
 struct Status {
     #[serde(default, deserialize_with = "nullable")]
     addresses: Vec<Address>,
+    #[serde(default, deserialize_with = "nullable")]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default, deserialize_with = "nullable")]
+    message: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -97,8 +110,14 @@ impl Wire for WireNode {
             provider_id: self.spec.provider_id,
             leaving,
             unschedulable: self.spec.unschedulable,
+            shutting_down: is_shutting_down(&self.status),
         }))
     }
+}
+
+fn is_shutting_down(status: &Status) -> bool {
+    let ready = status.conditions.iter().find(|condition| condition.kind == "Ready");
+    ready.is_some_and(|ready| ready.message.contains(SHUTTING_DOWN))
 }
 
 fn pod_cidrs(annotations: &Labels, spec: &Spec, problems: &mut Problems) -> Vec<Prefix> {

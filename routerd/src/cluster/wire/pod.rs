@@ -77,15 +77,21 @@ impl Wire for WirePod {
         let finished = matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"));
         problems.with(Object::Pod(Pod {
             name: object_name(&self.metadata),
-            uid: self.metadata.uid.unwrap_or_default(),
-            labels: self.metadata.labels.unwrap_or_default(),
             node: self.spec.node_name.filter(|name| !name.is_empty()),
             host_network: self.spec.host_network,
             finished,
+            of_daemon_set: is_of_daemon_set(&self.metadata),
             addresses,
             ports,
+            uid: self.metadata.uid.unwrap_or_default(),
+            labels: self.metadata.labels.unwrap_or_default(),
         }))
     }
+}
+
+fn is_of_daemon_set(metadata: &ObjectMeta) -> bool {
+    let owners = metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet")
 }
 
 /// The named ports of containers and of sidecars; a policy can refer to no others by name.

@@ -53,6 +53,12 @@ const FLAGS: &[Flag] = &[
         Works,
         "Milliseconds between the BFD packets this node can take.",
     ),
+    own(
+        "bgp-drain-time",
+        Duration(0, 3_600_000),
+        "5s",
+        "How long external peers have to look for another way, told by the community GRACEFUL_SHUTDOWN, before a node that is drained or shut down withdraws the addresses of Services, and its daemon ends.",
+    ),
     flag(
         "bgp-graceful-restart",
         Bool,
@@ -82,6 +88,12 @@ const FLAGS: &[Flag] = &[
         "1m30s",
         Works,
         "How long a silent peer is taken to be alive.",
+    ),
+    own(
+        "bgp-password-dir",
+        Text,
+        "/etc/routerd/bgp-passwords",
+        "Folder of a mounted Secret: an external peer of the annotation kube-router.io/peers with `passwordkey: NAME` has the content of the file NAME in it as its password. A change takes effect on the running daemon.",
     ),
     flag(
         "bgp-port",
@@ -123,7 +135,13 @@ const FLAGS: &[Flag] = &[
         Works,
         "Base64 passwords (TCP MD5) of the external peers; an empty item is a peer without.",
     ),
-    flag("peer-router-passwords-file", Text, "", Works, "File with the passwords, in one line with commas."),
+    flag(
+        "peer-router-passwords-file",
+        Text,
+        "",
+        Works,
+        "File with the passwords, in one line with commas. A change takes effect on the running daemon.",
+    ),
     flag("peer-router-ports", Numbers(0, 65535), "", Works, "Ports of the external peers; 0 means 179."),
     flag(
         "router-id",

@@ -15,9 +15,10 @@ use super::desired::{Key, Pods, Value, Wish};
 use super::node::{Found, Node};
 use super::plan::Plan;
 use super::pod::{self, Side};
+use crate::cluster::ForceNews;
 use crate::cluster::objects::ObjectName;
 use crate::runner::{Apply, Problem, Report, Scope};
-use crate::services::status;
+use crate::services::{Herald, status};
 
 /// What to do when namespaces cannot be entered.
 const RIGHT: &str = "routerd needs CAP_SYS_ADMIN to enter the network namespace of a pod: see daemonset/README.md, \
@@ -41,6 +42,8 @@ pub struct Applier {
     brought: Option<BTreeSet<PathBuf>>,
     /// We have set [`SLOPPY`].
     sloppy: bool,
+    /// Who is told what is served, if anybody.
+    herald: Option<Herald>,
 }
 
 /// What the pods' side came to.
@@ -53,17 +56,25 @@ struct Brought {
 impl Applier {
     /// One that has done nothing yet.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, brought: None, sloppy: false }
+        Self { identity, brought: None, sloppy: false, herald: None }
     }
 
-    fn run(&mut self, wishes: &Wishes, pods: &Pods, report: &mut Report) -> Result<()> {
+    /// The same, telling which virtual addresses are served.
+    #[must_use]
+    pub fn telling(mut self, herald: Option<Herald>) -> Self {
+        self.herald = herald;
+        self
+    }
+
+    /// Returns the addresses that are served.
+    fn run(&mut self, wishes: &Wishes, pods: &Pods, report: &mut Report) -> Result<BTreeSet<IpAddr>> {
         let mut node = Node::open(self.identity)?;
         let mut found = node.observe()?;
         let wanted = wishes.values().any(|wish| !wish.tuples.is_empty());
         let held = self.brought.as_ref().is_some_and(|brought| !brought.is_empty());
         if !wanted && !held && found.marks.is_empty() {
             self.brought.get_or_insert_default();
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         let sides = sides(wishes, pods);
         let leaving = self.leaving(&sides, pods, &found);
@@ -75,11 +86,11 @@ impl Applier {
         node.observe_services(&mut found)?;
         let plan = Plan::new(wishes, &found.marks, |address| brought.ready.contains(&address));
         report.problems.extend(plan.problems.iter().map(|(name, text)| problem(name, text.clone(), false)));
-        on_node(&mut node, &found, &plan, report)?;
+        let refused = on_node(&mut node, &found, &plan, report)?;
         report.writes += self.take_up(wishes)?;
         self.release(leaving, report);
         report.counts = counts(wishes, &plan, &brought);
-        Ok(())
+        Ok(plan.served(&refused).filter(|address| !found.addresses.contains(address)).collect())
     }
 
     /// A router upstream may send a flow by another node from now on. Where all nodes choose alike it goes on, if IPVS
@@ -156,10 +167,11 @@ fn bring(sides: &BTreeMap<PathBuf, Side>, report: &mut Report) -> Brought {
     brought
 }
 
-fn on_node(node: &mut Node, found: &Found, plan: &Plan, report: &mut Report) -> Result<()> {
+/// Returns the marks whose virtual services the kernel has refused something of.
+fn on_node(node: &mut Node, found: &Found, plan: &Plan, report: &mut Report) -> Result<BTreeSet<u32>> {
     let families: BTreeSet<Family> = plan.marks.keys().map(|tuple| Family::of(tuple.address)).collect();
     let (before, after) = plan.commands(&found.services, &found.marks);
-    balance(node, plan, &before, report);
+    let mut refused = balance(node, plan, &before, report);
     if families.contains(&Family::V4) {
         report.writes += node.admit_answers()?;
     }
@@ -167,23 +179,26 @@ fn on_node(node: &mut Node, found: &Found, plan: &Plan, report: &mut Report) -> 
         report.writes += node.lead(&families)?;
     }
     report.writes += node.mark(found, &plan.marks)?;
-    balance(node, plan, &after, report);
+    refused.extend(balance(node, plan, &after, report));
     if families.is_empty() {
         report.writes += node.lead(&families)?;
     }
-    Ok(())
+    Ok(refused)
 }
 
-fn balance(node: &mut Node, plan: &Plan, commands: &[Command], report: &mut Report) {
+fn balance(node: &mut Node, plan: &Plan, commands: &[Command], report: &mut Report) -> BTreeSet<u32> {
+    let mut refused = BTreeSet::new();
     for (command, outcome) in commands.iter().zip(node.balance(commands)) {
         let Err(error) = outcome else {
             report.writes += 1;
             continue;
         };
-        let owner = match command.service() {
-            Some(ServiceKey::Mark { mark, .. }) => plan.owners.get(&mark),
+        let mark = match command.service() {
+            Some(ServiceKey::Mark { mark, .. }) => Some(mark),
             _ => None,
         };
+        refused.extend(mark);
+        let owner = mark.and_then(|mark| plan.owners.get(&mark));
         let item = owner.map_or_else(of_node, status::item);
         report.problems.push(Problem {
             item,
@@ -191,6 +206,7 @@ fn balance(node: &mut Node, plan: &Plan, commands: &[Command], report: &mut Repo
             retry: true,
         });
     }
+    refused
 }
 
 /// What of a wish does not work on this node.
@@ -260,7 +276,11 @@ impl Apply for Applier {
             }
         }
         let mut report = Report::default();
-        if let Err(error) = self.run(&wishes, &pods, &mut report) {
+        let outcome = self.run(&wishes, &pods, &mut report);
+        if let Some(herald) = &self.herald {
+            herald.tell(NAME, outcome.as_ref().map_or(ForceNews::Unknown, |all| ForceNews::All(all.clone())));
+        }
+        if let Err(error) = outcome {
             let message = format!("direct return is not in force: {error}");
             let all = wishes.keys().map(|name| problem(name, message.clone(), true));
             report.problems.extend(all);

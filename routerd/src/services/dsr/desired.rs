@@ -102,6 +102,13 @@ impl Dsr {
 }
 
 impl Wish {
+    /// Its addresses, and whether an endpoint behind them takes new connections; one for each port.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = (IpAddr, bool)> {
+        let takes =
+            |backends: &BTreeMap<IpAddr, Backend>| backends.values().any(|backend| backend.weight > 0);
+        self.tuples.iter().map(move |(tuple, backends)| (tuple.address, takes(backends)))
+    }
+
     fn add(&mut self, index: &Index, service: &Service, port: &ServicePort, address: IpAddr, local: bool) {
         let backends = endpoints::backends(index, service, port, Family::of(address), local);
         let mut taken = BTreeMap::new();

@@ -10,6 +10,7 @@ use super::desired::Wish;
 use super::marks;
 use crate::cluster::objects::ObjectName;
 use crate::services::Few;
+use crate::services::herald::takes_connections;
 use crate::services::state::{Balanced, Tuple};
 
 /// IPVS services by mark.
@@ -52,6 +53,13 @@ impl Plan {
             }
         }
         plan
+    }
+
+    /// The addresses with an endpoint that takes new connections, but for what the kernel has `refused` something of.
+    pub(super) fn served(&self, refused: &BTreeSet<u32>) -> impl Iterator<Item = IpAddr> {
+        let usable =
+            |mark: &u32| !refused.contains(mark) && self.services.get(mark).is_some_and(takes_connections);
+        self.marks.iter().filter(move |(_, mark)| usable(mark)).map(|(tuple, _)| tuple.address)
     }
 
     fn add(&mut self, name: &ObjectName, wish: &Wish, tuple: Tuple, backends: Vec<Destination>) {

@@ -6,5 +6,6 @@ mod early;
 mod endpoints;
 mod fake;
 pub(in crate::services) mod fixture;
+mod herald;
 mod plan;
 mod tend;

@@ -1,0 +1,73 @@
+//! A node on its way out of service, as it is seen from its object and its pods.
+
+use super::*;
+use crate::cluster::objects::Pod;
+
+fn pod(name: &str, of_daemon_set: bool) -> Event {
+    let name = ObjectName { namespace: "ns".into(), name: name.into() };
+    Event::Upsert(Object::Pod(Pod { name, node: Some("a".into()), of_daemon_set, ..Pod::default() }))
+}
+
+fn own(change: fn(&mut Node)) -> Event {
+    let mut own =
+        Node { name: "a".into(), internal_addresses: vec!["192.0.2.1".parse().unwrap()], ..Node::default() };
+    change(&mut own);
+    Event::Upsert(Object::Node(own))
+}
+
+fn leaving(desired: &BTreeMap<Key, Value>) -> Leaving {
+    match &desired[&Key::Speaker] {
+        Value::Speaker(identity) => identity.leaving,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_cordoned_node_goes_and_is_gone_with_its_last_pod_that_a_drain_takes() {
+    let plane = plane();
+    let mut index = Index::new("a");
+    let mut kept = BTreeMap::new();
+    let gone =
+        |name: &str| Event::Delete(ObjectKey::Pod(ObjectName { namespace: "ns".into(), name: name.into() }));
+    for (event, expected) in [
+        (own(|_| {}), Leaving::No),
+        (pod("web", false), Leaving::No),
+        (pod("logs", true), Leaving::No),
+        (own(|node| node.unschedulable = true), Leaving::Going),
+        (gone("web"), Leaving::Gone),
+        (pod("late", false), Leaving::Going),
+        (own(|node| node.shutting_down = true), Leaving::Gone),
+        (own(|node| node.leaving = true), Leaving::Going),
+        (gone("late"), Leaving::Gone),
+        (own(|_| {}), Leaving::No),
+    ] {
+        let change = index.apply(event).unwrap();
+        for key in plane.touched(&index, &change) {
+            if let Some(value) = plane.desired(&index, &key) {
+                kept.insert(key, value);
+            }
+        }
+        assert_eq!(leaving(&kept), expected, "{change:?}");
+    }
+}
+
+#[test]
+fn what_is_withheld_are_the_addresses_of_services_and_all_of_it_comes_back() {
+    let announce = |text: &str| {
+        let prefix: Prefix = text.parse().unwrap();
+        Value::Announce([(prefix, Some(Announcement::via("192.0.2.1".parse().unwrap())))].into())
+    };
+    let service = Key::Service(ObjectName { namespace: "ns".into(), name: "web".into() });
+    let pods = Key::Prefix("10.1.0.0/24".parse().unwrap());
+    let mut model =
+        model(&BTreeMap::from([(service, announce("10.96.0.1/32")), (pods, announce("10.1.0.0/24"))]));
+    let mut state = told(&model);
+    assert_eq!(state.prefixes.len(), 2);
+    for (withheld, left) in [(true, 1), (true, 1), (false, 2)] {
+        let mut dirty = Dirty::default();
+        model.withhold(withheld, &mut dirty);
+        Plan::between(&state, &model, &dirty).applied_to(&mut state);
+        assert_eq!((state.prefixes.len(), state.ours.len()), (left, 2));
+        assert_eq!(state, told(&model));
+    }
+}
