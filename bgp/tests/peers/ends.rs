@@ -8,7 +8,7 @@ use bgp::fsm::State;
 use bgp::{PeerConfig, PrefixLimit, ResetCause};
 
 use crate::exchange::peer;
-use crate::kit::{ASN, Kind, Lan, OTHER, Ours, Setup, v4, wait_for};
+use crate::kit::{ASN, Kind, Lan, OTHER, Ours, Router, Setup, v4, wait_for};
 
 #[test]
 fn a_router_that_tells_too_much_stays_away_for_the_pause_and_comes_back_when_it_may() {
@@ -99,9 +99,15 @@ fn a_cut_cable_and_a_router_that_hangs_show_by_the_hold_time() {
 
 #[test]
 fn half_open_connections_and_junk_at_our_port_leave_sessions_alone() {
-    let lan = Lan::new();
-    let setup = Setup::new(Kind::Bird, ASN);
-    let router = lan.start(setup.clone());
+    for kind in Kind::ALL {
+        let lan = Lan::new();
+        let router = lan.start(Setup::new(kind, ASN));
+        half_open(&lan, &router);
+    }
+}
+
+fn half_open(lan: &Lan, router: &Router) {
+    let setup = router.setup.clone();
     let stranger = lan.join(66);
     lan.ours.run_in(|| {
         let mut ours = Ours::start(1);

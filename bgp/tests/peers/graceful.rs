@@ -104,20 +104,25 @@ fn behind_the_restart_time_routes_live_on_as_a_last_resort() {
 
 #[test]
 fn a_notification_does_not_end_what_both_want_to_keep_and_a_hard_reset_does() {
+    for kind in [Kind::Gobgp, Kind::Frr] {
+        keeps_over_notifications(&Setup { keeps_over_notifications: true, ..restartable(kind, ASN) });
+    }
+}
+
+fn keeps_over_notifications(setup: &Setup) {
     let lan = Lan::new();
-    let setup = restartable(Kind::Gobgp, ASN);
     let router = lan.start(setup.clone());
     lan.ours.run_in(|| {
         let mut ours = Ours::start(1);
         let keep = GracefulRestart { restart_time: 60, notification: true, ..GracefulRestart::default() };
-        let config = PeerConfig { graceful_restart: Some(keep), ..peer(&setup) };
+        let config = PeerConfig { graceful_restart: Some(keep), ..peer(setup) };
         ours.set_peer(config.clone());
         ours.has(&setup.routes());
         router.learns("10.1.0.0/24");
         // Another hold time needs another session, which Cease ends; both keep what they have meanwhile.
         ours.set_peer(PeerConfig { hold_time: Some(30), ..config });
         ours.has(&setup.routes());
-        wait_for("the new session", || ours.status(&setup).established == 2);
+        wait_for("the new session", || ours.status(setup).established == 2);
         ours.has(&setup.routes());
         router.learns("10.1.0.0/24");
         ours.shutdown(Shutdown::Cease("for good".to_owned()));

@@ -72,6 +72,11 @@ impl Bird {
         String::from_utf8_lossy(&birdc.unwrap().stdout).into_owned()
     }
 
+    /// Its namespace.
+    pub(crate) fn ns(&self) -> &TestNs {
+        &self.ns
+    }
+
     /// Has it read its configuration again, changed so.
     pub(crate) fn configure(&self, change: impl FnOnce(String) -> String) {
         let path = self.folder.path().join("bird.conf");

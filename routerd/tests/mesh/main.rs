@@ -7,6 +7,7 @@ mod external;
 mod lab;
 mod leaving;
 mod overlay;
+mod restarts;
 mod secrets;
 
 use std::io::{BufRead as _, BufReader};

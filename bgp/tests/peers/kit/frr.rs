@@ -17,6 +17,9 @@ fn config(setup: &Setup) -> String {
         }
         None => global += " bgp graceful-restart-disable\n",
     }
+    if setup.keeps_over_notifications {
+        global += " bgp graceful-restart notification\n";
+    }
     if let Some(time) = setup.long_lived {
         global += &format!(" bgp long-lived-graceful-restart stale-time {time}\n");
     }

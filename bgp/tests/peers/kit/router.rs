@@ -39,6 +39,8 @@ pub struct Setup {
     pub ttl_security: bool,
     /// Graceful restart with this time.
     pub graceful: Option<u16>,
+    /// Notifications do not end what it keeps (RFC 8538); GoBGP has it so always.
+    pub keeps_over_notifications: bool,
     /// Long-lived graceful restart with this time.
     pub long_lived: Option<u32>,
     /// We are its clients.
@@ -57,6 +59,7 @@ impl Setup {
             password: None,
             ttl_security: false,
             graceful: None,
+            keeps_over_notifications: false,
             long_lived: None,
             reflector: false,
             neighbours: vec![1],

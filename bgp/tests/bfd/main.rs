@@ -1,6 +1,8 @@
-//! BFD against BIRD, in namespaces of their own.
-#![expect(clippy::disallowed_methods, reason = "BIRD is the other end of the session")]
+//! BFD against BIRD and FRR, in namespaces of their own.
+#![expect(clippy::disallowed_methods, reason = "BIRD and FRR are the other end of the session")]
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+
+mod frr;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
@@ -130,8 +132,8 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Two namespaces with a cable, both ends running and up.
-fn running() -> (TestNs, Bird, Ours) {
+/// Two namespaces with a cable.
+fn cable() -> (TestNs, TestNs) {
     let (ours, birds) = (TestNs::new("bfd"), TestNs::new("bird"));
     ours.run("ip", &["link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", birds.name()]);
     for (ns, place) in [(&ours, OURS), (&birds, BIRDS)] {
@@ -139,6 +141,12 @@ fn running() -> (TestNs, Bird, Ours) {
         ns.run("ip", &["address", "add", &format!("{}/64", place[1]), "dev", "cable", "nodad"]);
         ns.run("ip", &["link", "set", "cable", "up"]);
     }
+    (ours, birds)
+}
+
+/// Both ends running and up.
+fn running() -> (TestNs, Bird, Ours) {
+    let (ours, birds) = cable();
     let bird = Bird::start(birds);
     let mut end = Ours::start(&ours);
     end.both(Change::Up);
