@@ -90,6 +90,16 @@ impl Segment {
         ip(&["addr", "add", &format!("{}/64", self.gateway6()), "dev", bridge, "nodad"])?;
         ip(&["link", "set", bridge, "up"])
     }
+
+    /// Takes the cable of a guest out of its switch. Its device is not told, as behind a switch of another room.
+    pub fn unplug(index: u8) -> Result<()> {
+        ip(&["link", "set", &tap(index), "nomaster"])
+    }
+
+    /// Puts it in again.
+    pub fn plug(self, index: u8) -> Result<()> {
+        ip(&["link", "set", &tap(index), "master", self.bridge(), "up"])
+    }
 }
 
 /// The address of the node with this number (from 1) on the segment that nodes are on.
@@ -117,7 +127,7 @@ pub fn make_segment() -> Result<()> {
 }
 
 /// The TAP device of the guest with this number.
-pub fn tap(index: u8) -> String {
+fn tap(index: u8) -> String {
     format!("tap{index}")
 }
 
@@ -128,7 +138,7 @@ pub fn make_tap(index: u8, segment: Segment) -> Result<String> {
         return Ok(name);
     }
     ip(&["tuntap", "add", &name, "mode", "tap"])?;
-    ip(&["link", "set", &name, "master", segment.bridge(), "up"])?;
+    segment.plug(index)?;
     Ok(name)
 }
 

@@ -12,7 +12,7 @@ use kernel::testing::TestNs;
 use prefix::{Family, Prefix};
 
 /// A number no well-known daemon has.
-const OURS: u8 = 190;
+const OURS: u8 = 179;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -86,7 +86,7 @@ fn another_program_sees_the_same_route() {
     let route =
         Route { mtu: Some(1400), ..Route::new(to("10.244.1.0/24")).protocol(OURS).via(ip("10.9.0.11")) };
     rtnl.add_route(&route).unwrap();
-    let text = namespace.run("ip", &["-4", "route", "show", "proto", "190"]);
+    let text = namespace.run("ip", &["-4", "route", "show", "proto", "179"]);
     assert_eq!(text.trim(), "10.244.1.0/24 via 10.9.0.11 dev a mtu 1400");
     let shared = Route::new(to("10.244.2.0/24")).protocol(OURS).via(ip("10.9.0.11")).via(ip("10.9.0.12"));
     rtnl.replace_route(&shared).unwrap();

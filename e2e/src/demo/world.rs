@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_route_counts_when_it_leads_to_its_own_node() {
-        let table = "default via 192.0.2.1 dev vec0\n10.244.2.0/24 via 192.0.2.12 dev vec0 proto 190\n";
+        let table = "default via 192.0.2.1 dev vec0\n10.244.2.0/24 via 192.0.2.12 dev vec0 proto 179\n";
         assert!(has_route(table, 2));
         assert!(!has_route(table, 3));
         assert!(!has_route("10.244.2.0/24 via 192.0.2.13 dev vec0", 2));

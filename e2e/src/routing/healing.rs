@@ -8,7 +8,7 @@ use super::traffic::Pulses;
 use super::world::{PORT, SETTLE, World};
 use crate::demo::report::{Report, Shown};
 use crate::guest::client::Running;
-use crate::net::{ip, tap};
+use crate::net::Segment;
 use crate::process::wait_for;
 
 /// The node on the far segment, alone there.
@@ -29,12 +29,12 @@ pub(super) fn cut(world: &mut World, report: &mut Report) {
 fn cut_for(world: &World, length: Duration) -> Result<Shown> {
     let others = Pulses::between(world, &[(1, 2), (2, 1)])?;
     let watches = watches(world)?;
-    cable("down")?;
+    Segment::unplug(FAR)?;
     std::thread::sleep(length);
     if length == LONG {
         gone(world).context("the routes of a segment that is cut for longer than the hold time")?;
     }
-    cable("up")?;
+    Segment::Far.plug(FAR)?;
     let healed = Instant::now();
     let mut last = healed;
     for watch in &watches {
@@ -46,10 +46,6 @@ fn cut_for(world: &World, length: Duration) -> Result<Shown> {
         "pods answered {} ms after the cable was back; between the others none of {sent} datagrams lost, longest gap {longest} ms",
         last.saturating_duration_since(healed).as_millis()
     )))
-}
-
-fn cable(state: &str) -> Result<()> {
-    ip(&["link", "set", &tap(FAR), state])
 }
 
 /// Pods of the near nodes ask the far one all the time, one in each family.
@@ -66,8 +62,10 @@ fn watches(world: &World) -> Result<Vec<Running>> {
 
 /// When a client says the next time after a moment that it is answered, or no longer.
 fn becomes(watch: &Running, state: &str, after: Instant) -> Result<Instant> {
+    let end = Instant::now() + SETTLE;
     loop {
-        let (when, line) = watch.lines.recv_timeout(SETTLE).with_context(|| format!("never {state}"))?;
+        let left = end.saturating_duration_since(Instant::now());
+        let (when, line) = watch.lines.recv_timeout(left).with_context(|| format!("never {state}"))?;
         if when >= after && line.starts_with(state) {
             return Ok(when);
         }
@@ -78,7 +76,7 @@ fn becomes(watch: &Running, state: &str, after: Instant) -> Result<Instant> {
 fn gone(world: &World) -> Result<()> {
     for (own, other) in [(1, 2), (2, 1)] {
         wait_for("routes to go", SETTLE, || {
-            let routes = world.says(own, "ip -4 route show proto 190")?;
+            let routes = world.says(own, "ip -N -4 route show proto 179")?;
             if routes.contains("10.244.3.0/24") {
                 bail!("{routes}");
             }

@@ -84,9 +84,9 @@ fn told(world: &World) -> Result<Shown> {
     for (number, segment) in (1..).zip(NODES) {
         world.has_sessions(number, NODES.len())?;
         wait_for("the route that FRR tells", SETTLE, || {
-            let route = world.says(number, &format!("ip -4 route show {}/24", outside_network()))?;
+            let route = world.says(number, &format!("ip -N -4 route show {}/24", outside_network()))?;
             let wanted = format!("via {} dev vec0", segment.gateway());
-            if route.contains(&wanted) && route.contains("proto 190") {
+            if route.contains(&wanted) && route.contains("proto 179") {
                 return Ok(Some(()));
             }
             bail!("node{number}: {route:?}")

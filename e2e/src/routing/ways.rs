@@ -70,7 +70,7 @@ fn service(world: &World, nodes: &[u8]) -> Result<String> {
         "apiVersion: v1
 kind: Service
 metadata:
-  {{name: vip, namespace: demo, annotations: {{kube-router.io/service.dsr: tunnel, kube-router.io/service.scheduler: mh}}}}
+  {{name: vip, namespace: demo, annotations: {{kube-router.io/service.dsr: tunnel, kube-router.io/service.scheduler: mh, kube-router.io/service.schedflags: flag-2}}}}
 spec: {{clusterIP: 10.96.0.80, clusterIPs: [10.96.0.80], externalIPs: [{VIP}], ports: [{{name: http, port: {PORT}, protocol: TCP}}]}}
 ---
 apiVersion: discovery.k8s.io/v1

@@ -182,6 +182,8 @@ impl World {
     /// Boots a node that was lost, with nothing of before, and gives it routerd and a pod. How long routerd took to be ready, and then the
     /// network to carry everybody.
     pub(super) fn revive(&mut self, index: u8) -> Result<(Duration, Duration)> {
+        // One that lives still is lost first.
+        self.lab.kill_node(index)?;
         self.lab.boot_again(index)?;
         self.pods.retain(|pod| pod.spec.node != index);
         self.publish_nodes()?;

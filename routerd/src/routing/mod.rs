@@ -34,8 +34,9 @@ pub use observe::carried;
 pub use overlay::{Overlay, Reach};
 pub use plan::{Hop, Path, Place, Plan, State, Tunnelled};
 
-/// The number (`RTPROT`) of the routes and rules we make. Nothing in `/etc/iproute2/rt_protos` has it.
-pub const PROTOCOL: u8 = 190;
+/// The number (`RTPROT`) of the routes and rules we make, that of BGP's port. Neither the kernel's headers nor iproute2 nor a routing daemon has
+/// it: FRR, which may run on a node, takes away at its start what has one of its own (186 to 198).
+pub const PROTOCOL: u8 = 179;
 /// The number that kube-router's routes have (`unix.RTPROT_MROUTED`, 17): what it left is taken over.
 pub const KUBE_ROUTER_PROTOCOL: u8 = 17;
 /// kube-router's table `kube-router`: what pods of this node send to the addresses of nodes behind a tunnel.

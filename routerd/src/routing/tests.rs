@@ -145,7 +145,7 @@ fn cluster() -> Index {
 }
 
 fn routes_of(namespace: &TestNs) -> String {
-    namespace.run("ip", &["route", "show", "proto", "190"])
+    namespace.run("ip", &["route", "show", "proto", "179"])
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_flushed_route_comes_back_with_the_next_full_run() {
     namespace.run_in(|| {
         let mut applier = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF).unwrap();
         applier.apply(&desired(&cluster()), &Scope::Everything);
-        namespace.run("ip", &["route", "flush", "proto", "190"]);
+        namespace.run("ip", &["route", "flush", "proto", "179"]);
         assert_eq!(applier.apply(&desired(&cluster()), &Scope::Everything).writes, 2);
     });
 }

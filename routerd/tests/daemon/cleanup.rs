@@ -81,9 +81,9 @@ fn after_a_clean_up_the_node_is_as_before_the_install_and_a_second_one_finds_not
         "link add kube-bridge type bridge",
         "address add 10.244.1.1/24 dev kube-bridge",
         "link set kube-bridge up",
-        "route add 10.244.2.0/24 via 192.0.2.9 proto 190",
-        "route add local 10.96.0.10/32 dev lo table local proto 190",
-        "route add blackhole 10.244.3.0/24 proto 190 table 77",
+        "route add 10.244.2.0/24 via 192.0.2.9 proto 179",
+        "route add local 10.96.0.10/32 dev lo table local proto 179",
+        "route add blackhole 10.244.3.0/24 proto 179 table 77",
         // As kube-router leaves them.
         "rule add from 10.244.1.0/24 lookup 77",
         "rule add fwmark 0x3e9/0x3e9 prio 32764 lookup 78",

@@ -227,7 +227,7 @@ impl Node {
 
     /// Our routes, of both families.
     pub(crate) fn routes(&self) -> String {
-        let both = ["-4", "-6"].map(|family| self.ns.run("ip", &[family, "route", "show", "proto", "190"]));
+        let both = ["-4", "-6"].map(|family| self.ns.run("ip", &[family, "route", "show", "proto", "179"]));
         both.concat()
     }
 

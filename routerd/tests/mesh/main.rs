@@ -44,7 +44,7 @@ fn pods_of_three_nodes_reach_each_other_and_keep_their_addresses() {
 fn a_flushed_route_is_back_within_a_second() {
     let lab = running(2);
     for family in ["-4", "-6"] {
-        lab.nodes[0].ns.run("ip", &[family, "route", "flush", "proto", "190"]);
+        lab.nodes[0].ns.run("ip", &[family, "route", "flush", "proto", "179"]);
         let took = lab.nodes[0].until("its routes again", |node| node.reaches(2));
         assert!(took < Duration::from_secs(1), "{family}: back after {took:?}");
     }
@@ -95,7 +95,7 @@ fn a_daemon_that_is_killed_and_started_again_loses_no_route_anywhere() {
                 BufReader::new(monitor.stdout.take().unwrap()).lines().map_while(Result::ok).collect();
             let deleted: Vec<&String> = lines
                 .iter()
-                .filter(|line| line.starts_with("Deleted") && line.contains("proto 190"))
+                .filter(|line| line.starts_with("Deleted") && line.contains("proto 179"))
                 .collect();
             assert!(deleted.is_empty(), "{signal}: {deleted:?}");
             assert!(!node.routes().is_empty());

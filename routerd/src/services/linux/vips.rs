@@ -18,7 +18,7 @@ use crate::services::state::Vip;
 use crate::services::wanted::LocalAddresses;
 
 /// The protocol number of all routes that are ours.
-const OWN: u8 = 190;
+const OWN: u8 = 179;
 /// Devices whose names hold one of these carry no node port: they belong to pods and Services.
 const NOT_THE_NODES: [&str; 3] = ["dummy", "kube", "docker"];
 
