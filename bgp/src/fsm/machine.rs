@@ -112,11 +112,14 @@ impl Fsm {
             Event::Offered => self.offered(out),
             Event::Connected => self.connected(out),
             Event::ConnectFailed(reason) => {
-                if self.outgoing.state == State::Connect {
-                    self.outgoing.state = State::Active;
-                    self.disarm_connect(out);
-                    out.push(Action::Report(reason));
+                if self.failed(reason, out) {
                     self.retry(out);
+                }
+            }
+            Event::Unanswered(reason) => {
+                // Nobody hears of such an attempt, so there may be many: a way that is back is used soon.
+                if self.failed(reason, out) && !self.incoming.is_open() {
+                    self.arm_connect(RETRY_FIRST, out);
                 }
             }
             Event::Received(side, message) => self.received(side, message, out),
@@ -159,6 +162,17 @@ impl Fsm {
             out.push(Action::Connect);
             self.arm_connect(CONNECT_TIMEOUT, out);
         }
+    }
+
+    /// The attempt to connect is over; false if there was none.
+    fn failed(&mut self, reason: String, out: &mut Vec<Action>) -> bool {
+        let attempted = self.outgoing.state == State::Connect;
+        if attempted {
+            self.outgoing.state = State::Active;
+            self.disarm_connect(out);
+            out.push(Action::Report(reason));
+        }
+        attempted
     }
 
     fn arm_connect(&mut self, after: Duration, out: &mut Vec<Action>) {
@@ -389,7 +403,10 @@ impl Fsm {
                     out.push(Action::CancelConnect);
                     out.push(Action::Report(format!("no answer within {CONNECT_TIMEOUT:?}")));
                     self.outgoing.state = State::Active;
-                    self.retry(out);
+                    if !self.incoming.is_open() {
+                        // It has waited long enough.
+                        self.begin(out);
+                    }
                 } else if self.started && self.outgoing.state == State::Active && !self.incoming.is_open() {
                     self.begin(out);
                 }

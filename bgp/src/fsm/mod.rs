@@ -26,7 +26,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the peer may take to send its OPEN. RFC 4271 §8.2.2 suggests four minutes, in which a peer that hangs
 /// after accepting would block every new attempt.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
-/// The wait after the first failure; it doubles with each further one.
+/// The wait after the first failure; it doubles with each further one that the peer had a part in.
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts to connect.
 pub const RETRY_LAST: Duration = Duration::from_secs(16);
@@ -98,8 +98,10 @@ pub enum Event {
     Offered,
     /// We have connected to it.
     Connected,
-    /// The attempt to connect failed.
+    /// The attempt to connect was refused, or is impossible here.
     ConnectFailed(String),
+    /// Nobody answered the attempt to connect: there is no way to the peer at the moment.
+    Unanswered(String),
     /// A message came.
     Received(Side, Message),
     /// Something came that is no message; the notification answers it.

@@ -257,6 +257,26 @@ fn attempts_come_ever_more_slowly_and_start_afresh_after_a_session() {
     assert_eq!(armed(&actions, Timer::Connect), Some(1));
 }
 
+/// What nobody hears bothers nobody: when a cut way is healed, the next attempt is not far.
+#[test]
+fn attempts_that_nobody_answers_go_on_without_ever_longer_waits() {
+    let mut fsm = Fsm::new(settings());
+    fsm.handle(Event::Start);
+    for _ in 0..6 {
+        let actions = fsm.handle(Event::Unanswered("no route to host".to_owned()));
+        assert_eq!(armed(&actions, Timer::Connect), Some(1));
+        assert_eq!(fsm.handle(Event::Expired(Timer::Connect))[0], Action::Connect);
+        // This one's time is over without a word of the kernel.
+        let actions = fsm.handle(Event::Expired(Timer::Connect));
+        assert!(
+            actions.contains(&Action::CancelConnect) && actions.contains(&Action::Connect),
+            "{actions:?}"
+        );
+    }
+    let actions = fsm.handle(Event::ConnectFailed("refused".to_owned()));
+    assert_eq!(armed(&actions, Timer::Connect), Some(1), "the first that the peer had a part in");
+}
+
 #[test]
 fn a_passive_or_stopped_peer_never_connects() {
     let mut fsm = Fsm::new(Settings { passive: true, ..settings() });
@@ -271,12 +291,12 @@ fn a_passive_or_stopped_peer_never_connects() {
 }
 
 #[test]
-fn an_attempt_without_an_answer_is_given_up() {
+fn an_attempt_without_an_answer_is_given_up_for_another() {
     let mut fsm = in_state(State::Connect);
     let actions = fsm.handle(Event::Expired(Timer::Connect));
     assert_eq!(actions[0], Action::CancelConnect);
-    assert_eq!(fsm.state(), State::Active);
-    assert_eq!(armed(&actions, Timer::Connect), Some(1));
+    assert!(actions.contains(&Action::Connect), "{actions:?}");
+    assert_eq!(armed(&actions, Timer::Connect), Some(super::CONNECT_TIMEOUT.as_secs()));
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -294,6 +314,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => Just(Event::Offered),
         4 => Just(Event::Connected),
         1 => Just(Event::ConnectFailed(String::new())),
+        1 => Just(Event::Unanswered(String::new())),
         12 => (side.clone(), message).prop_map(|(side, message)| Event::Received(side, message)),
         1 => side.clone().prop_map(|side| Event::Invalid(side, Notification::new(1, 1))),
         1 => side.clone().prop_map(|side| Event::Lost(side, String::new())),

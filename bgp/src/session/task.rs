@@ -1,6 +1,8 @@
 //! The loop of a session.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use prefix::Family;
@@ -68,7 +70,7 @@ pub fn spawn<N: Network, C: Clock>(wiring: Wiring<N, C>, settings: Settings) -> 
 /// The result of an attempt to connect, and what happens on connections.
 enum Internal<S> {
     Link(LinkId, News),
-    Connected(Result<S, String>),
+    Connected(Result<S, fsm::Event>),
 }
 
 struct Session<N: Network, C> {
@@ -90,7 +92,7 @@ struct Session<N: Network, C> {
 
 /// A connection in the making.
 struct Attempt<S> {
-    result: tokio::sync::oneshot::Receiver<Result<S, String>>,
+    result: tokio::sync::oneshot::Receiver<Result<S, fsm::Event>>,
     task: AbortHandle,
 }
 
@@ -139,7 +141,7 @@ impl<N: Network, C: Clock> Session<N, C> {
                 self.open(Side::Outgoing, stream);
                 self.handle(fsm::Event::Connected).await;
             }
-            Internal::Connected(Err(reason)) => self.handle(fsm::Event::ConnectFailed(reason)).await,
+            Internal::Connected(Err(failure)) => self.handle(failure).await,
             Internal::Link(id, news) => {
                 let side = self.links.iter().find(|(_, link)| link.id == id).map(|(side, _)| *side);
                 if let Some(side) = side {
@@ -240,7 +242,7 @@ impl<N: Network, C: Clock> Session<N, C> {
         let (sender, result) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move {
             let result = network.connect(&way).await;
-            let _ = sender.send(result.map_err(|error| format!("cannot connect to {}: {error}", way.peer)));
+            let _ = sender.send(result.map_err(|error| failure(way.peer, &error)));
         });
         self.attempt = Some(Attempt { result, task: task.abort_handle() });
     }
@@ -307,5 +309,16 @@ async fn connected<S>(attempt: &mut Option<Attempt<S>>) -> Internal<S> {
     let Some(running) = attempt else { return std::future::pending().await };
     let result = (&mut running.result).await;
     *attempt = None;
-    Internal::Connected(result.unwrap_or_else(|_| Err("the attempt to connect broke off".to_owned())))
+    let broken = |_| Err(fsm::Event::ConnectFailed("the attempt to connect broke off".to_owned()));
+    Internal::Connected(result.unwrap_or_else(broken))
+}
+
+fn failure(peer: SocketAddr, error: &io::Error) -> fsm::Event {
+    let reason = format!("cannot connect to {peer}: {error}");
+    match error.kind() {
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut => {
+            fsm::Event::Unanswered(reason)
+        }
+        _ => fsm::Event::ConnectFailed(reason),
+    }
 }
