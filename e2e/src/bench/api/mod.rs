@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
 use self::http::Request;
-use self::store::{Page, Store};
+use self::store::{Filter, Page, Store};
 
 pub(super) use self::store::Kind;
 
@@ -39,9 +39,9 @@ struct Door(Sender<Ask>);
 
 enum Ask {
     Put(Kind, Value),
-    Forget,
+    Forget(Sender<()>),
     Get(Kind, String, String, Sender<Option<String>>),
-    List(Kind, usize, usize, Sender<Page>),
+    List(Kind, Filter, usize, usize, Sender<Page>),
     Watch(Kind, u64, Sender<String>),
 }
 
@@ -60,7 +60,8 @@ impl Api {
         for (kind, object) in objects {
             api.put(kind, object)?;
         }
-        api.0.tell(Ask::Forget)?;
+        // Nobody is measured by how long the objects take to get in.
+        api.0.asked(Ask::Forget)?;
         let listener = TcpListener::bind(ADDRESS).with_context(|| format!("listening on {ADDRESS}"))?;
         let door = api.0.clone();
         std::thread::spawn(move || {
@@ -85,12 +86,15 @@ fn own(asks: &Receiver<Ask>) {
         // Who asked may be gone.
         match ask {
             Ask::Put(kind, object) => store.put(kind, object),
-            Ask::Forget => store.forget(),
+            Ask::Forget(done) => {
+                store.forget();
+                let _gone = done.send(());
+            }
             Ask::Get(kind, namespace, name, answer) => {
                 let _gone = answer.send(store.get(kind, &namespace, &name).map(str::to_owned));
             }
-            Ask::List(kind, from, limit, answer) => {
-                let _gone = answer.send(store.list(kind, from, limit));
+            Ask::List(kind, filter, from, limit, answer) => {
+                let _gone = answer.send(store.list(kind, &filter, from, limit));
             }
             Ask::Watch(kind, since, watcher) => store.watch(kind, since, watcher),
         }
@@ -132,7 +136,10 @@ impl Door {
         }
         let number = |key| request.number(key).and_then(|number| usize::try_from(number).ok());
         let (from, limit) = (number("continue").unwrap_or(0), number("limit").filter(|limit| *limit > 0));
-        let page = self.asked(|answer| Ask::List(kind, from, limit.unwrap_or(usize::MAX), answer))?;
+        let labels = request.of("labelSelector").map(Filter::labels_of).unwrap_or_default();
+        let filter = Filter { namespace, labels };
+        let limit = limit.unwrap_or(usize::MAX);
+        let page = self.asked(|answer| Ask::List(kind, filter, from, limit, answer))?;
         Ok(Answer::Text { status: "200 OK", body: page.0 })
     }
 }

@@ -53,6 +53,37 @@ impl Kind {
 /// Namespace (or nothing) and name.
 type Name = (String, String);
 
+/// Which objects of a kind a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Filter {
+    /// Those of this namespace.
+    pub(super) namespace: Option<String>,
+    /// Those with these labels.
+    pub(super) labels: Vec<(String, String)>,
+}
+
+impl Filter {
+    /// A label selector as URLs have it. What is no `key=value` admits everything.
+    pub(super) fn labels_of(selector: &str) -> Vec<(String, String)> {
+        let selector = selector.replace("%3D", "=").replace("%2F", "/").replace("%2C", ",");
+        let terms = selector.split(',').filter(|term| !term.contains('!'));
+        let pairs = terms.filter_map(|term| term.split_once('='));
+        pairs.map(|(key, value)| (key.to_owned(), value.trim_start_matches('=').to_owned())).collect()
+    }
+
+    fn admits(&self, (namespace, _): &Name, text: &str) -> bool {
+        if self.namespace.as_ref().is_some_and(|wanted| wanted != namespace) {
+            return false;
+        }
+        if self.labels.is_empty() {
+            return true;
+        }
+        let object: Value = serde_json::from_str(text).unwrap_or_default();
+        let labels = &object["metadata"]["labels"];
+        self.labels.iter().all(|(key, value)| labels[key.as_str()] == value.as_str())
+    }
+}
+
 /// One answer to a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page(pub(super) String);
@@ -95,13 +126,17 @@ impl Store {
     }
 
     /// A page of a list, from the object with this number on.
-    pub(super) fn list(&self, kind: Kind, from: usize, limit: usize) -> Page {
+    pub(super) fn list(&self, kind: Kind, filter: &Filter, from: usize, limit: usize) -> Page {
         let (api_version, name, _) = kind.words();
         let none = BTreeMap::new();
         let all = self.objects.get(&kind).unwrap_or(&none);
-        let items: Vec<&str> = all.values().skip(from).take(limit).map(String::as_str).collect();
+        let admitted = all.iter().filter(|(name, text)| filter.admits(name, text)).skip(from);
+        let mut items: Vec<&str> =
+            admitted.take(limit.saturating_add(1)).map(|(_, text)| text.as_str()).collect();
+        let is_more = items.len() > limit;
+        items.truncate(limit);
         let next = from + items.len();
-        let more = if next < all.len() { format!(",\"continue\":\"{next}\"") } else { String::new() };
+        let more = if is_more { format!(",\"continue\":\"{next}\"") } else { String::new() };
         Page(format!(
             "{{\"apiVersion\":\"{api_version}\",\"kind\":\"{name}List\",\"metadata\":{{\"resourceVersion\":\"{}\"{more}}},\"items\":[{}]}}",
             self.version,
@@ -140,12 +175,33 @@ mod tests {
     }
 
     #[test]
+    fn a_list_shows_a_namespace_and_what_has_the_labels_that_are_asked_for() {
+        let mut store = Store::default();
+        for (namespace, name, app) in [("a", "x", "dns"), ("a", "y", "web"), ("b", "z", "dns")] {
+            let metadata = json!({"name": name, "namespace": namespace, "labels": {"k8s-app": app}});
+            store.put(Kind::Service, json!({"metadata": metadata}));
+        }
+        let shown = |namespace: Option<&str>, selector: &str| -> usize {
+            let labels = Filter::labels_of(selector);
+            let filter = Filter { namespace: namespace.map(str::to_owned), labels };
+            let page: Value = serde_json::from_str(&store.list(Kind::Service, &filter, 0, 10).0).unwrap();
+            page["items"].as_array().unwrap().len()
+        };
+        assert_eq!(shown(None, ""), 3);
+        assert_eq!(shown(Some("a"), ""), 2);
+        assert_eq!(shown(Some("a"), "k8s-app%3Ddns"), 1);
+        assert_eq!(shown(None, "!service.kubernetes.io%2Fheadless"), 3, "what is not understood admits all");
+    }
+
+    #[test]
     fn a_list_comes_in_pages_and_a_watch_goes_on_where_it_ended() {
         let mut store = Store::default();
         for name in ["a", "b", "c"] {
             store.put(Kind::Pod, json!({"metadata": {"name": name, "namespace": "n"}}));
         }
-        let page = |from| -> Value { serde_json::from_str(&store.list(Kind::Pod, from, 2).0).unwrap() };
+        let page = |from| -> Value {
+            serde_json::from_str(&store.list(Kind::Pod, &Filter::default(), from, 2).0).unwrap()
+        };
         assert_eq!(page(0)["items"].as_array().unwrap().len(), 2);
         assert_eq!(page(0)["metadata"]["continue"], "2");
         assert_eq!(page(2)["items"][0]["metadata"]["name"], "c");

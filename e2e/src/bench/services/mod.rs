@@ -4,6 +4,7 @@
 //! by real connections, so it does not matter by what means it serves them.
 
 mod cold;
+mod factor;
 mod flip;
 mod objects;
 mod parts;
@@ -17,6 +18,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use self::factor::Costs;
 use super::peer::Peer;
 use super::{copy, on_node};
 use crate::guest::NodeKind;
@@ -54,6 +56,8 @@ struct Task {
     kube_router: Option<PathBuf>,
     kube_proxy: Option<PathBuf>,
     folder: PathBuf,
+    /// What work costs on the machine that the guest runs on.
+    machine: Costs,
 }
 
 /// Makes kube-proxy when it is wanted and not there.
@@ -71,7 +75,8 @@ pub(super) fn run(inside: &Inside, ready: &Ready, options: &Options) -> Result<(
     let kube_router = options.peer.unpack(&inside.folder)?;
     let kube_proxy = if options.peer.without_peer { None } else { go::proxy()? };
     let folder = inside.folder.clone();
-    let task = Task { options: options.clone(), ours, kube_router, kube_proxy, folder };
+    let machine = factor::measure()?;
+    let task = Task { options: options.clone(), ours, kube_router, kube_proxy, folder, machine };
     on_node::run(inside, ready, NodeKind::Uml, MEMORY, ("services-node", &task))
 }
 
@@ -79,6 +84,7 @@ pub(super) fn run(inside: &Inside, ready: &Ready, options: &Options) -> Result<(
 pub(super) fn node_side(file: &Path) -> Result<()> {
     on_node::side(file, |task: &Task| {
         let kernel = on_node::kernel(NodeKind::Uml)?;
+        factor::show(&task.machine, &factor::measure()?);
         for size in task.options.sizes.iter().filter(|size| **size > 0) {
             parts::sized(task, *size, &kernel);
         }

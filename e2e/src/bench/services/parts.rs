@@ -1,5 +1,7 @@
 //! The parts of the bench, each with its table.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::cold::{self, Cold};
@@ -14,6 +16,14 @@ use crate::progress::step;
 struct Column<T> {
     label: &'static str,
     figures: Result<T>,
+}
+
+/// Figures of one program with so many Services.
+struct Figures {
+    cold: Cold,
+    changes: Vec<Change>,
+    /// Processor time of each second in which nothing changes.
+    idle: Duration,
 }
 
 /// Changes of one endpoint: ours is over soon, the others take seconds or minutes for each.
@@ -34,20 +44,20 @@ pub(super) fn sized(task: &Task, services: usize, kernel: &str) {
             let objects = objects::cluster(services)?;
             let name = format!("size{services}-{number}");
             let (mut running, cold) = cold::start(program, &name, objects, services, &task.folder)?;
-            let changes = CHANGES[number.min(1)];
-            let changes = (0..changes).map(|_| flip::change(&mut running)).collect::<Result<Vec<_>>>()?;
-            Ok((cold, changes))
+            let idle = flip::idle(&mut running)?;
+            let changes = 0..CHANGES[number.min(1)];
+            let changes = changes.map(|_| flip::change(&mut running, idle)).collect::<Result<_>>()?;
+            Ok(Figures { cold, changes, idle })
         }));
     }
-    let walls =
-        |(_, changes): &(Cold, Vec<Change>)| changes.iter().map(|change| ms(change.wall)).collect::<Vec<_>>();
-    let cpus =
-        |(_, changes): &(Cold, Vec<Change>)| changes.iter().map(|change| ms(change.cpu)).collect::<Vec<_>>();
-    let mut rows = cold_rows(&columns, |(cold, _)| *cold);
+    let walls = |figures: &Figures| figures.changes.iter().map(|change| ms(change.wall)).collect::<Vec<_>>();
+    let cpus = |figures: &Figures| figures.changes.iter().map(|change| ms(change.cpu)).collect::<Vec<_>>();
+    let mut rows = cold_rows(&columns, |figures| figures.cold);
     rows.extend([
         row(&columns, "one endpoint's change seen, p50", "ms", |figures| percentile(&walls(figures), 50)),
         row(&columns, "one endpoint's change seen, max", "ms", |figures| percentile(&walls(figures), 100)),
         row(&columns, "CPU of one endpoint's change, mean", "ms", |figures| mean(&cpus(figures))),
+        row(&columns, "CPU of a second without changes", "ms", |figures| Some(ms(figures.idle))),
     ]);
     show(&format!("{services} Services of 2 endpoints. {kernel}"), &columns, &rows);
 }

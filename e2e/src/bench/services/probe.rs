@@ -18,6 +18,8 @@ const PACE: Duration = Duration::from_millis(2);
 const SLOW_PACE: Duration = Duration::from_millis(5);
 /// An answer that is not there by then will not come.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Who is not there is told at once. In the sweep over all Services only that counts, and not that the one processor was busy.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The server answers on all its addresses until the process ends.
 pub(super) fn serve(world: &World) -> Result<()> {
@@ -29,7 +31,11 @@ pub(super) fn serve(world: &World) -> Result<()> {
 }
 
 fn answers(service: SocketAddrV4) -> bool {
-    TcpStream::connect_timeout(&service.into(), PATIENCE).is_ok()
+    answers_within(service, PATIENCE)
+}
+
+fn answers_within(service: SocketAddrV4, patience: Duration) -> bool {
+    TcpStream::connect_timeout(&service.into(), patience).is_ok()
 }
 
 /// Asks one Service until it answers for the first time.
@@ -73,8 +79,8 @@ fn drain(mut waiting: VecDeque<SocketAddrV4>) -> Instant {
 /// Asks every Service once; the moment in which the last of those that did not answer at once did, if there was any.
 pub(super) fn sweep(world: &World, services: &[SocketAddrV4]) -> Result<Option<Instant>> {
     on(&world.client(), || {
-        let late: VecDeque<SocketAddrV4> =
-            services.iter().copied().filter(|service| !answers(*service)).collect();
+        let is_late = |service: &SocketAddrV4| !answers_within(*service, SWEEP_PATIENCE);
+        let late: VecDeque<SocketAddrV4> = services.iter().copied().filter(is_late).collect();
         Ok((!late.is_empty()).then(|| drain(late)))
     })
 }
