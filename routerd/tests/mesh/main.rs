@@ -9,6 +9,7 @@ mod leaving;
 mod overlay;
 mod restarts;
 mod secrets;
+mod served;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
