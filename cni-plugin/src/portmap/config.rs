@@ -57,10 +57,11 @@ impl PortMapConf {
         let listed = conf.runtime()?.map(|runtime| runtime.objects("portMappings")).transpose()?;
         for entry in listed.unwrap_or_default() {
             let mapping = Mapping::parse(&entry)?;
-            match mappings.iter().find(|earlier| earlier.same_key(&mapping)) {
-                Some(earlier) if *earlier == mapping => {}
-                Some(_) => return Err(twice(&entry, &mapping)),
-                None => mappings.push(mapping),
+            if mappings.iter().any(|earlier| earlier.contradicts(&mapping)) {
+                return Err(twice(&entry, &mapping));
+            }
+            if !mappings.contains(&mapping) {
+                mappings.push(mapping);
             }
         }
         Ok(Self { mappings, source })
@@ -118,9 +119,14 @@ impl Mapping {
         })
     }
 
-    /// True if a packet could be meant by both.
-    fn same_key(&self, other: &Self) -> bool {
-        (self.host_port, self.transport, self.host_ip) == (other.host_port, other.transport, other.host_ip)
+    /// True if a packet could be meant by both, and they lead it to different places. An address of the node goes before
+    /// "any address", so these two stand side by side.
+    fn contradicts(&self, other: &Self) -> bool {
+        let same_port = (self.host_port, self.transport) == (other.host_port, other.transport);
+        let any = |one: &Self| one.host_ip.is_none_or(|ip| ip.is_unspecified());
+        let both_families = self.host_ip.is_none() || other.host_ip.is_none();
+        let overlap = self.host_ip == other.host_ip || (both_families && any(self) && any(other));
+        same_port && overlap && self.container_port != other.container_port
     }
 }
 
@@ -211,7 +217,15 @@ mod tests {
         assert_eq!(mappings(&[entry(1, ""), entry(1, "")].join(",")).unwrap().mappings.len(), 1);
         let error = mappings(&[entry(1, ""), entry(2, "")].join(",")).unwrap_err();
         assert!(error.msg.contains("portMappings[1].hostPort") && error.msg.contains("80"), "{error}");
-        assert_eq!(mappings(&[entry(1, ""), entry(2, "192.0.2.1")].join(",")).unwrap().mappings.len(), 2);
+        for any in ["0.0.0.0", "::"] {
+            let error = mappings(&[entry(1, any), entry(2, "")].join(",")).unwrap_err();
+            assert!(error.msg.contains("portMappings[1].hostPort"), "{error}");
+            assert_eq!(mappings(&[entry(1, any), entry(1, "")].join(",")).unwrap().mappings.len(), 2);
+        }
+        for [one, other] in [["", "192.0.2.1"], ["0.0.0.0", "192.0.2.1"], ["0.0.0.0", "::"]] {
+            let both = mappings(&[entry(1, one), entry(2, other)].join(",")).unwrap();
+            assert_eq!(both.mappings.len(), 2, "{one} {other}");
+        }
     }
 
     #[test]

@@ -18,12 +18,17 @@ use crate::error::{CniError, Code};
 use crate::netfilter::{Entry, Hidden, HostPort};
 use crate::result::{AddResult, IpConfig};
 
-/// The entries for the pod's `addresses`, of which the first of each family counts.
+/// The entries for the pod's `addresses`, of which the first of each family counts. What two mappings ask for
+/// (`hostIP` empty and `0.0.0.0`) is there once.
 pub fn entries(conf: &PortMapConf, addresses: &[Cidr]) -> Vec<Entry> {
     let mut entries = Vec::new();
     for family in Family::BOTH {
         let Some(address) = addresses.iter().find(|address| address.family() == family) else { continue };
-        entries.extend(conf.mappings.iter().filter_map(|mapping| entry(conf.source, mapping, address)));
+        for entry in conf.mappings.iter().filter_map(|mapping| entry(conf.source, mapping, address)) {
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
     }
     entries
 }

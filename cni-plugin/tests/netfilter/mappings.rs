@@ -126,6 +126,18 @@ fn the_more_special_mapping_of_two_wins() {
 }
 
 #[test]
+fn a_port_of_any_address_that_is_written_in_two_ways_leads_to_one_place() {
+    let world = World::new();
+    let any4 = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "0.0.0.0"});
+    let (pod, _) = world.mapped(&json!([any4, port("tcp", 8080, 80)]));
+    assert_eq!(tcp(&world.outside, &format!("{NODE4}:8080"), &pod.ns, 80), ip(OUTSIDE4));
+    assert_eq!(tcp(&world.outside, &format!("[{NODE6}]:8080"), &pod.ns, 80), ip(OUTSIDE6));
+    let other = world.one_run(&with_ports(&json!([any4, port("tcp", 8080, 81)])));
+    let error = world.add(&Pod::new(), &other).error();
+    assert!(error.contains("portMappings[1].hostPort") && error.contains("8080"), "{error}");
+}
+
+#[test]
 fn masq_all_hides_everybody_and_no_snat_hides_nobody() {
     let world = World::new();
     let conf = |key: &str, value: bool, host: u16| {
