@@ -60,6 +60,9 @@ fn limit(fields: &Fields<'_>, rate_key: &str, burst_key: &str) -> Result<Option<
         (_, burst) if burst / 8 >= u64::from(u32::MAX) => wrong("burst cannot be more than 4GB", burst_key),
         (..8, _) => wrong("rate must be at least 8 bits a second", rate_key),
         (_, ..8) => wrong("burst must be at least 8 bits", burst_key),
+        (rate, burst) if Limit { rate, burst }.holds_nothing() => {
+            wrong("burst is less than the kernel can measure at this rate", burst_key)
+        }
         (rate, burst) => Ok(Some(Limit { rate, burst })),
     }
 }
@@ -106,6 +109,7 @@ mod tests {
             (format!(r#","egressRate":80,"egressBurst":{too_large}"#), "more than 4GB", "egressBurst"),
             (r#","egressRate":7,"egressBurst":80"#.to_owned(), "at least 8", "egressRate"),
             (r#","egressRate":8,"egressBurst":7"#.to_owned(), "at least 8", "egressBurst"),
+            (r#","egressRate":40000000000,"egressBurst":80"#.to_owned(), "at this rate", "egressBurst"),
             (r#","egressRate":-1,"egressBurst":80"#.to_owned(), "whole number", "egressRate"),
             (r#","egressRate":"1M","egressBurst":80"#.to_owned(), "whole number", "egressRate"),
         ] {

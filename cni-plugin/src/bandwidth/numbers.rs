@@ -36,6 +36,11 @@ impl Limit {
         bucket
     }
 
+    /// True if the burst takes so short at the rate that no byte fits in what the kernel counts with (64 ns).
+    pub(super) fn holds_nothing(&self) -> bool {
+        bytes_of(&self.bucket()) == 0
+    }
+
     /// The token bucket that the reference plugin makes.
     pub(super) fn wrapped_bucket(&self) -> TokenBucket {
         let waiting = low_bits(as_float(self.rate_bytes()) * LATENCY);
