@@ -118,8 +118,9 @@ pub(super) fn remove(host: &mut Rtnl, index: u32) -> Result<(), CniError> {
 fn address_to_pin(link: &Link, made: bool, conf: &BridgeConf) -> Result<Option<MacAddress>, CniError> {
     match link.mac {
         Some(mac) if !mac.is_zero() => {
-            // Setting an address flushes the bridge's neighbours even if it is the same, so it is done only once.
-            let unset = made || (conf.is_gateway && !sysfs::mac_was_set(&link.name).unwrap_or(true));
+            // Setting an address flushes the bridge's neighbours even if it is the same, so it is done only once, unless
+            // `/sys` is another namespace's and cannot tell.
+            let unset = made || (conf.is_gateway && !sysfs::mac_was_set(&link.name).unwrap_or(false));
             Ok(unset.then_some(mac))
         }
         _ => random_mac().map(Some),

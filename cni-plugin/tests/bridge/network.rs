@@ -1,5 +1,9 @@
 //! What a pod's network looks like after an ADD: gateways, routes, settings, and what neighbours know of it.
 
+#![expect(clippy::disallowed_methods, reason = "the plugin is tested as the process that a runtime starts")]
+
+use std::process::Command;
+
 use super::support::{Node, Pod, reaches};
 use serde_json::{Value, json};
 
@@ -37,6 +41,20 @@ fn a_bridge_that_lost_its_address_with_its_last_port_serves_again() {
     assert_ne!(pinned, "00:00:00:00:00:00");
     node.add(&Pod::new(), &node.network(&json!({}))).works();
     assert_eq!(mac(&node, "cni0"), pinned);
+}
+
+#[test]
+fn a_bridge_made_by_hand_keeps_its_address_also_where_sys_shows_another_namespace() {
+    let (node, pod) = (Node::new(), Pod::new());
+    node.ns.run("ip", &["link", "add", "name", "cni0", "type", "bridge"]);
+    let conf = node.network(&json!({}));
+    let mut launcher = Command::new("nsenter");
+    launcher.arg(format!("--net={}", node.ns.path()));
+    let result = node.call_by(&mut launcher, "ADD", &pod, &pod.ns.path(), &conf, &[]).result();
+    let told = result["interfaces"][0]["mac"].as_str().unwrap();
+    assert_eq!(mac(&node, "cni0"), told);
+    node.del(&pod, &conf).works();
+    assert_eq!(mac(&node, "cni0"), told);
 }
 
 #[test]

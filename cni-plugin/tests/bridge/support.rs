@@ -101,10 +101,28 @@ impl Node {
         conf: &Value,
         more: &[(&str, &str)],
     ) -> Answer {
-        let plugin = self.folder.path().join("bridge");
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", self.ns.name()])
-            .arg(plugin)
+        self.call_by(
+            Command::new("ip").args(["netns", "exec", self.ns.name()]),
+            command,
+            pod,
+            netns,
+            conf,
+            more,
+        )
+    }
+
+    /// The same by a `launcher` of the caller's, which gets the plugin as its last argument.
+    pub(crate) fn call_by(
+        &self,
+        launcher: &mut Command,
+        command: &str,
+        pod: &Pod,
+        netns: &str,
+        conf: &Value,
+        more: &[(&str, &str)],
+    ) -> Answer {
+        let mut child = launcher
+            .arg(self.folder.path().join("bridge"))
             .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", &pod.id)
             .env("CNI_NETNS", netns)
