@@ -48,16 +48,20 @@ pub fn owner(env: &Environment) -> Owner {
     Owner::new(&env.container_id, &env.ifname)
 }
 
-/// The addresses that the request's attachment holds, by what is known at once; none if that cannot be read.
-pub fn held(request: &Request) -> Vec<IpAddr> {
+/// The addresses that the request's attachment holds, by what is known at once; none if that cannot be read. An error
+/// only if the lock was not got: whoever needs it next would wait as long in vain.
+pub fn held(request: &Request) -> Result<Vec<IpAddr>, CniError> {
     let folder = HostLocalConf::folder(&request.conf);
-    let store = Store::open_existing(&folder, LOCK_WAIT).ok().flatten();
+    let store = match Store::open_existing(&folder, LOCK_WAIT) {
+        Err(error @ StoreError::Locked { .. }) => return Err(error.into()),
+        store => store.ok().flatten(),
+    };
     let owner = owner(&request.env);
     let held = store.and_then(|mut store| {
         let held = store.held_by(&owner).ok()?;
         if held.is_empty() { store.held_by(&owner.without_interface()).ok() } else { Some(held) }
     });
-    held.unwrap_or_default()
+    Ok(held.unwrap_or_default())
 }
 
 impl Ipam for HostLocal {
@@ -86,19 +90,28 @@ impl Ipam for HostLocal {
         Ok(())
     }
 
+    /// A lease is there, and one for each address of the result that is of the ranges: of any other, another pod could
+    /// be the owner by now.
     fn check(&self, request: &Request) -> Result<(), CniError> {
-        HostLocalConf::parse(&request.conf)?;
+        let sets = HostLocalConf::parse(&request.conf)?.sets;
         let folder = HostLocalConf::folder(&request.conf);
         let owner = owner(&request.env);
         let held = match Store::open_existing(&folder, LOCK_WAIT)? {
             Some(mut store) => store.made_by(&owner)?.1,
             None => Vec::new(),
         };
-        if !held.is_empty() {
+        let had =
+            request.conf.prev_result()?.unwrap_or_default().ips.into_iter().map(|ip| ip.address.address);
+        let lost = had.filter(|address| sets.iter().any(|set| set.range_of(*address).is_some()));
+        let lost: Vec<IpAddr> = lost.filter(|address| !held.contains(address)).collect();
+        if !held.is_empty() && lost.is_empty() {
             return Ok(());
         }
         let msg = format!("host-local: Failed to find address added by container {}", owner.container_id);
-        Err(CniError::new(Code::CHECK_FAILED, msg).with_details(format!("looked in {}", folder.display())))
+        let details = format!("looked in {}, where its leases are {held:?}", folder.display());
+        let missing =
+            if lost.is_empty() { String::new() } else { format!("; those of {lost:?} are missing") };
+        Err(CniError::new(Code::CHECK_FAILED, msg).with_details(details + &missing))
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {

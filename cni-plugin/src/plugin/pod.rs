@@ -134,10 +134,10 @@ impl<'a, W: Wiring> Pod<'a, W> {
         }
         // A wrong `ipam` is told at the end: the devices go in any case.
         let ipam = self.ipam();
-        let known = if matches!(ipam, Ok(Some(_))) { ipam::held(request) } else { Vec::new() };
-        let gone = self.del_from_kernel(&known);
+        let known = if matches!(ipam, Ok(Some(_))) { ipam::held(request) } else { Ok(Vec::new()) };
+        let gone = self.del_from_kernel(known.as_deref().unwrap_or_default());
         // Only now: an address whose device, or mapping, is still there must not go to another pod.
-        gone.and_then(|()| ipam?.map_or(Ok(()), |ipam| ipam.release(request)))
+        gone.and(known).and_then(|_| ipam?.map_or(Ok(()), |ipam| ipam.release(request)))
     }
 
     /// Rules and devices. Each removal makes the kernel wait for all processors, some ten milliseconds; all are begun

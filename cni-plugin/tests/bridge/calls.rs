@@ -1,6 +1,8 @@
 //! Ways in which runtimes call: names of keys, results of other versions, long names, the node itself as the pod, and
 //! questions while others work.
 
+use std::time::Duration;
+
 use super::support::{Node, Pod, links, reaches};
 use serde_json::{Value, json};
 
@@ -140,6 +142,24 @@ fn status_is_answered_while_fifty_adds_run_and_the_lock_is_held() {
     let lock = std::fs::File::open(node.folder().join("leases/net/lock")).unwrap();
     lock.lock().unwrap();
     node.call("STATUS", &pods[0], "", &conf).works();
+}
+
+#[test]
+fn del_waits_once_for_a_lock_that_is_never_released_and_keeps_the_lease_of_a_pod_whose_devices_it_took() {
+    let (node, pod) = (Node::new(), Pod::new());
+    let conf = node.network(&json!({}));
+    node.add(&pod, &conf).works();
+    let lock = std::fs::File::open(node.folder().join("leases/net/lock")).unwrap();
+    lock.lock().unwrap();
+    let started = std::time::Instant::now();
+    let error = node.del(&pod, &conf).error();
+    assert!(error.contains("held for 10s"), "{error}");
+    // Twice the wait is what must not be; all else takes a fraction of a second.
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert_eq!((node.leases().len(), node.links("veth").len()), (2, 0));
+    drop(lock);
+    node.del(&pod, &conf).works();
+    node.assert_clean();
 }
 
 #[test]

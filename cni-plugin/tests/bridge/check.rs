@@ -151,13 +151,20 @@ fn a_stranger_in_place_of_the_pods_interface_is_found() {
 }
 
 #[test]
-fn a_lost_lease_is_found() {
-    let made = attached();
+fn a_lost_lease_is_found_also_when_another_pod_has_it_and_the_other_familys_is_there() {
     for lease in ["10.9.0.2", "fd09::2"] {
-        std::fs::remove_file(made.node.folder().join("leases/net").join(lease)).unwrap();
+        for of_another in [false, true] {
+            let made = attached();
+            let file = made.node.folder().join("leases/net").join(lease);
+            std::fs::remove_file(&file).unwrap();
+            if of_another {
+                std::fs::write(&file, "another\r\neth0").unwrap();
+            }
+            let error = made.check().error();
+            assert!(error.contains("Failed to find address added by container"), "{error}");
+            assert!(error.contains(&format!("[{lease}] are missing")), "{error}");
+        }
     }
-    let error = made.check().error();
-    assert!(error.contains("Failed to find address added by container"), "{error}");
 }
 
 #[test]
