@@ -18,7 +18,10 @@ mod hostport;
 mod iptables;
 pub mod masquerade;
 mod names;
+mod presence;
 mod spoof;
+
+pub use presence::holds;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -117,7 +117,7 @@ impl Entry {
     }
 
     /// The address of the pod that it is about.
-    pub(super) fn pod_address(&self) -> Option<IpAddr> {
+    pub(crate) fn pod_address(&self) -> Option<IpAddr> {
         match self {
             Entry::HostPort(port) => Some(port.target.ip()),
             Entry::Masquerade { address, .. } => Some(*address),

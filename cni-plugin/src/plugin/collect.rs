@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::config::NetConf;
+use crate::env::is_identifier;
 use crate::error::CniError;
 use crate::ipam::Owner;
+use crate::json::Fields;
 
 /// The key since CNI 1.1.0, and its name in early texts of it, which libcni sends too.
 const KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
@@ -16,13 +18,22 @@ pub(crate) fn valid_attachments(conf: &NetConf) -> Result<Option<BTreeSet<Owner>
     let Some(key) = KEYS.into_iter().find(|key| fields.has(key)) else { return Ok(None) };
     let mut valid = BTreeSet::new();
     for entry in fields.objects(key)? {
-        let container_id = entry.text_or_empty("containerID")?;
-        if container_id.is_empty() {
-            return Err(CniError::config(format!("{} is missing", entry.path_of("containerID"))));
+        let container_id = required(&entry, "containerID")?;
+        if !is_identifier(container_id) {
+            let place = entry.path_of("containerID");
+            return Err(CniError::config(format!("{place}: {container_id:?} is no container's id")));
         }
-        valid.insert(Owner::new(container_id, entry.text_or_empty("ifname")?));
+        valid.insert(Owner::new(container_id, required(&entry, "ifname")?));
     }
     Ok(Some(valid))
+}
+
+/// An entry that says half of whom it means must not make the whole pod one that is gone.
+fn required<'a>(entry: &Fields<'a>, key: &str) -> Result<&'a str, CniError> {
+    match entry.text_or_empty(key)? {
+        "" => Err(CniError::config(format!("{} is missing", entry.path_of(key)))),
+        text => Ok(text),
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +56,13 @@ mod tests {
         let both =
             r#","cni.dev/attachments":[],"cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}]"#;
         assert_eq!(valid(both).unwrap(), Some(BTreeSet::from([Owner::new("c1", "eth0")])));
-        for bad in [r#"[{"ifname":"eth0"}]"#, r#"["c1"]"#, r#""c1""#] {
+        for bad in [
+            r#"[{"ifname":"eth0"}]"#,
+            r#"[{"containerID":"c1"}]"#,
+            r#"[{"containerID":"../c1","ifname":"eth0"}]"#,
+            r#"["c1"]"#,
+            r#""c1""#,
+        ] {
             assert!(valid(&format!(r#","cni.dev/valid-attachments":{bad}"#)).is_err(), "{bad}");
         }
     }

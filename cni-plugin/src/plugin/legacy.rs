@@ -11,6 +11,7 @@ use crate::error::CniError;
 use crate::ipam::{self, HostLocalConf, Owner};
 pub(super) use crate::legacy::Part;
 use crate::legacy::{self, Attachment, Stay, masquerade};
+use crate::netfilter::Entry;
 use crate::request::Request;
 use crate::result::IpConfig;
 use crate::undo::Undo;
@@ -68,6 +69,11 @@ pub(super) fn masquerade(
         legacy::remove(&mut Nft::open()?, Part::All, &attachment)
     });
     masquerade::add(&mut nft, &request.conf.name, &owner, &addresses(ips))
+}
+
+/// CHECK of a pod that was there before we took the reference plugins' place: their rules do what `entries` ask for.
+pub(super) fn holds(request: &Request, entries: &[Entry]) -> Result<bool, CniError> {
+    legacy::holds(&mut Nft::open()?, &request.conf.name, &ipam::owner(&request.env), entries)
 }
 
 /// CHECK: they are there.

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use kernel::nft::Nft;
 use prefix::Family;
 
+use super::legacy;
 use crate::address::{Cidr, Mac};
 use crate::bridge;
 use crate::config::{BridgeConf, MasqueradeBackend};
-use crate::error::CniError;
+use crate::error::{CniError, Code};
 use crate::ipam::Owner;
 use crate::netfilter::{self, Entry, Part};
 use crate::portmap::{self, PortMapConf};
@@ -84,13 +85,17 @@ impl Packets {
         netfilter::remove(nft, &Tag::of_request(request), parts, &expected)
     }
 
-    /// CHECK: everything is still as ADD made it.
+    /// CHECK: everything is still as ADD made it, ours or that of the reference plugins.
     pub(super) fn check(&self, request: &Request, prev: &AddResult) -> Result<(), CniError> {
         let mut entries = self.entries(request, prev)?;
         let device = portmap::localnet_device(&entries)?;
         entries.extend(device.iter().cloned().map(Entry::Localnet));
-        netfilter::check(&Tag::of_request(request), &entries)?;
-        device.map_or(Ok(()), |device| portmap::check_localnet(&device))
+        match netfilter::check(&Tag::of_request(request), &entries) {
+            Err(error) if error.code != Code::CHECK_FAILED || !legacy::holds(request, &entries)? => {
+                Err(error)
+            }
+            _ => device.map_or(Ok(()), |device| portmap::check_localnet(&device)),
+        }
     }
 }
 

@@ -105,6 +105,27 @@ fn a_pod_goes_by_its_id_whatever_else_is_known() {
 }
 
 #[test]
+fn check_finds_the_rule_of_each_mapping() {
+    let (node, pod) = node();
+    let at = |host: u16, ip: &str| {
+        json!({"hostPort": host, "containerPort": if host == 8053 { 53 } else { 80 },
+        "protocol": if host == 8053 { "udp" } else { "tcp" }, "hostIP": ip})
+    };
+    for (mappings, found) in [
+        (json!([at(8080, "")]), true),
+        (json!([at(8080, ""), at(8053, "192.0.2.1")]), true),
+        (json!([at(8053, "192.0.2.2")]), false),
+        (json!([at(8082, "")]), false),
+    ] {
+        let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "portmap",
+            "runtimeConfig": {"portMappings": mappings},
+            "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.2/24"}, {"address": "fd09::2/64"}]}});
+        let checked = node.call(Who::Ours, "CHECK", &pod, &pod.ns.path(), &conf);
+        assert_eq!(checked.is_ok(), found, "{checked:?}");
+    }
+}
+
+#[test]
 fn a_mapping_of_the_same_container_in_another_network_stays() {
     let (node, pod) = node();
     let result = json!({
@@ -122,7 +143,7 @@ fn gc_knows_pods_of_this_network_by_hash_address_and_missing_device() {
     let mut conf = node.bridge();
     conf["cniVersion"] = json!("1.1.0");
     conf["cni.dev/valid-attachments"] =
-        json!([{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2"}]);
+        json!([{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "eth0"}]);
     let all = node.rules();
     node.call(Who::Ours, "GC", &pod, "", &conf).unwrap();
     let c2 = "a4861f4ae9f7d238-0123456789abcdef";

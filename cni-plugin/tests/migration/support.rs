@@ -178,7 +178,7 @@ impl Node {
     }
 }
 
-fn with_result(conf: &Value, result: &Value) -> Value {
+pub(crate) fn with_result(conf: &Value, result: &Value) -> Value {
     let mut conf = conf.clone();
     if !result.is_null() {
         conf["prevResult"] = result.clone();

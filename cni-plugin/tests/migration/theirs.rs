@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, Pod, Who};
+use crate::support::{Node, Pod, Who, with_result};
 
 /// A node with a pod that stays, rules of somebody else, and what it holds before another pod comes.
 fn lived_in() -> (Node, Pod, Vec<String>) {
@@ -33,6 +33,24 @@ fn our_del_leaves_nothing_of_the_pod_and_does_not_touch_anything_else() {
     assert_eq!(node.holds(), before);
     node.del(Who::Ours, &pod, &pod.ns.path(), &chain, &result);
     assert_eq!(node.holds(), before, "a second DEL");
+}
+
+#[test]
+fn our_check_is_content_with_the_rules_of_the_reference_plugins_as_long_as_they_are_there() {
+    let (node, pod) = (Node::new(), Pod::new());
+    let chain = node.chain(&pod);
+    let result = node.add(Who::Theirs, &pod, &chain);
+    let check = |at: usize| {
+        node.call(Who::Ours, "CHECK", &pod, &pod.ns.path(), &with_result(&chain[at], &result)).map(drop)
+    };
+    assert_eq!((0..3).map(check).collect::<Vec<_>>(), [Ok(()), Ok(()), Ok(())]);
+    for (at, program, rules, key) in
+        [(0, "ip6tables", "POSTROUTING", "ipMasq"), (1, "iptables", "CNI-HOSTPORT-DNAT", "portMappings")]
+    {
+        node.ns.run(program, &["-t", "nat", "-F", rules]);
+        let error = check(at).unwrap_err();
+        assert!(error.contains("102") && error.contains(key), "{error}");
+    }
 }
 
 #[test]
