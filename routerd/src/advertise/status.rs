@@ -25,18 +25,17 @@ pub(super) async fn publish(link: Link, sender: watch::Sender<Value>) {
             _ = ticks.tick() => {}
             () = sender.closed() => return,
         }
-        let value = match link.speaker() {
+        let value = if let Some(speaker) = link.speaker() {
             // Without its routes: they may be half a million, and are there for those who ask (`routerd bgp rib`).
-            Some(speaker) => speaker.status().await.map_or(Value::Null, |status| {
+            speaker.status().await.map_or(Value::Null, |status| {
                 let mut value = render(&status, &link.bfd().map(|bfd| bfd.status()).unwrap_or_default());
                 value["told"] = link.counts().json();
                 link.show(Some(Arc::new(status)));
                 value
-            }),
-            None => {
-                link.show(None);
-                Value::Null
-            }
+            })
+        } else {
+            link.show(None);
+            Value::Null
         };
         sender.send_if_modified(|shown| {
             let changed = *shown != value;

@@ -88,8 +88,8 @@ mod tests {
         last.iter().map(|last| IpAddr::from([10, 96, 0, *last])).collect()
     }
 
-    fn change(last: &[u8], first: bool) -> Option<ForceChange> {
-        Some(ForceChange { addresses: addresses(last), first })
+    fn change(last: &[u8], first: bool) -> ForceChange {
+        ForceChange { addresses: addresses(last), first }
     }
 
     #[test]
@@ -98,13 +98,13 @@ mod tests {
         let mut tell = |plane, news| board.take(InForce { plane, news });
         let some =
             |last, served| ForceNews::Some(addresses(last).into_iter().map(|one| (one, served)).collect());
-        assert_eq!(tell("a", some(&[1], true)), change(&[1], false));
+        assert_eq!(tell("a", some(&[1], true)), Some(change(&[1], false)));
         assert_eq!(tell("a", some(&[1], true)), None);
         assert_eq!(tell("a", some(&[9], false)), None);
-        assert_eq!(tell("a", ForceNews::All(addresses(&[2, 3]))), change(&[1, 2, 3], true));
+        assert_eq!(tell("a", ForceNews::All(addresses(&[2, 3]))), Some(change(&[1, 2, 3], true)));
         assert_eq!(tell("a", ForceNews::Unknown), None, "what it told holds");
-        assert_eq!(tell("b", ForceNews::Unknown), change(&[], true));
-        assert_eq!(tell("a", some(&[3], false)), change(&[3], false));
+        assert_eq!(tell("b", ForceNews::Unknown), Some(change(&[], true)));
+        assert_eq!(tell("a", some(&[3], false)), Some(change(&[3], false)));
         assert!(board.has(&IpAddr::from([10, 96, 0, 2])) && !board.has(&IpAddr::from([10, 96, 0, 3])));
         assert!(board.is_complete("b") && !board.is_complete("c"));
     }
