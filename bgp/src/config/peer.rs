@@ -212,6 +212,7 @@ impl PeerConfig {
             families: self.families.clone(),
             four_octet_as: true,
             route_refresh: true,
+            enhanced_refresh: true,
             graceful_restart: restart.map(|restart| RestartCapability {
                 restarting,
                 notification: restart.notification,

@@ -306,9 +306,9 @@ impl Fsm {
                 self.heard(side, out);
                 out.push(Action::Deliver(update));
             }
-            (State::Established, Message::RouteRefresh(family)) => {
+            (State::Established, Message::RouteRefresh(refresh)) => {
                 self.heard(side, out);
-                out.extend(family.map(Action::Refresh));
+                out.extend(refresh.map(|(family, what)| Action::Refresh(family, what)));
             }
             (state, message) => {
                 let subcode = match state {

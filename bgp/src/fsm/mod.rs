@@ -16,7 +16,7 @@ use std::time::Duration;
 use prefix::Family;
 
 use crate::packet::{
-    Capabilities, Context, LongLived, Message, Notification, Open, RestartCapability, Update,
+    Capabilities, Context, LongLived, Message, Notification, Open, Refresh, RestartCapability, Update,
 };
 
 pub use machine::Fsm;
@@ -152,8 +152,8 @@ pub enum Action {
     Down(Down),
     /// Routes came.
     Deliver(Box<Update>),
-    /// The peer wants our routes of a family again.
-    Refresh(Family),
+    /// The peer wants our routes of a family again, or marks where it tells its own again.
+    Refresh(Family, Refresh),
     /// Something failed; to be shown as the last error.
     Report(String),
 }
@@ -195,6 +195,8 @@ pub struct Agreed {
     pub context: Context,
     /// The peer takes ROUTE-REFRESH.
     pub route_refresh: bool,
+    /// Both mark where routes that are told again begin and end (RFC 7313).
+    pub enhanced_refresh: bool,
     /// Graceful restart as the peer announced it, if we do too.
     pub graceful_restart: Option<RestartCapability>,
     /// Its families of long-lived graceful restart (RFC 9494), if we do that too.

@@ -51,6 +51,7 @@ impl Settings {
                 internal: self.internal(),
             },
             route_refresh: theirs.route_refresh,
+            enhanced_refresh: ours.enhanced_refresh && theirs.enhanced_refresh,
             graceful_restart: theirs.graceful_restart.clone().filter(|_| ours.graceful_restart.is_some()),
             // RFC 9494 §4.2: without the other capability it counts as not there.
             long_lived: match (&theirs.graceful_restart, ours.long_lived.is_empty()) {

@@ -24,6 +24,7 @@ fn settings() -> Settings {
             families: Family::BOTH.into(),
             four_octet_as: true,
             route_refresh: true,
+            enhanced_refresh: true,
             graceful_restart: Some(RestartCapability { seconds: 90, ..Default::default() }),
             long_lived: Vec::new(),
             extended_next_hop: false,
@@ -110,7 +111,7 @@ fn a_session_comes_up_in_the_order_of_the_rfc() {
 fn a_message_out_of_its_state_ends_the_session_with_the_code_of_that_state() {
     let keepalive = || Message::Keepalive;
     let update = || Message::Update(Box::default());
-    let refresh = || Message::RouteRefresh(Some(Family::V4));
+    let refresh = || Message::RouteRefresh(Some((Family::V4, crate::packet::Refresh::Request)));
     let cases = [
         (State::OpenSent, keepalive(), Some((5, 1))),
         (State::OpenSent, update(), Some((5, 1))),

@@ -16,6 +16,7 @@ use super::types::{AsPath, Attributes, Origin, RawAttribute, Segment};
 
 /// Type codes of attributes.
 pub(super) mod code {
+    pub(in super::super) const NEXT_HOP: u8 = 3;
     pub(in super::super) const LOCAL_PREF: u8 = 5;
     pub(in super::super) const ATOMIC_AGGREGATE: u8 = 6;
     pub(in super::super) const AGGREGATOR: u8 = 7;
@@ -28,10 +29,10 @@ pub(super) mod code {
     pub(in super::super) const AS4_AGGREGATOR: u8 = 18;
 }
 
-const OPTIONAL: u8 = 0x80;
-const TRANSITIVE: u8 = 0x40;
+pub(super) const OPTIONAL: u8 = 0x80;
+pub(super) const TRANSITIVE: u8 = 0x40;
 const PARTIAL: u8 = 0x20;
-const EXTENDED_LENGTH: u8 = 0x10;
+pub(super) const EXTENDED_LENGTH: u8 = 0x10;
 
 /// One attribute as it was on the wire.
 #[derive(Debug, Clone, Copy)]

@@ -60,18 +60,23 @@ pub struct Frame {
 #[derive(Debug, Default)]
 pub struct Framer {
     buffer: Vec<u8>,
+    /// How much of it has been taken.
+    taken: usize,
 }
 
 impl Framer {
     /// Takes in received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole message; `None` if more bytes are needed. After an error the stream has no meaning any more
     /// and the notification ends the session.
     pub fn take(&mut self) -> Result<Option<Frame>, Notification> {
-        let Some((head, _)) = self.buffer.split_first_chunk::<HEADER>() else {
+        let rest = self.buffer.get(self.taken..).unwrap_or_default();
+        let Some((head, _)) = rest.split_first_chunk::<HEADER>() else {
             return Ok(None);
         };
         if head[..16] != [0xff; 16] {
@@ -90,11 +95,10 @@ impl Framer {
         if length < kind.minimum() || (kind == Kind::Keepalive && length != HEADER) {
             return Err(bad_length());
         }
-        if self.buffer.len() < length {
+        let Some(body) = rest.get(HEADER..length).map(<[u8]>::to_vec) else {
             return Ok(None);
-        }
-        let body = self.buffer[HEADER..length].to_vec();
-        self.buffer.drain(..length);
+        };
+        self.taken += length;
         Ok(Some(Frame { kind, body }))
     }
 }

@@ -14,7 +14,7 @@ mod write;
 mod tests;
 
 pub use notification::Notification;
-pub use open::{Capabilities, LongLived, Open, RestartCapability};
+pub use open::{Capabilities, LongLived, Open, Refresh, RestartCapability};
 pub use types::{AsPath, Attributes, Origin, Segment};
 pub use update::{Reach, Update};
 pub use write::{encode_update, encode_withdrawals, end_of_rib, is_valid_next_hop};
@@ -45,8 +45,9 @@ pub enum Message {
     Notification(Notification),
     /// Says that the speaker is alive.
     Keepalive,
-    /// Asks for all routes of a family again (RFC 2918); `None` for a family we do not speak, to be ignored.
-    RouteRefresh(Option<Family>),
+    /// Asks for all routes of a family again, or marks where they begin and end; `None` for what we do not speak, to be
+    /// ignored.
+    RouteRefresh(Option<(Family, Refresh)>),
 }
 
 impl Message {

@@ -57,6 +57,8 @@ pub struct Capabilities {
     pub four_octet_as: bool,
     /// Route refresh (RFC 2918).
     pub route_refresh: bool,
+    /// Route refresh with marks where it begins and ends (RFC 7313).
+    pub enhanced_refresh: bool,
     /// Graceful restart.
     pub graceful_restart: Option<RestartCapability>,
     /// Long-lived graceful restart (RFC 9494): its families; empty for a speaker that does not know it.
@@ -143,6 +145,9 @@ impl Open {
         if self.capabilities.route_refresh {
             all.push(BgpCapability::RouteRefresh);
         }
+        if self.capabilities.enhanced_refresh {
+            all.push(BgpCapability::EnhancedRouteRefresh);
+        }
         if self.capabilities.four_octet_as {
             all.push(BgpCapability::FourOctetAs(FourOctetAsCapability::new(self.asn)));
         }
@@ -219,6 +224,7 @@ impl Capabilities {
                 self.families.extend(family(one.address_type()));
             }
             BgpCapability::RouteRefresh => self.route_refresh = true,
+            BgpCapability::EnhancedRouteRefresh => self.enhanced_refresh = true,
             BgpCapability::FourOctetAs(one) => {
                 self.four_octet_as = true;
                 *asn4 = Some(one.asn4());
@@ -284,20 +290,41 @@ impl RestartCapability {
     }
 }
 
-/// Reads a ROUTE-REFRESH; `None` for a family we do not speak or for the markers of RFC 7313, which we do not offer.
-pub(super) fn decode_route_refresh(body: &[u8]) -> Result<Option<Family>, Notification> {
+/// What a ROUTE-REFRESH says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// All routes are wanted again (RFC 2918).
+    Request,
+    /// They are told again from here (RFC 7313).
+    Begin,
+    /// To here.
+    End,
+}
+
+/// Reads a ROUTE-REFRESH; `None` for a family or a subtype we do not speak.
+pub(super) fn decode_route_refresh(body: &[u8]) -> Result<Option<(Family, Refresh)>, Notification> {
     if body.len() != 4 {
         return Err(Notification::new(route_refresh::CODE, route_refresh::INVALID_LENGTH));
     }
     let message = BgpRouteRefreshMessage::parse(&mut SliceReader::new(body)).ok();
-    Ok(message
-        .filter(|message| message.operation_type() == RouteRefreshSubcode::NormalRequest)
-        .and_then(|message| family(message.address_type())))
+    Ok(message.and_then(|message| {
+        let what = match message.operation_type() {
+            RouteRefreshSubcode::NormalRequest => Refresh::Request,
+            RouteRefreshSubcode::BeginningOfRouteRefresh => Refresh::Begin,
+            RouteRefreshSubcode::EndOfRouteRefresh => Refresh::End,
+        };
+        Some((family(message.address_type())?, what))
+    }))
 }
 
-/// The message that asks for all routes of `family` again.
-pub fn encode_route_refresh(family: Family) -> Vec<u8> {
-    let message = BgpRouteRefreshMessage::new(address_type(family), RouteRefreshSubcode::NormalRequest);
+/// The message that asks for all routes of `family` again, or marks where they are told again.
+pub fn encode_route_refresh(family: Family, what: Refresh) -> Vec<u8> {
+    let subcode = match what {
+        Refresh::Request => RouteRefreshSubcode::NormalRequest,
+        Refresh::Begin => RouteRefreshSubcode::BeginningOfRouteRefresh,
+        Refresh::End => RouteRefreshSubcode::EndOfRouteRefresh,
+    };
+    let message = BgpRouteRefreshMessage::new(address_type(family), subcode);
     write(&BgpMessage::RouteRefresh(message))
 }
 

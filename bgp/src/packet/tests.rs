@@ -114,6 +114,7 @@ fn any_open() -> impl Strategy<Value = Open> {
                 families: families.into_iter().collect(),
                 four_octet_as: true,
                 route_refresh: refresh,
+                enhanced_refresh: refresh && extended,
                 graceful_restart: restart.map(|(restarting, notification, seconds, list)| {
                     RestartCapability {
                         restarting,
@@ -319,7 +320,7 @@ fn routes_without_a_mandatory_attribute_count_as_withdrawn() {
 #[test]
 fn the_end_of_the_rib_is_told_for_each_family() {
     for family in Family::BOTH {
-        let update = update(&end_of_rib(family).unwrap(), MODERN);
+        let update = update(&end_of_rib(family), MODERN);
         assert_eq!(update.end_of_rib, Some(family));
     }
 }

@@ -2,23 +2,18 @@
 
 use std::net::IpAddr;
 
-use ipnet::{Ipv4Net, Ipv6Net};
-use netgauze_bgp_pkt::BgpMessage;
 use netgauze_bgp_pkt::community::{Community, LargeCommunity};
-use netgauze_bgp_pkt::nlri::{Ipv4Unicast, Ipv4UnicastAddress, Ipv6Unicast, Ipv6UnicastAddress};
 use netgauze_bgp_pkt::path_attribute::{
     As2PathSegment, As4Path, As4PathSegment, AsPath as CodecPath, AsPathSegmentType, AtomicAggregate,
-    ClusterId, ClusterList, Communities, LargeCommunities, LocalPreference, MpReach, MpUnreach,
-    MultiExitDiscriminator, NextHop, Origin as CodecOrigin, Originator, PathAttribute, PathAttributeValue,
-    UnknownAttribute,
+    ClusterId, ClusterList, Communities, LargeCommunities, LocalPreference, MultiExitDiscriminator,
+    Origin as CodecOrigin, Originator, PathAttribute, PathAttributeValue, UnknownAttribute,
 };
-use netgauze_bgp_pkt::update::BgpUpdateMessage;
 use netgauze_parse_utils::WritablePdu;
 use prefix::{Family, Prefix};
 
 use super::Context;
-use super::attribute::code;
-use super::frame::MAX_MESSAGE;
+use super::attribute::{EXTENDED_LENGTH, OPTIONAL, TRANSITIVE, code};
+use super::frame::{HEADER, Kind, MAX_MESSAGE, framed};
 use super::open::AS_TRANS;
 use super::types::{AsPath, Attributes, Origin, Segment};
 
@@ -36,108 +31,116 @@ pub fn encode_update(
     context: Context,
 ) -> Option<Vec<Vec<u8>>> {
     let Some(family) = prefixes.first().map(Prefix::family) else { return Some(Vec::new()) };
-    let fixed = attribute_list(attributes, context)?;
     let classic = match (family, next_hop) {
         (Family::V4, IpAddr::V4(next_hop)) => Some(next_hop),
         (Family::V4, IpAddr::V6(_)) if !context.extended_next_hop => return None,
         (Family::V6, IpAddr::V4(_)) => return None,
         _ => None,
     };
-    let used: usize = fixed.iter().map(PathAttribute::len).sum();
+    let fixed = written(&attribute_list(attributes, context)?)?;
     // Header, two lengths, and the larger of NEXT_HOP and the fixed part of MP_REACH_NLRI.
-    let room = MAX_MESSAGE.checked_sub(19 + 4 + 32 + used)?;
+    let room = MAX_MESSAGE.checked_sub(HEADER + 4 + 32 + fixed.len())?;
     let count = room / prefix_size(family);
     if count == 0 {
         return None;
     }
-    prefixes
-        .chunks(count)
-        .map(|chunk| {
-            let mut list = fixed.clone();
-            let mut trailing = Vec::new();
-            match classic {
-                Some(next_hop) => {
-                    let value = PathAttributeValue::NextHop(NextHop::new(next_hop));
-                    list.push(attribute(value, false, true)?);
-                    trailing = chunk.iter().filter_map(ipv4).collect();
-                }
-                // RFC 7606 §5.1: it comes first, so that a reader that stumbles later still has the prefixes.
-                None => list.insert(0, attribute(reach(chunk, next_hop)?, true, false)?),
+    let message = |chunk: &[Prefix]| {
+        let list = nlri(chunk);
+        match classic {
+            Some(next_hop) => {
+                let next_hop = [&[TRANSITIVE, code::NEXT_HOP, 4][..], &next_hop.octets()].concat();
+                update(&[], &[&fixed, &next_hop], &list)
             }
-            message(BgpUpdateMessage::new(Vec::new(), list, trailing))
-        })
-        .collect()
+            // RFC 7606 §5.1: it comes first, so that a reader that stumbles later still has the prefixes.
+            None => update(&[], &[&reach(family, next_hop, &list), &fixed], &[]),
+        }
+    };
+    Some(prefixes.chunks(count).map(message).collect())
 }
 
 /// The messages that withdraw `prefixes`, all of one family.
 pub fn encode_withdrawals(prefixes: &[Prefix]) -> Vec<Vec<u8>> {
     let Some(family) = prefixes.first().map(Prefix::family) else { return Vec::new() };
     let count = (MAX_MESSAGE - 19 - 4 - 7) / prefix_size(family);
-    prefixes
-        .chunks(count)
-        .filter_map(|chunk| match family {
-            Family::V4 => {
-                let withdrawn: Vec<_> = chunk.iter().filter_map(ipv4).collect();
-                message(BgpUpdateMessage::new(withdrawn, Vec::new(), Vec::new()))
-            }
-            Family::V6 => unreach(chunk),
-        })
-        .collect()
+    let message = |chunk: &[Prefix]| match family {
+        Family::V4 => update(&nlri(chunk), &[], &[]),
+        Family::V6 => unreach(&nlri(chunk)),
+    };
+    prefixes.chunks(count).map(message).collect()
 }
 
 /// The message that says that all routes of `family` have been sent (RFC 4724 §2).
-pub fn end_of_rib(family: Family) -> Option<Vec<u8>> {
+pub fn end_of_rib(family: Family) -> Vec<u8> {
     match family {
-        Family::V4 => message(BgpUpdateMessage::new(Vec::new(), Vec::new(), Vec::new())),
+        Family::V4 => update(&[], &[], &[]),
         Family::V6 => unreach(&[]),
     }
 }
 
-fn unreach(prefixes: &[Prefix]) -> Option<Vec<u8>> {
-    let nlri = prefixes.iter().filter_map(ipv6).collect();
-    let value = PathAttributeValue::MpUnreach(MpUnreach::Ipv6Unicast { nlri });
-    message(BgpUpdateMessage::new(Vec::new(), vec![attribute(value, true, false)?], Vec::new()))
+/// Its makers see to it that all of it has room in a message.
+fn length(octets: usize) -> [u8; 2] {
+    u16::try_from(octets).unwrap_or(u16::MAX).to_be_bytes()
 }
 
-fn message(update: BgpUpdateMessage) -> Option<Vec<u8>> {
-    let message = BgpMessage::Update(update);
-    let mut bytes = Vec::with_capacity(message.len());
-    match message.write(&mut bytes) {
-        Ok(()) => Some(bytes),
-        Err(error) => {
-            tracing::error!(%error, "cannot write an UPDATE");
-            None
+/// An UPDATE of its three parts (RFC 4271 §4.3), the second of which is a list itself.
+fn update(withdrawn: &[u8], attributes: &[&[u8]], announced: &[u8]) -> Vec<u8> {
+    let attributes = attributes.concat();
+    let parts = [&length(withdrawn.len())[..], withdrawn, &length(attributes.len()), &attributes, announced];
+    framed(Kind::Update, &parts.concat())
+}
+
+/// Prefixes: their lengths in bits, and as many octets as hold them.
+fn nlri(prefixes: &[Prefix]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(prefixes.len() * 5);
+    for prefix in prefixes {
+        let octets = usize::from(prefix.length().div_ceil(8));
+        bytes.push(prefix.length());
+        match prefix.address() {
+            IpAddr::V4(address) => bytes.extend(address.octets().iter().take(octets)),
+            IpAddr::V6(address) => bytes.extend(address.octets().iter().take(octets)),
         }
+    }
+    bytes
+}
+
+/// AFI and SAFI of unicast (RFC 4760).
+fn family_code(family: Family) -> [u8; 3] {
+    match family {
+        Family::V4 => [0, 1, 1],
+        Family::V6 => [0, 2, 1],
     }
 }
 
-fn ipv4(prefix: &Prefix) -> Option<Ipv4UnicastAddress> {
-    let IpAddr::V4(address) = prefix.address() else { return None };
-    let net = Ipv4Net::new(address, prefix.length()).ok()?;
-    Some(Ipv4UnicastAddress::new_no_path_id(Ipv4Unicast::from_net(net).ok()?))
+/// MP_REACH_NLRI (RFC 4760 §3).
+fn reach(family: Family, next_hop: IpAddr, list: &[u8]) -> Vec<u8> {
+    let hop = match next_hop {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let size = u8::try_from(hop.len()).unwrap_or(u8::MAX);
+    optional(code::MP_REACH, &[&family_code(family)[..], &[size], &hop, &[0], list].concat())
 }
 
-fn ipv6(prefix: &Prefix) -> Option<Ipv6UnicastAddress> {
-    let IpAddr::V6(address) = prefix.address() else { return None };
-    let net = Ipv6Net::new(address, prefix.length()).ok()?;
-    Some(Ipv6UnicastAddress::new(None, Ipv6Unicast::from_net(net).ok()?))
+/// A message with MP_UNREACH_NLRI alone (RFC 4760 §4).
+fn unreach(list: &[u8]) -> Vec<u8> {
+    update(&[], &[&optional(code::MP_UNREACH, &[&family_code(Family::V6)[..], list].concat())], &[])
 }
 
-fn reach(prefixes: &[Prefix], next_hop: IpAddr) -> Option<PathAttributeValue> {
-    let family = prefixes.first()?.family();
-    Some(PathAttributeValue::MpReach(match (family, next_hop) {
-        (Family::V6, IpAddr::V6(next_hop_global)) => MpReach::Ipv6Unicast {
-            next_hop_global,
-            next_hop_local: None,
-            nlri: prefixes.iter().filter_map(ipv6).collect(),
-        },
-        (Family::V4, next_hop) => MpReach::Ipv4Unicast {
-            next_hop,
-            next_hop_local: None,
-            nlri: prefixes.iter().filter_map(ipv4).collect(),
-        },
-        (Family::V6, IpAddr::V4(_)) => return None,
-    }))
+/// An optional attribute that is not passed on.
+fn optional(code: u8, value: &[u8]) -> Vec<u8> {
+    [&[OPTIONAL | EXTENDED_LENGTH, code][..], &length(value.len()), value].concat()
+}
+
+/// Attributes as they are on the wire.
+fn written(attributes: &[PathAttribute]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for attribute in attributes {
+        if let Err(error) = attribute.write(&mut bytes) {
+            tracing::error!(%error, "cannot write an attribute");
+            return None;
+        }
+    }
+    Some(bytes)
 }
 
 fn attribute(value: PathAttributeValue, optional: bool, transitive: bool) -> Option<PathAttribute> {

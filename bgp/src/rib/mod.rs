@@ -5,6 +5,7 @@ mod best;
 mod export;
 mod import;
 mod out;
+mod paths;
 mod refused;
 mod table;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use prefix::{Family, Prefix};
 
+use super::paths::Paths;
 use super::refused::Refused;
 use super::{Age, Path, Source, community, select};
 use crate::policy::Verdict;
@@ -63,15 +64,37 @@ impl Count {
 
 #[derive(Debug, Default)]
 struct Entry {
-    paths: Vec<Path>,
+    paths: Paths,
     /// The consumer knows of a way to it.
     told: bool,
+}
+
+impl Entry {
+    /// Makes a change of the paths; true if the choice is another one then.
+    fn change(&mut self, change: impl FnOnce(&mut Paths)) -> bool {
+        // Most prefixes have one path, for which there is nothing to choose.
+        if let [before] = &*self.paths {
+            let before = before.clone();
+            change(&mut self.paths);
+            if let [] | [_] = &*self.paths {
+                let taken = |path: &Path| path.verdict == Verdict::Taken;
+                let after = self.paths.first();
+                return after != Some(&before) && (taken(&before) || after.is_some_and(taken));
+            }
+            return Selected::of(&[before]) != Selected::of(&self.paths);
+        }
+        let before = Selected::of(&self.paths);
+        change(&mut self.paths);
+        before != Selected::of(&self.paths)
+    }
 }
 
 /// The table of all paths. Methods that change it return the prefixes whose choice has changed.
 #[derive(Debug, Default)]
 pub struct Rib {
     entries: BTreeMap<Prefix, Entry>,
+    /// How many of them have a path.
+    reachable: usize,
     counts: BTreeMap<IpAddr, Count>,
     refused: Refused,
 }
@@ -90,15 +113,11 @@ impl Rib {
         }
         let before = place.and_then(|at| entry.paths.get(at)).map(|old| old.verdict);
         self.refused.note(source, prefix.family(), before, Some(path.verdict));
-        // Most prefixes have one path, for which there is nothing to choose.
-        let before = Selected::of(&entry.paths);
-        if let Some(old) = place.and_then(|at| entry.paths.get_mut(at)) {
-            *old = path;
-        } else {
-            entry.paths.reserve_exact(1);
-            entry.paths.push(path);
-        }
-        before != Selected::of(&entry.paths)
+        self.reachable += usize::from(entry.paths.is_empty());
+        entry.change(|paths| match place.and_then(|at| paths.get_mut(at)) {
+            Some(old) => *old = path,
+            None => paths.push(path),
+        })
     }
 
     /// Takes a path out; true if the choice has changed.
@@ -106,9 +125,8 @@ impl Rib {
         let Some(entry) = self.entries.get_mut(prefix) else { return false };
         let Some(at) = entry.paths.iter().position(|path| path.common.source == source) else { return false };
         self.refused.note(source, prefix.family(), entry.paths.get(at).map(|path| path.verdict), None);
-        let before = Selected::of(&entry.paths);
-        entry.paths.swap_remove(at);
-        let changed = before != Selected::of(&entry.paths);
+        let changed = entry.change(|paths| paths.swap_remove(at));
+        self.reachable -= usize::from(entry.paths.is_empty());
         if entry.paths.is_empty() && !entry.told {
             self.entries.remove(prefix);
         }
@@ -166,14 +184,15 @@ impl Rib {
     /// Judges the paths to one prefix anew; true if the choice has changed.
     pub fn judge_prefix(&mut self, prefix: &Prefix, verdict: impl Fn(IpAddr) -> Verdict) -> bool {
         let Some(entry) = self.entries.get_mut(prefix) else { return false };
-        let before = Selected::of(&entry.paths);
-        for path in &mut entry.paths {
-            if let Some(peer) = path.common.source.peer() {
-                let before = std::mem::replace(&mut path.verdict, verdict(peer));
-                self.refused.note(path.common.source, prefix.family(), Some(before), Some(path.verdict));
+        entry.change(|paths| {
+            for path in &mut **paths {
+                if let Some(peer) = path.common.source.peer() {
+                    let before = std::mem::replace(&mut path.verdict, verdict(peer));
+                    let after = Some(path.verdict);
+                    self.refused.note(path.common.source, prefix.family(), Some(before), after);
+                }
             }
-        }
-        before != Selected::of(&entry.paths)
+        })
     }
 
     fn change_where(&mut self, peer: IpAddr, mut change: impl FnMut(&Prefix, &mut Path)) -> Vec<Prefix> {
@@ -185,13 +204,15 @@ impl Rib {
             let Some(at) = entry.paths.iter().position(|path| path.common.source.peer() == Some(peer)) else {
                 continue;
             };
-            let before = Selected::of(&entry.paths);
-            if let Some(path) = entry.paths.get_mut(at) {
-                let before = path.verdict;
-                change(prefix, path);
-                self.refused.note(path.common.source, prefix.family(), Some(before), Some(path.verdict));
-            }
-            if before != Selected::of(&entry.paths) {
+            let other = entry.change(|paths| {
+                if let Some(path) = paths.get_mut(at) {
+                    let before = path.verdict;
+                    change(prefix, path);
+                    let after = Some(path.verdict);
+                    self.refused.note(path.common.source, prefix.family(), Some(before), after);
+                }
+            });
+            if other {
                 changed.push(*prefix);
             }
         }
@@ -215,6 +236,14 @@ impl Rib {
             .collect()
     }
 
+    /// The best path to `prefix`.
+    pub fn best(&self, prefix: &Prefix) -> Option<&Path> {
+        match &*self.entries.get(prefix)?.paths {
+            [only] => Some(only).filter(|path| path.verdict == Verdict::Taken),
+            paths => paths.get(*select(paths).first()?),
+        }
+    }
+
     /// What is chosen for `prefix`.
     pub fn selected(&self, prefix: &Prefix) -> Option<Selected> {
         Selected::of(&self.entries.get(prefix)?.paths)
@@ -235,6 +264,11 @@ impl Rib {
         }
     }
 
+    /// How many prefixes have a path.
+    pub fn count(&self) -> usize {
+        self.reachable
+    }
+
     /// All prefixes with a path.
     pub fn prefixes(&self) -> impl Iterator<Item = &Prefix> {
         self.entries.iter().filter(|(_, entry)| !entry.paths.is_empty()).map(|(prefix, _)| prefix)
@@ -242,7 +276,14 @@ impl Rib {
 
     /// The paths of a prefix, in no order.
     pub fn paths(&self, prefix: &Prefix) -> &[Path] {
-        self.entries.get(prefix).map(|entry| entry.paths.as_slice()).unwrap_or_default()
+        self.entries.get(prefix).map(|entry| &*entry.paths).unwrap_or_default()
+    }
+
+    /// The prefixes of a family that a peer has told.
+    pub fn told_by(&self, peer: IpAddr, family: Family) -> BTreeSet<Prefix> {
+        let of_peer = |entry: &Entry| entry.paths.iter().any(|path| path.common.source.peer() == Some(peer));
+        let told = self.entries.iter().filter(|(prefix, entry)| prefix.family() == family && of_peer(entry));
+        told.map(|(prefix, _)| *prefix).collect()
     }
 
     /// How many of them the import rules take.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use prefix::Family;
 
 use crate::fsm::{Agreed, Down, Reset, State};
-use crate::packet::{Notification, Update};
+use crate::packet::{Notification, Refresh, Update};
 
 pub use task::{Wiring, spawn};
 
@@ -48,7 +48,7 @@ pub enum Event {
     /// Routes came.
     Update(Box<Update>),
     /// The peer wants our routes of a family again.
-    Refresh(Family),
+    Refresh(Family, Refresh),
     /// The last [`Command::Send`] is done.
     Written,
     /// Something failed.

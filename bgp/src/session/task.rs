@@ -15,8 +15,8 @@ use super::{Command, Event};
 use crate::clock::{Clock, sleep_until};
 use crate::fsm::{self, Action, Fsm, Settings, Side, State, Timer};
 use crate::net::{Network, Stream, Way};
-use crate::packet::Message;
 use crate::packet::open::{encode_keepalive, encode_route_refresh};
+use crate::packet::{Message, Refresh};
 
 /// How long the last messages of a stopped session may take.
 const LINGER: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ impl<N: Network, C: Clock> Session<N, C> {
                         self.handle(fsm::Event::Offered).await;
                         self.offered = None;
                     }
-                    Some(Command::Send(epoch, batch)) => self.send(epoch, batch),
+                    Some(Command::Send(epoch, batch)) => self.send(epoch, &batch),
                     Some(Command::Refresh(family)) => self.refresh(family),
                     Some(Command::Reset(reset)) => self.handle(fsm::Event::Reset(reset)).await,
                     Some(Command::Stop(notification)) => {
@@ -218,7 +218,7 @@ impl<N: Network, C: Clock> Session<N, C> {
             }
             Action::Down(down) => self.tell(Event::Down(down)).await,
             Action::Deliver(update) => self.tell(Event::Update(update)).await,
-            Action::Refresh(family) => self.tell(Event::Refresh(family)).await,
+            Action::Refresh(family, what) => self.tell(Event::Refresh(family, what)).await,
             Action::Report(reason) => self.tell(Event::Report(reason)).await,
         }
     }
@@ -277,19 +277,18 @@ impl<N: Network, C: Clock> Session<N, C> {
     /// Asks the peer for all of its routes again (RFC 2918).
     fn refresh(&self, family: Family) {
         if let Some(link) = self.links.values().next().filter(|_| self.state == State::Established) {
-            link.send(encode_route_refresh(family));
+            link.send(encode_route_refresh(family, Refresh::Request));
         }
     }
 
     /// Sends routes; only on an established session there are any, and then there is one connection.
-    fn send(&self, epoch: u64, batch: Vec<Vec<u8>>) {
+    fn send(&self, epoch: u64, batch: &[Vec<u8>]) {
         if self.state != State::Established || epoch != self.epoch {
             return;
         }
         if let Some(link) = self.links.values().next() {
-            for bytes in batch {
-                link.send(bytes);
-            }
+            // As few system calls as can be.
+            link.send(batch.concat());
             link.mark();
         }
     }

@@ -166,7 +166,8 @@ impl<N: Network, C: Clock> Core<N, C> {
                 drop(answer.send(there.then(|| show::entry(&self.rib, prefix))));
             }
             Command::Advertised(address, answer) => {
-                drop(answer.send(self.peers.get(&address.to_canonical()).map(show::advertised)));
+                let peer = self.peers.get(&address.to_canonical());
+                drop(answer.send(peer.map(|peer| show::advertised(peer, &self.config, &self.clusters))));
             }
             Command::Shutdown(..) => {}
         }
@@ -252,7 +253,7 @@ impl<N: Network, C: Clock> Core<N, C> {
             last_refused: self.last_refused,
             peers: peers.collect(),
             originated: self.originated.len(),
-            prefixes: self.rib.prefixes().count(),
+            prefixes: self.rib.count(),
         }
     }
 }

@@ -130,6 +130,7 @@ mod tests {
             families: Family::BOTH.into(),
             context: Context::default(),
             route_refresh: true,
+            enhanced_refresh: true,
             graceful_restart: Some(RestartCapability { seconds, families, ..RestartCapability::default() }),
             long_lived: Vec::new(),
         }

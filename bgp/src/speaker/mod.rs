@@ -6,6 +6,7 @@ pub mod handle;
 mod listen;
 mod peer;
 mod peers;
+mod refresh;
 mod routes;
 mod show;
 pub mod status;

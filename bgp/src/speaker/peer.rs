@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::graceful::Kept;
+use super::refresh::Repeating;
 use crate::config::{PeerConfig, SpeakerConfig};
 use crate::fsm::{Agreed, Settings, State};
 use crate::net::{Distance, Way};
@@ -24,6 +25,8 @@ pub(super) struct Session {
     pub(super) out: AdjOut,
     /// The families of which the peer has told all.
     pub(super) complete: BTreeSet<Family>,
+    /// What it has still to repeat, if it tells its routes again.
+    pub(super) repeating: Repeating,
     /// It is being ended, and what still comes from it does not count.
     pub(super) ending: bool,
 }

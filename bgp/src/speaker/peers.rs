@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::core::Core;
 use super::graceful::Kept;
-use super::peer::{Peer, Record, Session, settings, way};
+use super::peer::{Peer, Record, Session, settings, view, way};
+use super::refresh::Repeating;
 use super::{ResetCause, session};
 use crate::clock::Clock;
 use crate::config::PeerConfig;
@@ -17,7 +18,7 @@ use crate::fsm::{Agreed, Down, Reset, State};
 use crate::net::{Network, Passwords};
 use crate::packet::Notification;
 use crate::packet::notification::cease;
-use crate::rib::AdjOut;
+use crate::rib::{AdjOut, Exports};
 
 /// For how long after the start peers are told that this is a restart.
 const RESTART: Duration = Duration::from_mins(2);
@@ -46,10 +47,15 @@ impl<N: Network, C: Clock> Core<N, C> {
         if old.export != peer.config.export
             && let Some(session) = &mut peer.session
         {
-            session.out.touch_all();
-            for prefix in self.rib.prefixes() {
-                session.out.touch(*prefix);
-            }
+            let mut out = std::mem::take(&mut session.out);
+            let before = view(&old, session, &self.config, &self.clusters);
+            let after = view(&peer.config, session, &self.config, &self.clusters);
+            let (mut old_routes, mut new_routes) = (Exports::default(), Exports::default());
+            out.rules_changed(|prefix, path| {
+                old_routes.export(&before, prefix, path) != new_routes.export(&after, prefix, path)
+            });
+            self.rib.prefixes().for_each(|prefix| out.touch(*prefix));
+            session.out = out;
         }
         if old.import != peer.config.import {
             let rules = peer.config.import.clone();
@@ -190,11 +196,7 @@ impl<N: Network, C: Clock> Core<N, C> {
                     session.out.written();
                 }
             }
-            session::Event::Refresh(family) => {
-                if let Some(session) = &mut peer.session {
-                    session.out.refresh(family);
-                }
-            }
+            session::Event::Refresh(family, what) => self.refreshed(address, family, what),
             session::Event::Up { epoch, agreed, local_address } => {
                 self.up(address, epoch, *agreed, local_address);
             }
@@ -222,8 +224,15 @@ impl<N: Network, C: Clock> Core<N, C> {
         let restart = peer.config.graceful_restart.unwrap_or_default();
         let time = Duration::from_secs(restart.stale_time.into());
         let void = peer.kept.peer_is_back(&agreed, now, time);
-        peer.session =
-            Some(Session { epoch, agreed, local_address, out, complete: BTreeSet::new(), ending: false });
+        peer.session = Some(Session {
+            epoch,
+            agreed,
+            local_address,
+            out,
+            complete: BTreeSet::new(),
+            repeating: Repeating::default(),
+            ending: false,
+        });
         let changed = self.rib.sweep(address, &void);
         self.touch(changed);
     }

@@ -104,9 +104,11 @@ impl<N: Network, C: Clock> Core<N, C> {
             let mut out = std::mem::take(&mut session.out);
             let view = view(&peer.config, &session, &self.config, &self.clusters);
             let mut exports = Exports::default();
-            let batch = out.batch(session.agreed.context, |prefix| {
-                exports.export(&view, prefix, &self.rib.selected(prefix)?.best)
-            });
+            let batch = out.batch(
+                session.agreed.context,
+                |prefix| self.rib.best(prefix).cloned(),
+                |prefix, path| exports.export(&view, prefix, path),
+            );
             if let Some(batch) = batch {
                 peer.tell(session::Command::Send(session.epoch, batch));
             }
@@ -125,6 +127,7 @@ impl<N: Network, C: Clock> Core<N, C> {
         }
         let own = |prefix: &Prefix| self.originated.contains(prefix) || self.protected.contains(prefix);
         let imported = import(&view(&peer.config, session, &self.config, &self.clusters), update, own);
+        session.repeating.note(&imported);
         peer.record.updates += 1;
         peer.record.last_update = Some(now);
         if let Some(fault) = update.faults.iter().chain(&imported.refused).next_back() {

@@ -1,14 +1,16 @@
 //! What is chosen and known, as values for others.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use prefix::Prefix;
 
-use super::peer::Peer;
+use super::peer::{Peer, view};
 use super::status::{Advertised, PeerStatus, RibEntry, RibPath};
+use crate::config::SpeakerConfig;
 use crate::packet::Segment;
-use crate::rib::{Path, Rib, select};
+use crate::rib::{Exports, Path, Rib, select};
 
 pub(super) fn entry(rib: &Rib, prefix: Prefix) -> RibEntry {
     let paths = rib.paths(&prefix);
@@ -61,12 +63,17 @@ pub(super) fn peer<S>(address: IpAddr, peer: &Peer<S>, rib: &Rib, now: Duration)
 }
 
 /// What a peer has been told.
-pub(super) fn advertised<S>(peer: &Peer<S>) -> Vec<Advertised> {
-    let told = peer.session.iter().flat_map(|session| session.out.told());
-    told.map(|(prefix, route)| Advertised {
-        prefix: *prefix,
-        next_hop: route.next_hop,
-        attributes: route.attributes.clone(),
-    })
-    .collect()
+pub(super) fn advertised<S>(
+    peer: &Peer<S>,
+    speaker: &SpeakerConfig,
+    clusters: &BTreeSet<Ipv4Addr>,
+) -> Vec<Advertised> {
+    let Some(session) = &peer.session else { return Vec::new() };
+    let view = view(&peer.config, session, speaker, clusters);
+    let mut exports = Exports::default();
+    let told = session.out.told().filter_map(|(prefix, path)| {
+        let route = exports.export(&view, prefix, path)?;
+        Some(Advertised { prefix: *prefix, next_hop: route.next_hop, attributes: route.attributes.clone() })
+    });
+    told.collect()
 }

@@ -195,6 +195,7 @@ fn agreed() -> Agreed {
         families: [Family::V4].into(),
         context: Context::default(),
         route_refresh: true,
+        enhanced_refresh: true,
         graceful_restart: None,
         long_lived: Vec::new(),
     }
@@ -314,25 +315,40 @@ fn a_peer_is_told_the_newest_state_and_nothing_twice() {
     let mut out = AdjOut::default();
     let prefix = net("10.0.0.0/8");
     let context = Context { four_octet_as: true, ..Context::default() };
-    let route = |last| Some(Arc::new(Route { next_hop: ip(last), attributes: Attributes::default() }));
-    assert_eq!(out.batch(context, |_| route(1)), None);
+    let batch = |out: &mut AdjOut, last: Option<u8>| {
+        let best = |_: &Prefix| last.map(|last| external(last, &[70]));
+        let export = |_: &Prefix, path: &Path| {
+            Some(Arc::new(Route { next_hop: path.common.next_hop, attributes: Attributes::default() }))
+        };
+        out.batch(context, best, export).map_or(0, |messages| messages.len())
+    };
+    assert_eq!(batch(&mut out, Some(1)), 0);
     out.touch(prefix);
     out.finish(Family::V4);
-    assert_eq!(out.batch(context, |_| route(1)).unwrap().len(), 2, "the route and the end");
+    assert_eq!(batch(&mut out, Some(1)), 2, "the route and the end");
     out.touch(prefix);
-    assert_eq!(out.batch(context, |_| route(2)), None, "one batch at a time");
+    assert_eq!(batch(&mut out, Some(2)), 0, "one batch at a time");
     out.touch(prefix);
     out.written();
-    assert_eq!(out.batch(context, |_| route(3)).unwrap().len(), 1, "two changes, one message");
+    assert_eq!(batch(&mut out, Some(3)), 1, "two changes, one message");
     out.written();
     out.touch(prefix);
-    assert_eq!(out.batch(context, |_| route(3)), None, "no change");
-    out.refresh(Family::V4);
-    assert_eq!(out.batch(context, |_| route(3)).unwrap().len(), 1, "asked to repeat");
+    assert_eq!(batch(&mut out, Some(3)), 0, "no change");
+    out.rules_changed(|_, _| false);
+    assert_eq!(batch(&mut out, Some(3)), 0, "rules that mean the same here");
+    out.rules_changed(|_, _| true);
+    assert_eq!(batch(&mut out, Some(3)), 1, "rules that make another route of the same path");
+    out.written();
+    for (marked, messages) in [(false, 1), (true, 3)] {
+        out.refresh(Family::V4, marked);
+        assert_eq!(batch(&mut out, Some(3)), messages, "asked to repeat, with marks around it or without");
+        out.written();
+    }
+    out.refresh(Family::V6, true);
+    assert_eq!(batch(&mut out, Some(3)), 0, "no marks before the first end");
+    out.touch(prefix);
+    assert_eq!(batch(&mut out, None), 1);
     out.written();
     out.touch(prefix);
-    assert_eq!(out.batch(context, |_| None).unwrap().len(), 1);
-    out.written();
-    out.touch(prefix);
-    assert_eq!((out.batch(context, |_| None), out.count().all()), (None, 0));
+    assert_eq!((batch(&mut out, None), out.count().all()), (0, 0));
 }

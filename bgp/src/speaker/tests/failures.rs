@@ -173,7 +173,7 @@ async fn what_a_returning_peer_no_longer_tells_goes_when_it_says_that_it_has_tol
     host.has(&[("10.2.0.0/24", &[ip(2)]), ("10.3.0.0/24", &[ip(2)])]).await;
     let mut peer = RawPeer::establish(&network, 2, 1, &open).await;
     peer.send(&routes(&["10.3.0.0/24"], ip(2))).await;
-    peer.send(&end_of_rib(prefix::Family::V4).unwrap()).await;
+    peer.send(&end_of_rib(prefix::Family::V4)).await;
     host.has(&[("10.3.0.0/24", &[ip(2)])]).await;
 }
 

@@ -49,7 +49,7 @@ fn honest() -> Vec<Vec<u8>> {
         update("10.67.0.0/16", v6(2)),
         encode_withdrawals(&[net("10.66.0.0/16")]).remove(0),
         encode_withdrawals(&[net("fd00:66::/48")]).remove(0),
-        encode_route_refresh(prefix::Family::V4),
+        encode_route_refresh(prefix::Family::V4, crate::packet::Refresh::Request),
         Notification::cease(cease::SHUTDOWN, "bye").encode(),
     ]
 }

@@ -152,6 +152,7 @@ impl RawPeer {
                 families: Family::BOTH.into(),
                 four_octet_as: true,
                 route_refresh: true,
+                enhanced_refresh: true,
                 graceful_restart: restart.map(|seconds| RestartCapability {
                     seconds,
                     families: vec![(Family::V4, true)],

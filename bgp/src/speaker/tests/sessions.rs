@@ -3,8 +3,10 @@
 use super::kit::{ASN, Host, RawPeer, config, eventually, ip, net, passive, v6};
 use crate::config::{Announcement, Communities, PeerConfig, SpeakerConfig};
 use crate::net::memory::Memory;
-use crate::packet::Message;
+use crate::packet::open::encode_route_refresh;
+use crate::packet::{Attributes, Context, Message, Refresh, encode_update};
 use crate::policy::ExportRules;
+use prefix::Family;
 
 #[tokio::test]
 async fn two_speakers_exchange_routes_of_both_families_and_withdrawals() {
@@ -145,10 +147,44 @@ async fn the_end_of_the_routes_is_told_after_them_when_the_view_is_complete() {
     }
     assert_eq!(seen[0].reach.len(), 1);
     assert!(seen[1].end_of_rib.is_some() && seen[2].end_of_rib.is_some());
-    // On request everything is told again.
-    peer.send(&crate::packet::open::encode_route_refresh(prefix::Family::V4)).await;
+    // On request everything is told again, between marks (RFC 7313).
+    peer.send(&encode_route_refresh(Family::V4, Refresh::Request)).await;
+    assert_eq!(peer.next().await, Some(Message::RouteRefresh(Some((Family::V4, Refresh::Begin)))));
     let Some(Message::Update(update)) = peer.next().await else { panic!("no refresh") };
     assert_eq!(update.reach[0].prefixes.len(), 2);
+    assert_eq!(peer.next().await, Some(Message::RouteRefresh(Some((Family::V4, Refresh::End)))));
+}
+
+#[tokio::test]
+async fn what_a_peer_does_not_repeat_between_its_marks_is_gone_and_the_rest_stays_all_the_time() {
+    let network = Memory::new(ip(0));
+    let mut host = Host::start(&network, config(1));
+    host.handle.set_peer(passive(2)).await.unwrap();
+    let mut peer = RawPeer::establish(&network, 2, 1, &RawPeer::open(2, 90, None)).await;
+    let update = |prefixes: &[&str]| {
+        let prefixes: Vec<_> = prefixes.iter().map(|prefix| net(prefix)).collect();
+        let context = Context { four_octet_as: true, internal: true, ..Context::default() };
+        let attributes = Attributes { local_pref: Some(100), ..Attributes::default() };
+        encode_update(&attributes, ip(2), &prefixes, context).unwrap().concat()
+    };
+    peer.send(&update(&["10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24"])).await;
+    eventually("all three", || async { (host.status_of(2).await.received.v4 == 3).then_some(()) }).await;
+    for mark in [Refresh::Begin, Refresh::End] {
+        peer.send(&encode_route_refresh(Family::V4, mark)).await;
+        if mark == Refresh::Begin {
+            peer.send(&update(&["10.1.0.0/24", "10.3.0.0/24"])).await;
+            eventually("its updates", || async { (host.status_of(2).await.updates == 2).then_some(()) })
+                .await;
+            assert_eq!(host.status_of(2).await.received.v4, 3, "used until it is through");
+        }
+    }
+    eventually("two", || async { (host.status_of(2).await.received.v4 == 2).then_some(()) }).await;
+    assert!(host.handle.route(net("10.2.0.0/24")).await.unwrap().is_none());
+    // An end without a begin says nothing.
+    peer.send(&encode_route_refresh(Family::V4, Refresh::End)).await;
+    peer.send(&update(&["10.4.0.0/24"])).await;
+    eventually("three", || async { (host.status_of(2).await.received.v4 == 3).then_some(()) }).await;
+    assert_eq!(host.routes().len(), 3);
 }
 
 #[tokio::test]
