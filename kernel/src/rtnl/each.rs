@@ -16,6 +16,8 @@ pub enum Change {
     AddAddress(NewAddress),
     /// As [`Rtnl::delete_address`]: link, address and length of its prefix.
     DeleteAddress(u32, IpAddr, u8),
+    /// As [`Rtnl::add_route`].
+    AddRoute(Route),
     /// As [`Rtnl::replace_route`].
     ReplaceRoute(Route),
     /// As [`Rtnl::delete_route`].
@@ -30,6 +32,9 @@ impl Change {
             }
             Change::DeleteAddress(link, address, length) => {
                 (kinds::DELETE_ADDRESS, 0, bytes(&key_message(*link, *address, *length)))
+            }
+            Change::AddRoute(route) => {
+                (kinds::NEW_ROUTE, flags::CREATE | flags::EXCLUSIVE, bytes(&route.message()))
             }
             Change::ReplaceRoute(route) => {
                 (kinds::NEW_ROUTE, flags::CREATE | flags::REPLACE, bytes(&route.message()))
@@ -47,6 +52,7 @@ impl fmt::Display for Change {
             Change::DeleteAddress(link, address, length) => {
                 write!(f, "delete address {address}/{length} of link {link}")
             }
+            Change::AddRoute(route) => write!(f, "add route {route}"),
             Change::ReplaceRoute(route) => write!(f, "replace route {route}"),
             Change::DeleteRoute(route) => write!(f, "delete route {route}"),
         }

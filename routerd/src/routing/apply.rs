@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kernel::fou::Fou;
 use kernel::nft::{Identity, Nft};
-use kernel::rtnl::{NextHop, Route, Rtnl, table};
+use kernel::rtnl::{Change, NextHop, Route, Rtnl, table};
 use kernel::{KernelError, Result};
 use prefix::Prefix;
 
@@ -16,6 +16,9 @@ use super::plan::{Hop, Path, Place, Plan, State};
 use super::{devices, foreign, masquerade, segments, settings, wanted};
 use crate::ruleset::Ruleset;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
+
+/// Routes whose changes are in memory at once.
+const TOGETHER: usize = 1024;
 
 /// Writes routes, tunnels and rules of this node.
 #[derive(Debug)]
@@ -88,46 +91,72 @@ impl Applier {
         Some(Route { source: path.source, ..route })
     }
 
-    fn write_route(&mut self, place: &Place, path: &Path, report: &mut Report) {
-        // A tunnel that could not be made has its own problem; the route is written when it is there.
-        let Some(route) = self.route(place, path) else { return };
-        // Only what is ours is written over: a peer must not move a route of the administrator or the kernel.
-        let written = if self.found.state.routes.contains_key(place) {
-            self.rtnl.replace_route(&route)
-        } else {
-            self.rtnl.add_route(&route)
-        };
-        match written {
-            Ok(()) => {
-                report.writes += 1;
-                self.found.state.routes.insert(*place, path.clone());
+    /// Writes routes, many with one system call.
+    fn write_routes(&mut self, routes: &BTreeMap<Place, Path>, report: &mut Report) {
+        let mut routes = routes.iter();
+        loop {
+            let some: Vec<_> = routes.by_ref().take(TOGETHER).collect();
+            if some.is_empty() {
+                return;
             }
-            Err(error) => {
-                self.found.state.routes.remove(place);
-                report.problems.push(problem(item_of(place), &error));
+            // A tunnel that could not be made has its own problem; the route is written when it is there.
+            let (made, changes): (Vec<_>, Vec<_>) = some
+                .into_iter()
+                .filter_map(|(place, path)| Some(((place, path), self.writing(place, path)?)))
+                .unzip();
+            for ((place, path), written) in made.into_iter().zip(self.rtnl.change_each(&changes)) {
+                match written {
+                    Ok(()) => {
+                        report.writes += 1;
+                        self.found.state.routes.insert(*place, path.clone());
+                    }
+                    Err(error) => {
+                        self.found.state.routes.remove(place);
+                        report.problems.push(problem(item_of(place), &error));
+                    }
+                }
             }
         }
     }
 
-    fn remove_route(&mut self, place: &Place, report: &mut Report) {
-        let Some(path) = self.found.state.routes.remove(place) else { return };
-        // One through a tunnel that is gone went with it.
-        let Some(route) = self.route(place, &path) else { return };
-        match self.rtnl.delete_route(&route) {
-            Err(error) if !error.is_not_found() => report.problems.push(problem(item_of(place), &error)),
-            outcome => report.writes += u64::from(outcome.is_ok()),
+    /// Only what is ours is written over: a peer must not move a route of the administrator or the kernel.
+    fn writing(&self, place: &Place, path: &Path) -> Option<Change> {
+        let route = self.route(place, path)?;
+        let ours = self.found.state.routes.contains_key(place);
+        Some(if ours { Change::ReplaceRoute(route) } else { Change::AddRoute(route) })
+    }
+
+    fn remove_routes(&mut self, places: &BTreeSet<Place>, report: &mut Report) {
+        let mut places = places.iter();
+        loop {
+            let some: Vec<&Place> = places.by_ref().take(TOGETHER).collect();
+            if some.is_empty() {
+                return;
+            }
+            // One through a tunnel that is gone went with it.
+            let (gone, changes): (Vec<_>, Vec<_>) = some
+                .into_iter()
+                .filter_map(|place| {
+                    let path = self.found.state.routes.remove(place)?;
+                    Some((place, Change::DeleteRoute(self.route(place, &path)?)))
+                })
+                .unzip();
+            for (place, outcome) in gone.into_iter().zip(self.rtnl.change_each(&changes)) {
+                match outcome {
+                    Err(error) if !error.is_not_found() => {
+                        report.problems.push(problem(item_of(place), &error));
+                    }
+                    outcome => report.writes += u64::from(outcome.is_ok()),
+                }
+            }
         }
     }
 
     fn write(&mut self, plan: &Plan, report: &mut Report) {
         devices::make(&mut self.rtnl, &mut self.fou, &mut self.found, plan, report);
-        for (place, path) in &plan.write {
-            self.write_route(place, path, report);
-        }
+        self.write_routes(&plan.write, report);
         devices::point(&mut self.rtnl, &mut self.found, plan, report);
-        for place in &plan.remove {
-            self.remove_route(place, report);
-        }
+        self.remove_routes(&plan.remove, report);
         devices::unmake(&mut self.rtnl, &mut self.fou, &mut self.found, plan, report);
         if !plan.unmake.is_empty() {
             let gone = |hop: &Hop| matches!(hop, Hop::Tunnel(remote) if plan.unmake.contains(remote));
