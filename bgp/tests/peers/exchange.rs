@@ -53,6 +53,7 @@ fn exchange(setup: &Setup) {
         // Longer than the hold time: keepalives go both ways.
         std::thread::sleep(Duration::from_secs(10));
         // ROUTE-REFRESH in both directions: everything is told again, and the session lives on.
+        assert!(router.knows_marks(), "{}", router.log());
         let updates = ours.status(setup).updates;
         router.refresh();
         ours.runtime.block_on(ours.handle.refresh_peer(setup.address())).unwrap();

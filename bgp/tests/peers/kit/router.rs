@@ -221,6 +221,17 @@ impl Router {
         };
     }
 
+    /// True if it says that both of us mark where routes begin and end that are told again (RFC 7313).
+    pub fn knows_marks(&self) -> bool {
+        match self.setup.kind {
+            Kind::Bird => bird::ask(self, "show protocols all n1").matches("Enhanced refresh").count() == 2,
+            Kind::Frr => frr::ask(self, "show bgp neighbors")
+                .contains("Enhanced Route Refresh: advertised and received"),
+            // It has no such thing.
+            Kind::Gobgp => true,
+        }
+    }
+
     /// Ends the session by an administrator, with these words.
     pub fn shut_session(&self, words: &str) {
         let neighbour = self.setup.side(1).to_string();
