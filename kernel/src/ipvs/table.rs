@@ -32,12 +32,11 @@ fn parse(text: &str) -> Table {
         match words.next() {
             Some("->") => {
                 let Some(key) = current else { continue };
-                match destination(&mut words) {
-                    Some(found) => table.entry(key).or_default().push(found),
-                    None => {
-                        table.remove(&key);
-                        current = None;
-                    }
+                if let Some(found) = destination(&mut words) {
+                    table.entry(key).or_default().push(found);
+                } else {
+                    table.remove(&key);
+                    current = None;
                 }
             }
             Some(protocol) => {

@@ -18,6 +18,7 @@ pub mod status;
 pub mod task;
 pub mod wire;
 
+pub(crate) use index::pack;
 pub use index::{
     Change, Delta, Event, ForceNews, InForce, Index, Object, ObjectKey, Passwords, PolicyDelta, Side, Uses,
 };

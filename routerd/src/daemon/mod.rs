@@ -145,6 +145,7 @@ async fn start(config: &Config, started: Instant) -> Started {
         desk: Some(Desk { cluster: handle.clone(), policy: window, plane: policy::PolicyPlane }),
     };
     sockets::administration(config, &published, &failed);
+    tokio::spawn(give_memory_back(published.planes.clone()));
     if let Err(error) = monitor::spawn(watched, identity) {
         failed.add("monitor", format!("its thread cannot start: {error}; changes of others are seen late"));
     }
@@ -193,6 +194,15 @@ async fn start(config: &Config, started: Instant) -> Started {
         }
     };
     Started { owner, link, campaign }
+}
+
+/// Nothing takes as much as the lists of a start and what planes make of them.
+async fn give_memory_back(planes: Vec<watch::Receiver<Status>>) {
+    for mut plane in planes {
+        // One that has ended has no more to do.
+        let _ = plane.wait_for(|status| status.synced).await;
+    }
+    kernel::memory::give_back();
 }
 
 /// How long an ADD waits for a pod that is not known yet.

@@ -369,12 +369,7 @@ impl<A: Apply> Worker<A> {
                 self.next_retry = [self.next_retry, asked].into_iter().flatten().min();
             }
         }
-        let first = !self.publish.borrow().synced;
         self.publish.send_modify(|status| status.record(report, duration, SystemTime::now()));
-        if first {
-            // Nothing takes as much as the lists of a start and what is made of them.
-            kernel::memory::give_back();
-        }
     }
 
     /// A run for some keys says nothing of the others: what was wrong with them still is.

@@ -116,6 +116,8 @@ impl<K: Kernel> Applier<K> {
             self.in_batches(&tuples, &mut known, report);
         }
         self.run(&mut known, &Extent::Everything, report);
+        self.wanted.pack();
+        known.state.pack();
         if let Some(herald) = &self.herald {
             herald.tell(NAME, ForceNews::All(herald::all(&known.state, self.wanted.state())));
         }

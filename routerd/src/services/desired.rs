@@ -145,6 +145,8 @@ impl Services {
                 VirtualService { origin, at, protocol, port, scheduling, backends, gate }
             }));
         }
+        // Most have one, and it is kept as long as the Service.
+        virtuals.shrink_to_fit();
         Some(Wish { since: service.created, virtuals, problems })
     }
 

@@ -10,6 +10,7 @@ use kernel::ipvs::{Destination, Service, ServiceKey};
 use super::Few;
 use super::gates::Gates;
 use super::program::Program;
+use crate::cluster::pack;
 
 /// What a virtual service is reached by. They sort by address first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,4 +124,13 @@ pub struct State {
     pub vips: BTreeMap<IpAddr, Vip>,
     /// The nft part.
     pub packets: Packets,
+}
+
+impl State {
+    /// Leaves no room for more.
+    pub(super) fn pack(&mut self) {
+        pack(&mut self.services);
+        pack(&mut self.vips);
+        self.packets.tuples = std::mem::take(&mut self.packets.tuples).into_iter().collect();
+    }
 }

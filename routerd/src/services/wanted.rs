@@ -13,6 +13,7 @@ use super::gates::Gate;
 use super::program::Program;
 use super::state::{Balanced, Refusal, State, Tuple, Vip};
 use crate::cluster::objects::ObjectName;
+use crate::cluster::pack;
 
 /// What a Service wants of one tuple.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +112,13 @@ impl Wanted {
     /// Number of Services that want something.
     pub fn services(&self) -> usize {
         self.tuples_of.len()
+    }
+
+    /// Leaves no room for more, as once all Services are there.
+    pub(super) fn pack(&mut self) {
+        pack(&mut self.claims);
+        pack(&mut self.tuples_of);
+        self.state.pack();
     }
 
     /// Number of backends of all virtual services.

@@ -28,6 +28,8 @@ mod tampered;
 #[cfg(test)]
 mod wired;
 #[cfg(test)]
+mod without_ipvs;
+#[cfg(test)]
 mod world;
 
 use std::fs;

@@ -48,7 +48,8 @@ pub struct Index {
     routes: BTreeMap<Prefix, Arc<LearntRoute>>,
     in_force: Board,
     passwords: Passwords,
-    slices_of_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// By name; most Services have one, for which a set would take ten times its memory.
+    slices_of_service: BTreeMap<ObjectName, Vec<Arc<EndpointSlice>>>,
     attachments_of_pod: BTreeMap<ObjectName, BTreeSet<(String, String)>>,
     pods_by: PodsBy,
     selections: Selections,
@@ -70,6 +71,11 @@ fn replace<K: Ord + Clone, T: PartialEq>(
         None => map.remove(key),
     };
     Some(Delta { old, new })
+}
+
+/// Leaves no room in a map that has grown. One that is filled in order has only half of it in use.
+pub(crate) fn pack<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    *map = std::mem::take(map).into_iter().collect();
 }
 
 fn relink<K: Ord + Clone, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: V, add: bool) {
@@ -143,9 +149,11 @@ impl Index {
 
     /// The same, telling of each change with the state right after it.
     pub fn replace_each(&mut self, kind: Kind, objects: Vec<Object>, mut tell: impl FnMut(&Self, Change)) {
-        let listed: BTreeSet<ObjectKey> = objects.iter().map(Object::key).collect();
-        let gone: Vec<ObjectKey> =
-            self.keys_of(kind).into_iter().filter(|key| !listed.contains(key)).collect();
+        let known = self.keys_of(kind);
+        // Of the first list nothing can be gone, and it is the one that comes when there is most to do.
+        let kept: BTreeSet<ObjectKey> =
+            if known.is_empty() { BTreeSet::new() } else { objects.iter().map(Object::key).collect() };
+        let gone: Vec<ObjectKey> = known.into_iter().filter(|key| !kept.contains(key)).collect();
         let deletions = gone.into_iter().map(Event::Delete);
         let upserts = objects.into_iter().map(Event::Upsert);
         // What is new comes first: nothing that moved from one object to another is without one in between.
@@ -154,6 +162,14 @@ impl Index {
                 tell(self, change);
             }
         }
+    }
+
+    /// Leaves no room for more of what there is most of, as once all of it is there.
+    pub fn pack(&mut self) {
+        pack(&mut self.pods);
+        pack(&mut self.services);
+        pack(&mut self.slices);
+        pack(&mut self.slices_of_service);
     }
 
     fn keys_of(&self, kind: Kind) -> Vec<ObjectKey> {
@@ -213,8 +229,8 @@ impl Index {
                 let change = typed!(EndpointSlice, slices, name);
                 if let Some(Change::EndpointSlice(delta)) = &change {
                     for (slice, add) in [(&delta.old, false), (&delta.new, true)] {
-                        if let Some(service) = slice.as_deref().and_then(|slice| slice.service.as_ref()) {
-                            relink(&mut self.slices_of_service, service, name.clone(), add);
+                        if let Some(slice) = slice {
+                            self.index_slice(slice, add);
                         }
                     }
                 }
@@ -233,6 +249,22 @@ impl Index {
             }
         }
         Some(Change::Attachment(delta))
+    }
+
+    fn index_slice(&mut self, slice: &Arc<EndpointSlice>, add: bool) {
+        let Some(service) = &slice.service else { return };
+        let mut slices = self.slices_of_service.remove(service).unwrap_or_default();
+        match slices.binary_search_by(|found| found.name.cmp(&slice.name)) {
+            Err(at) if add => {
+                slices.reserve_exact(1);
+                slices.insert(at, Arc::clone(slice));
+            }
+            Ok(at) if !add => _ = slices.remove(at),
+            _ => {}
+        }
+        if !slices.is_empty() {
+            self.slices_of_service.insert(service.clone(), slices);
+        }
     }
 
     fn index_pod(&mut self, name: &ObjectName, delta: &Delta<Pod>) {
@@ -319,7 +351,7 @@ impl Index {
         &'a self,
         service: &ObjectName,
     ) -> impl Iterator<Item = &'a Arc<EndpointSlice>> + 'a {
-        self.slices_of_service.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+        self.slices_of_service.get(service).into_iter().flatten()
     }
 
     /// All interfaces of local pods, by container ID and interface.

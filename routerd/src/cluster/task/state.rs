@@ -204,6 +204,9 @@ impl State {
         let attaches = std::mem::take(&mut self.ready);
         let changes = std::mem::take(&mut self.changes);
         let started = Instant::now();
+        if self.missing.is_empty() && !self.started {
+            self.index.pack();
+        }
         let index = &self.index;
         if !self.missing.is_empty() {
             // Nothing is told before the first complete view; what changed until then is part of it.

@@ -82,6 +82,8 @@ impl Problems {
                 }
             }
         }
+        // Most lists have one, and there are many lists.
+        addresses.shrink_to_fit();
         addresses
     }
 

@@ -197,7 +197,7 @@ fn cluster_ips(spec: &Spec, kind: ServiceKind, problems: &mut Problems) -> Vec<I
 }
 
 fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<ServicePort> {
-    let mut good = Vec::new();
+    let mut good = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
         let field = format!("spec.ports[{index}]");
         if port.port == 0 {

@@ -88,7 +88,10 @@ impl Wire for WireSlice {
         let service = labels.and_then(|labels| labels.get(SERVICE_LABEL));
         let service = service.map(|service| ObjectName::new(&name.namespace, service));
         let endpoints = self.endpoints.into_iter().enumerate();
-        let endpoints = endpoints.filter_map(|(index, wire)| endpoint(index, wire, &mut problems)).collect();
+        let endpoints = endpoints.filter_map(|(index, wire)| endpoint(index, wire, &mut problems));
+        // They would keep the room that they took as they were written.
+        let mut endpoints: Vec<Endpoint> = endpoints.collect();
+        endpoints.shrink_to_fit();
         let ports = ports(&self.ports, &mut problems);
         problems.with(Object::EndpointSlice(EndpointSlice { name, service, family, ports, endpoints }))
     }
@@ -124,7 +127,7 @@ fn hints(wire: WireHints) -> Option<Box<Hints>> {
 }
 
 fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<SlicePort> {
-    let mut good = Vec::new();
+    let mut good = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
         match port.protocol.parse() {
             Ok(protocol) => good.push(SlicePort {

@@ -141,13 +141,19 @@ impl Wish {
     }
 }
 
+fn asks(service: &Service) -> bool {
+    service.annotations.contains_key(ANNOTATION)
+}
+
 impl Plane for Dsr {
     const NAME: &'static str = NAME;
     type Key = Key;
     type Value = Value;
 
     fn keys(&self, index: &Index) -> BTreeSet<Key> {
-        let services = index.services().keys().cloned().map(Key::Service);
+        // Of thousands few ask for it.
+        let asking = index.services().values().filter(|service| asks(service));
+        let services = asking.map(|service| Key::Service(service.name.clone()));
         std::iter::once(Key::Pods).chain(services).collect()
     }
 
@@ -155,7 +161,10 @@ impl Plane for Dsr {
         match change {
             Change::Service(delta) => delta.any().map(|service| Key::Service(service.name.clone())),
             Change::EndpointSlice(delta) => {
-                return delta.both().filter_map(|slice| slice.service.clone()).map(Key::Service).collect();
+                let names = delta.both().filter_map(|slice| slice.service.clone());
+                // That a Service asks for it, or no longer, is a change of its own.
+                let asking = names.filter(|name| index.services().get(name).is_some_and(|one| asks(one)));
+                return asking.map(Key::Service).collect();
             }
             Change::Node(_) => return self.keys(index),
             Change::Attachment(_) => Some(Key::Pods),

@@ -64,6 +64,10 @@ impl HealthChecks {
     }
 }
 
+fn is_asked(service: &Service) -> bool {
+    service.health_check_node_port.is_some()
+}
+
 fn of_service(index: &Index, service: &Service) -> Option<Check> {
     let asked = service.kind == ServiceKind::LoadBalancer && service.external_local && is_ours(service);
     let port = service.health_check_node_port.filter(|_| asked)?;
@@ -91,7 +95,9 @@ impl Plane for HealthChecks {
     type Value = Check;
 
     fn keys(&self, index: &Index) -> BTreeSet<Key> {
-        let services = index.services().keys().cloned().map(Key::Service);
+        // Of thousands few are asked about.
+        let asked = index.services().values().filter(|service| is_asked(service));
+        let services = asked.map(|service| Key::Service(service.name.clone()));
         std::iter::once(Key::Node).chain(services).collect()
     }
 
@@ -100,7 +106,10 @@ impl Plane for HealthChecks {
         match change {
             Change::Service(delta) => delta.any().map(|found| service(&found.name)).into_iter().collect(),
             Change::EndpointSlice(delta) => {
-                delta.both().filter_map(|slice| slice.service.as_ref()).map(service).collect()
+                let names = delta.both().filter_map(|slice| slice.service.as_ref());
+                // That a Service is asked about, or no longer, is a change of its own.
+                let asked = names.filter(|name| index.services().get(*name).is_some_and(|one| is_asked(one)));
+                asked.map(service).collect()
             }
             Change::Node(delta) if delta.any().is_some_and(|node| node.name == index.node_name()) => {
                 BTreeSet::from([Key::Node])
