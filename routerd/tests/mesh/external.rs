@@ -216,3 +216,33 @@ fn a_wrong_peer_is_said_in_the_status_and_the_others_have_their_sessions() {
     assert_eq!(bird.ways(), [1]);
     assert!(!node.status().to_string().contains(PASSWORD) && !node.story().contains(PASSWORD));
 }
+
+#[test]
+fn a_session_that_is_lost_is_a_problem_of_the_node_and_what_a_peer_has_is_counted_by_family() {
+    let (lab, bird) = running("on");
+    let node = &lab.nodes[0];
+    let peer = || {
+        let status = node.status();
+        status["bgp"]["peers"].as_array()?.iter().find(|peer| peer["address"] == ROUTER).cloned()
+    };
+    wait_for(
+        "what BIRD was told",
+        || {
+            peer().is_some_and(|peer| {
+                let of = |family: &str| peer["prefixes"][family]["advertised"].as_u64();
+                (of("IPv4"), of("IPv6"), peer["lost"].as_u64()) == (Some(2), Some(0), Some(0))
+            })
+        },
+        || node.story(),
+    );
+    let problem = || node.status()["planes"].to_string().contains(&format!("BGP session {ROUTER}"));
+    assert!(!problem());
+    drop(bird);
+    wait_for("the problem", problem, || node.status().to_string());
+    assert!(node.status()["planes"].to_string().contains("(AS 65001) was lost, 1 times so far"));
+    assert_eq!(peer().unwrap()["lost"], 1);
+    // It is one of the session, and the plane is as healthy as before.
+    let again = Bird::start(&lab, "on");
+    again.until("the address again", |bird| bird.ways() == [1]);
+    wait_for("the end of the problem", || !problem(), || node.status().to_string());
+}

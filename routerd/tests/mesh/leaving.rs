@@ -85,3 +85,20 @@ fn a_node_that_is_uncordoned_is_announced_as_before() {
     bird.until("the address is back", |bird| bird.ways() == [1]);
     bird.until("without the request to leave", |bird| !asks_to_leave(bird, PODS));
 }
+
+#[test]
+fn without_graceful_restart_a_daemon_that_ends_says_so_and_its_routes_go_at_once() {
+    let mut lab = Lab::new(2);
+    for node in &mut lab.nodes {
+        node.flags = vec!["--bgp-graceful-restart=false"];
+        node.start();
+    }
+    let bird = Bird::start(&lab, "off");
+    lab.tell(&objects(&lab));
+    bird.until("the pods", |bird| bird.ask("show route").contains(PODS));
+    lab.nodes[0].signal(Signal::SIGTERM);
+    bird.until("no route to them", |bird| !bird.ask("show route").contains(PODS));
+    bird.until("the reason", |bird| bird.ask("show protocols all n1").contains("Administrative"));
+    assert!(bird.story().contains("routerd on this node ends"), "{}", bird.story());
+    assert!(bird.ask("show route").contains("10.244.2.0/24"), "the other node's stay");
+}
