@@ -112,7 +112,7 @@ fn prepare(bench: &Bench) -> Result<Ready> {
         }
         Bench::Bgp(options) => {
             packages::ensure(&[packages::RUN, packages::BUILD], &cache)?;
-            bgp::prepare()?;
+            bgp::prepare(options)?;
             Ok(Ready { kernel: None, binaries: binaries::prepare(options.binaries.as_deref())? })
         }
         Bench::Policy(options) => {

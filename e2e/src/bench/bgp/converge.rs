@@ -1,12 +1,14 @@
 //! From the first UPDATE of many peers, whose sessions are up, to all of their routes where they should be.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Barrier;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::message::{self, Routes};
 use super::router::{self, Router, Running, Setup};
@@ -18,6 +20,9 @@ use crate::guest::agent::enter_netns;
 
 /// How long a router may take for all of it.
 pub(super) const LIMIT: Duration = Duration::from_mins(5);
+/// The most peers and prefixes that have addresses.
+const MOST_PEERS: u32 = 30_000;
+const MOST_PREFIXES: u32 = 8_000_000;
 /// How often it is looked how much processor time a router has taken.
 const LOOK: Duration = Duration::from_millis(1);
 /// Who takes less than this in such a time has nothing to do.
@@ -26,23 +31,50 @@ const QUIET: Duration = Duration::from_millis(400);
 
 /// How many peers tell how many prefixes each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// Peers.
+    pub peers: u32,
+    /// Prefixes of each.
+    pub routes: u32,
+}
+
+impl FromStr for Scale {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (peers, routes) = text.split_once('x').context("wanted: peers x routes, as 10x20000")?;
+        let scale = Self { peers: peers.trim().parse()?, routes: routes.trim().parse()? };
+        ensure!(scale.peers <= MOST_PEERS, "there are addresses for {MOST_PEERS} peers");
+        let prefixes = scale.peers.checked_mul(scale.routes).filter(|all| *all <= MOST_PREFIXES);
+        ensure!(prefixes.is_some(), "there are {MOST_PREFIXES} prefixes for all peers");
+        Ok(scale)
+    }
+}
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {}", self.peers, self.routes)
+    }
+}
+
+/// What is told, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
-    pub(super) peers: u32,
-    pub(super) routes: u32,
-    /// How many of them share their attributes.
+    pub(super) scale: Scale,
+    /// How many prefixes share their attributes.
     pub(super) alike: u32,
 }
 
 impl Size {
     /// All prefixes.
     pub(super) const fn prefixes(self) -> u32 {
-        self.peers * self.routes
+        self.scale.peers * self.scale.routes
     }
 
     /// What the peer with this number sends.
     pub(super) fn updates(self, number: u32) -> Vec<u8> {
-        let numbers = number * self.routes..(number + 1) * self.routes;
-        Routes { numbers, alike: self.alike }.updates(peer(number))
+        let routes = self.scale.routes;
+        Routes { numbers: number * routes..(number + 1) * routes, alike: self.alike }.updates(peer(number))
     }
 }
 
@@ -84,7 +116,8 @@ impl Peers {
             Ok((session, size.updates(number)))
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..size.peers).map(|number| scope.spawn(move || one(number))).collect();
+            let threads: Vec<_> =
+                (0..size.scale.peers).map(|number| scope.spawn(move || one(number))).collect();
             threads.into_iter().map(joined).collect::<Result<_>>().map(Self)
         })
     }
@@ -122,7 +155,7 @@ pub(super) fn listener(own: Ipv4Addr, wire: &Wire) -> Result<(Session, Receiver<
 /// Measures a router from its start on, in a network of its own.
 pub(super) fn measure(router: &Router, size: Size, end: End, folder: &Path) -> Result<Figures> {
     let wire = &Wire::new()?;
-    let setup = Setup { peers: size.peers, receiver: end == End::Receiver, kernel: end == End::Kernel };
+    let setup = Setup { peers: size.scale.peers, receiver: end == End::Receiver, kernel: end == End::Kernel };
     let mut running = router.start(setup, wire, folder)?;
     let peers = Peers::establish(size, wire)?;
     let receiver = setup.receiver.then(|| listener(RECEIVER, wire)).transpose()?;
@@ -209,6 +242,14 @@ fn nearly_all(seen: &[(Instant, Duration)]) -> Option<Instant> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scale_is_two_numbers_for_which_there_are_addresses() {
+        assert_eq!("10x20000".parse::<Scale>().unwrap(), Scale { peers: 10, routes: 20_000 });
+        for wrong in ["10", "x", "1x-1", "40000x1", "8000x4000000000", "3x3000000"] {
+            assert!(wrong.parse::<Scale>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn work_ends_when_nearly_all_of_it_is_done() {

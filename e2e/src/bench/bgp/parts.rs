@@ -52,7 +52,7 @@ fn compare(suffix: &str, routers: &[Router], size: Size, ends: &[End], rows: &[W
             End::Receiver => "passed on",
             End::Kernel => "in the kernel",
         };
-        step(&format!("{} x {} {what}, {}", size.peers, size.routes, router.label()), |_| {
+        step(&format!("{} {what}, {}", size.scale, router.label()), |_| {
             let figures = converge::measure(router, size, end, folder)?;
             Ok((figures, format!("{:.0} ms", ms(figures.time))))
         })
@@ -71,10 +71,8 @@ fn compare(suffix: &str, routers: &[Router], size: Size, ends: &[End], rows: &[W
     };
     let rows: Vec<Row> = rows.iter().map(row).collect();
     let labels: Vec<&str> = columns.iter().map(|column| column.label).collect();
-    let title = format!(
-        "{} peers of {} routes each, {} with the same attributes{suffix}",
-        size.peers, size.routes, size.alike
-    );
+    let title =
+        format!("Peers x routes of each: {}, {} with the same attributes{suffix}", size.scale, size.alike);
     print!("{}", table(&title, &labels, &rows));
     for column in &columns {
         for error in column.figures.iter().filter_map(|figures| figures.as_ref().err()) {
