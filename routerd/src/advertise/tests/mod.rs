@@ -10,6 +10,7 @@ use prefix::{Family, Prefix};
 use proptest::prelude::*;
 
 mod drain;
+mod laws;
 mod peers;
 mod vips;
 

@@ -31,7 +31,7 @@ fn everything() -> AdvertiseConfig {
     }
 }
 
-fn service(name: &str) -> Service {
+pub(super) fn service(name: &str) -> Service {
     Service {
         name: ObjectName { namespace: "ns".into(), name: name.into() },
         kind: ServiceKind::LoadBalancer,
@@ -43,7 +43,7 @@ fn service(name: &str) -> Service {
     }
 }
 
-fn slice(name: &str, node: &str, ready: bool) -> Event {
+pub(super) fn slice(name: &str, node: &str, ready: bool) -> Event {
     let endpoint = Endpoint {
         addresses: vec!["10.244.1.5".parse().unwrap()],
         node: Some(node.into()),
@@ -76,7 +76,7 @@ fn announced(plane: &Advertise, events: Vec<Event>) -> Vec<String> {
         .collect()
 }
 
-fn put(service: Service) -> Event {
+pub(super) fn put(service: Service) -> Event {
     Event::Upsert(Object::Service(service))
 }
 
@@ -137,11 +137,11 @@ fn a_shared_address_stays_while_any_of_its_services_has_endpoints_and_a_broken_o
 }
 
 /// A plane that waits for what is programmed.
-fn programmed() -> Advertise {
+pub(super) fn programmed() -> Advertise {
     Advertise { programmed_by: Some(vec!["services"]), ..plane_with(everything()) }
 }
 
-fn in_force(news: ForceNews) -> Event {
+pub(super) fn in_force(news: ForceNews) -> Event {
     Event::InForce(InForce { plane: "services", news })
 }
 

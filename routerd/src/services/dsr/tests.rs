@@ -124,6 +124,17 @@ fn packets_go_in_tunnels_to_pods_that_can_take_them_out() {
 }
 
 #[test]
+fn an_address_is_served_while_a_pod_takes_new_connections_and_the_kernel_has_refused_nothing_of_it() {
+    let all = wishes(&[("10.1.1.2", true)]);
+    let served = |plan: &Plan, refused: &BTreeSet<u32>| plan.served(refused).collect::<Vec<_>>();
+    let plan = Plan::new(&all, &BTreeMap::new(), |_| true);
+    assert_eq!(served(&plan, &BTreeSet::new()), [tuple(7, 80).address]);
+    assert_eq!(served(&plan, &plan.marks.values().copied().collect()), [] as [IpAddr; 0]);
+    let without_its_side = Plan::new(&all, &BTreeMap::new(), |_| false);
+    assert_eq!(served(&without_its_side, &BTreeSet::new()), [] as [IpAddr; 0]);
+}
+
+#[test]
 fn what_is_there_is_not_made_again_and_what_goes_goes_last() {
     let first = Plan::new(&wishes(&[("10.1.2.2", false)]), &BTreeMap::new(), |_| true);
     let (before, after) = first.commands(&ByMark::new(), &BTreeMap::new());
