@@ -90,9 +90,19 @@ impl Daemon {
         self.launch()
     }
 
+    /// The name of its node.
+    pub fn node(&self) -> &str {
+        &self.node.name
+    }
+
+    /// What one of the commands that ask it prints.
+    pub fn says(&self, words: &str) -> Result<String> {
+        self.node.run(Cmd::new(self.programs.path("routerd")).words(words))
+    }
+
     /// What it says of itself.
     pub fn status(&self) -> Result<Value> {
-        let told = self.node.run(Cmd::new(self.programs.path("routerd")).words("status --json"))?;
+        let told = self.says("status --json")?;
         serde_json::from_str(&told).with_context(|| format!("routerd status on {}: {told}", self.node.name))
     }
 

@@ -39,9 +39,9 @@ fn flags([encapsulation, reach]: [&str; 2]) -> [&'static str; 2] {
 fn reached(world: &mut World, mode: [&str; 2]) -> Result<Shown> {
     world.run_with(&flags(mode))?;
     let took = world.settled()?;
-    world.router.crossed()?;
+    Router::crossed()?;
     let asked = world.each_to_each(BYTES)?;
-    let crossed = world.router.crossed()?;
+    let crossed = Router::crossed()?;
     let Crossed { ipip, gue, bare, .. } = crossed;
     let (wrapped, other) = if mode[0] == "fou" { (gue, ipip) } else { (ipip, gue) };
     ensure!(wrapped > 0 && other == 0 && bare == 0, "the router saw {crossed:?}");
@@ -79,7 +79,7 @@ fn narrowed(world: &World) -> Result<Shown> {
             device.split(" mtu ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("?").to_owned(),
         );
     }
-    let muted = world.router.crossed()?.muted;
+    let muted = Router::crossed()?.muted;
     Ok(Shown::Good(format!(
         "{asked} of {asked} over {NARROW} bytes; the pods' devices have {}; {muted} errors of ICMP thrown away",
         sizes.join(", ")

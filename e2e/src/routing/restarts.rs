@@ -70,7 +70,7 @@ fn restart_all(world: &mut World) -> Result<u128> {
         step.update(number as u64, world.restarts as u64, "restarts");
         let index = u8::try_from(number % NODES.len() + 1)?;
         // Each node in both manners.
-        let signal = if number / NODES.len() % 2 == 0 { Signal::SIGKILL } else { Signal::SIGTERM };
+        let signal = if (number / NODES.len()).is_multiple_of(2) { Signal::SIGKILL } else { Signal::SIGTERM };
         let begin = Instant::now();
         world
             .restart(index, signal)

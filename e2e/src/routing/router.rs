@@ -74,13 +74,14 @@ impl Drop for Router {
 
 /// A session with each of these nodes; none of them needs to be there.
 fn config(nodes: &[String]) -> String {
-    let (mut sessions, mut family) = (String::new(), String::new());
-    for node in nodes {
-        sessions += &format!(
+    let session = |node: &String| {
+        format!(
             " neighbor {node} remote-as {NODES_ASN}\n neighbor {node} timers 1 3\n neighbor {node} timers connect 1\n"
-        );
-        family += &format!("  neighbor {node} activate\n");
-    }
+        )
+    };
+    let sessions: String = nodes.iter().map(session).collect();
+    let activate = |node: &String| format!("  neighbor {node} activate\n");
+    let family: String = nodes.iter().map(activate).collect();
     format!(
         "hostname router
 router bgp {ASN}
@@ -158,14 +159,14 @@ impl Router {
     }
 
     /// What FRR says to a command that prints JSON.
-    pub(super) fn ask(&self, words: &str) -> Result<Value> {
+    fn ask(&self, words: &str) -> Result<Value> {
         let mut vtysh = command("vtysh");
         let said = capture(vtysh.arg("--vty_socket").arg(&self.folder).args(["-c", words]))?;
         serde_json::from_str(&said).with_context(|| format!("FRR's answer to {words:?}: {said}"))
     }
 
     /// What crossed it since this was asked last.
-    pub(super) fn crossed(&self) -> Result<Crossed> {
+    pub(super) fn crossed() -> Result<Crossed> {
         let text = capture(command("nft").args(["reset", "counters", "table", "inet", "watch"]))?;
         let packets = |name: &str| -> Option<u64> {
             let after = text.split(&format!("counter {name} {{")).nth(1)?;

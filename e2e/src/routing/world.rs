@@ -15,7 +15,7 @@ use crate::guest::client::{Cmd, Node};
 use crate::guest::{Extras, NodeKind};
 use crate::lab::{Lab, Plan};
 use crate::manifests::Manifests;
-use crate::net::{Segment, pod_range};
+use crate::net::{Segment, ip, pod_range};
 use crate::pods::{Pod, Spec};
 use crate::process::wait_for;
 use crate::sandbox::Inside;
@@ -42,9 +42,8 @@ const FLAGS: [&str; 4] = [
 /// The state of the run.
 #[derive(Debug)]
 pub(super) struct World {
-    // Before the machines, so that it ends first.
-    /// The router.
-    pub(super) router: Router,
+    // Before the machines, so that it ends first. It does its work alone.
+    _router: Router,
     /// The machines: nodes and the one outside.
     pub(super) lab: Lab,
     /// How many restarts were asked for.
@@ -75,7 +74,7 @@ impl World {
         let programs = Programs::copy(inside, &ready.binaries)?;
         let manifests = Manifests::new(&lab.nodes[..NODES.len()]);
         let mut world = Self {
-            router,
+            _router: router,
             lab,
             restarts,
             manifests,
@@ -160,10 +159,18 @@ impl World {
         self.manifests.write(file, text)
     }
 
+    fn daemon(&self, index: u8) -> Result<&Daemon> {
+        self.daemons.get(&index).with_context(|| format!("node{index} has no daemon"))
+    }
+
+    /// What a node's daemon answers to one of the commands that ask it.
+    pub(super) fn asks(&self, index: u8, words: &str) -> Result<String> {
+        self.daemon(index)?.says(words)
+    }
+
     /// The addresses that a node has a BGP session with.
     pub(super) fn sessions(&self, index: u8) -> Result<Vec<IpAddr>> {
-        let daemon = self.daemons.get(&index).with_context(|| format!("node{index} has no daemon"))?;
-        let status = daemon.status()?;
+        let status = self.daemon(index)?.status()?;
         let peers = status["bgp"]["peers"].as_array().into_iter().flatten();
         let up =
             peers.filter(|peer| peer["state"] == "Established").filter_map(|peer| peer["address"].as_str());
@@ -235,7 +242,7 @@ impl World {
         for from in &self.pods {
             for to in self.pods.iter().filter(|to| to.spec.node != from.spec.node) {
                 for (own, address) in from.ips().into_iter().zip(to.ips()) {
-                    self.asks(from, own, to, address, bytes)?;
+                    self.ask_from(from, own, to, address, bytes)?;
                     asked += 1;
                 }
             }
@@ -244,7 +251,7 @@ impl World {
         Ok(asked)
     }
 
-    fn asks(&self, from: &Pod, own: IpAddr, to: &Pod, address: IpAddr, bytes: usize) -> Result<()> {
+    fn ask_from(&self, from: &Pod, own: IpAddr, to: &Pod, address: IpAddr, bytes: usize) -> Result<()> {
         let server = SocketAddr::new(address, PORT);
         let words = format!("ask {server} --timeout 3000 --bytes {bytes}");
         let said = self.lab.node(from.spec.node)?.output(from.tool(&words)?)?.stdout;
@@ -289,7 +296,16 @@ impl World {
 
     /// Keeps what explains a failure, and says where.
     pub(super) fn keep_evidence(&self) -> String {
-        keep_nodes(&self.lab, &self.lab.folder.join("frr"))
+        let frr = self.lab.folder.join("frr");
+        for daemon in self.daemons.values() {
+            for words in ["status --json", "bgp rib"] {
+                let said = daemon.says(words).unwrap_or_else(|error| format!("{error:#}"));
+                let file = frr.join(format!("{}.{}.log", daemon.node(), words.replace(' ', "")));
+                // What cannot be kept is missing there.
+                let _missing = std::fs::write(file, said);
+            }
+        }
+        keep_nodes(&self.lab, &frr)
     }
 }
 
@@ -297,6 +313,10 @@ fn boot(inside: &Inside, ready: &Ready) -> Result<Lab> {
     for segment in [Segment::Far, Segment::Outside] {
         segment.make()?;
     }
+    // As behind a switch with other machines: the router's own device never tells that a node is gone.
+    ip(&["link", "add", "other", "type", "veth", "peer", "name", "others"])?;
+    ip(&["link", "set", "other", "master", Segment::Far.bridge(), "up"])?;
+    ip(&["link", "set", "others", "up"])?;
     let extras = Extras { dual_stack: true, ..Extras::default() };
     let near = NODES.iter().filter(|segment| **segment == Segment::Near).count();
     let count = u8::try_from(near)?;

@@ -38,7 +38,7 @@ struct Step {
     run: fn(&Scene) -> Result<Outcome>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", about: "sources are formatted", run: steps::fmt },
     Step { name: "clippy", about: "lints, warnings denied", run: steps::clippy },
     Step { name: "doc", about: "documentation builds, warnings denied", run: steps::doc },
@@ -47,6 +47,11 @@ const STEPS: [Step; 10] = [
     Step { name: "fuzz", about: "fuzz targets build and bear a second each", run: steps::fuzz },
     Step { name: "lab", about: "tests that need the nodes' kernel, in a guest", run: steps::lab },
     Step { name: "cni", about: "cnitool and libcni drive the plugin, in every version", run: steps::cni },
+    Step {
+        name: "routing",
+        about: "tunnels of three nodes behind FRR, restarts under traffic",
+        run: steps::routing,
+    },
     Step { name: "demo", about: "three nodes carry pods, Services and policy", run: steps::demo },
     Step { name: "cluster", about: "a real control plane, kubelets and containers", run: steps::cluster },
 ];

@@ -113,6 +113,17 @@ pub(super) fn cni(scene: &Scene) -> Result<Outcome> {
     Ok(counted(passed, failed, status.success(), &log))
 }
 
+/// The parts that are over soon, with few restarts; `cargo lab routing` shows the others too.
+pub(super) fn routing(scene: &Scene) -> Result<Outcome> {
+    let log = scene.log("routing");
+    let mut routing = this_program()?;
+    routing.args(["routing", "--only", "overlay,restarts", "--restarts", "6"]);
+    let status = watched("cargo lab routing", with_binaries(&mut routing, scene), &log)?;
+    let text = fs::read_to_string(&log)?;
+    let (passed, failed) = count::demo(&text).with_context(|| end_of(&log))?;
+    Ok(counted(passed, failed, status.success(), &log))
+}
+
 pub(super) fn demo(scene: &Scene) -> Result<Outcome> {
     let log = scene.log("demo");
     let status = watched("cargo demo", with_binaries(this_program()?.arg("demo"), scene), &log)?;
