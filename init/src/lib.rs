@@ -44,7 +44,8 @@ fn line(outcome: Result<impl ToString, file::InstallError>) -> Line {
 fn install(options: &cli::Options) -> Vec<Line> {
     let mut lines: Vec<Line> = plugins::install(&options.plugins()).into_iter().map(line).collect();
     if !options.no_cni_conf {
-        lines.push(line(conflist::install(&options.template(), &options.conflist)));
+        let plugins_are_there = lines.iter().all(Result::is_ok);
+        lines.push(line(conflist::install(&options.template(), &options.conflist, plugins_are_there)));
     }
     lines
 }
@@ -55,6 +56,8 @@ fn restore(options: &cli::Options) -> Vec<Line> {
     if !options.no_cni_conf {
         lines.extend(conflist::restore(&options.conflist).into_iter().map(line));
     }
-    lines.extend(plugins::restore(&options.host_bin_path, &options.names).into_iter().map(line));
+    if lines.iter().all(Result::is_ok) {
+        lines.extend(plugins::restore(&options.host_bin_path, &options.names).into_iter().map(line));
+    }
     lines
 }

@@ -75,8 +75,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Installs the template for the configuration `conflist`, and takes over a configuration of kube-router.
-pub fn install(template: &Template, conflist: &Path) -> Result<Outcome, InstallError> {
+/// Installs the template for the configuration `conflist`, and takes over a configuration of kube-router if all plugins
+/// are there: until then the node's pods go on with the one in use.
+pub fn install(
+    template: &Template,
+    conflist: &Path,
+    plugins_are_there: bool,
+) -> Result<Outcome, InstallError> {
     let (name, text) = match template {
         Template::BuiltIn => ("the built-in template".to_owned(), BUILT_IN.to_owned()),
         Template::File(path) => {
@@ -90,6 +95,9 @@ pub fn install(template: &Template, conflist: &Path) -> Result<Outcome, InstallE
     let target = template_path(conflist);
     if fs::read(&target).ok().as_deref() != Some(text.as_bytes()) {
         file::write(&target, text.as_bytes(), MODE)?;
+    }
+    if !plugins_are_there {
+        return Ok(Outcome::Template(target));
     }
     if let Some(outcome) = take_over(conflist, conflist)? {
         return Ok(outcome);

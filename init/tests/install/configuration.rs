@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::node::Node;
 
-const CONFLIST: &str = "10-kuberouter.conflist";
+pub(crate) const CONFLIST: &str = "10-kuberouter.conflist";
 /// As kube-router's manifest `kubeadm-kuberouter-all-features-hostport` has it, with what an operator may add.
-const KUBE_ROUTERS: &str = r#"{"cniVersion":"0.3.0","name":"mynet","operator":{"note":"ours"},"plugins":[
+pub(crate) const KUBE_ROUTERS: &str = r#"{"cniVersion":"0.3.0","name":"mynet","operator":{"note":"ours"},"plugins":[
   {"name":"kubernetes","type":"bridge","bridge":"kube-bridge","isDefaultGateway":true,"hairpinMode":true,"mtu":1400,
    "ipam":{"type":"host-local","ranges":[[{"subnet":"10.244.1.0/24","rangeStart":"10.244.1.50"}]]}},
   {"type":"portmap","capabilities":{"snat":true,"portMappings":true}},

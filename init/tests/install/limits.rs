@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
+use super::configuration::{CONFLIST, KUBE_ROUTERS};
 use super::node::{INIT, Node};
 
 /// Runs the installer in a mount namespace of its own, after `prepare`; all that is mounted goes with it.
@@ -38,6 +39,22 @@ fn a_folder_that_is_mounted_read_only_is_named_with_what_to_do() {
     assert!(node.names("bin").is_empty());
     // The other folder is another matter.
     assert_eq!(node.names("net.d"), ["10-kuberouter.conflist.template"]);
+}
+
+#[test]
+fn a_configuration_in_use_never_names_a_plugin_that_is_not_there() {
+    let node = Node::new();
+    node.configure(CONFLIST, KUBE_ROUTERS);
+    let read_only =
+        |folder: &str| format!("mount --bind {folder} {folder}; mount -o remount,bind,ro {folder}");
+    assert!(!mounted(&node, &read_only("bin"), "").status.success());
+    assert_eq!(node.text("net.d/10-kuberouter.conflist"), KUBE_ROUTERS, "not taken over");
+    node.succeeds(&[]);
+    let ours = node.text("net.d/10-kuberouter.conflist");
+    assert_ne!(ours, KUBE_ROUTERS);
+    assert!(!mounted(&node, &read_only("net.d"), "--restore").status.success());
+    assert_eq!(node.text("net.d/10-kuberouter.conflist"), ours);
+    assert_eq!(node.names("bin").len(), 7, "not removed");
 }
 
 #[test]
