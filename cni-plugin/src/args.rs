@@ -95,10 +95,11 @@ fn parse_ip(value: &str) -> Result<Option<IpAddr>, CniError> {
     parse_requested_ip(value).map(Some).ok_or_else(|| error(format!("ARGS: IP={value} is no address")))
 }
 
-/// A requested address, with or without a prefix length.
+/// A requested address, with or without a prefix length; IPv4 also as `::ffff:10.1.2.3`, as Go reads it.
 pub fn parse_requested_ip(value: &str) -> Option<IpAddr> {
     let value = value.trim();
-    value.parse::<Cidr>().map(|cidr| cidr.address).ok().or_else(|| value.parse().ok())
+    let address = value.parse::<Cidr>().map(|cidr| cidr.address).ok().or_else(|| value.parse().ok());
+    address.map(|address| address.to_canonical())
 }
 
 fn parse_mac(value: &str) -> Result<Option<Mac>, CniError> {
@@ -147,6 +148,8 @@ mod tests {
         let args = Args::parse("IP=10.1.2.7/24;MAC=c2:11:22:33:44:55", UnknownKeys::Refuse).unwrap();
         assert_eq!(args.ip, Some("10.1.2.7".parse().unwrap()));
         assert_eq!(args.mac.unwrap().to_string(), "c2:11:22:33:44:55");
+        let mapped = Args::parse("IP=::ffff:10.1.2.7", UnknownKeys::Refuse).unwrap();
+        assert_eq!(mapped.ip, args.ip);
         assert!(Args::parse("IP=x", UnknownKeys::Refuse).is_err());
         for mac in ["x", "01:00:5e:00:00:01", "00:00:00:00:00:00"] {
             let error = Args::parse(&format!("MAC={mac}"), UnknownKeys::Refuse).unwrap_err();

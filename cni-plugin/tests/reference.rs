@@ -46,6 +46,19 @@ fn a_lease_of_one_side_is_not_given_again_and_is_released_by_the_other() {
 }
 
 #[test]
+fn a_pod_with_a_lease_of_an_old_release_gets_no_second_one() {
+    for who in [OURS, REFERENCE] {
+        let installed = Installed::new();
+        let conf = installed.host_local(&ranges("10.1.2.0/29"));
+        std::fs::create_dir_all(installed.lease_folder()).unwrap();
+        std::fs::write(installed.lease_folder().join("10.1.2.2"), "c1").unwrap();
+        assert!(run(&installed, who, "ADD", "c1", &conf).msg().contains("duplicate allocation"));
+        run(&installed, who, "DEL", "c1", &conf).result();
+        assert_eq!(installed.leases(), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_folder_has_the_same_files_whoever_made_them() {
     let folders: Vec<Vec<String>> = [OURS, REFERENCE]
         .into_iter()

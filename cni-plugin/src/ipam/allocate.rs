@@ -38,7 +38,11 @@ fn take_all(
     requested: &[IpAddr],
     ips: &mut Vec<IpConfig>,
 ) -> Result<(), CniError> {
-    let before = store.held_by(owner)?;
+    let mut before = store.held_by(owner)?;
+    if before.is_empty() {
+        // A lease of an old version is of any interface.
+        before = store.held_by(&owner.without_interface())?;
+    }
     let mut asked = requested.to_vec();
     for (index, set) in sets.iter().enumerate() {
         let wanted = asked.iter().position(|ip| set.range_of(*ip).is_some()).map(|at| asked.remove(at));
@@ -54,7 +58,8 @@ fn take_all(
     }
     let list: Vec<String> = asked.iter().map(ToString::to_string).collect();
     Err(CniError::config(format!("failed to allocate all requested IPs: {}", list.join(" "))).with_details(
-        "no range of ipam.ranges holds what CNI_ARGS, args.cni.ips or runtimeConfig.ips asks for",
+        "a set of ipam.ranges gives a pod one address, and no further one holds what CNI_ARGS, args.cni.ips or \
+         runtimeConfig.ips asks for",
     ))
 }
 

@@ -124,6 +124,10 @@ fn checked_subnet(given: Cidr) -> Result<Prefix, CniError> {
             subnet.address()
         )));
     }
+    if given.address.to_canonical() != given.address {
+        let msg = format!("Network {given} is of IPv4 in the notation of IPv6; write it as IPv4");
+        return Err(CniError::config(msg));
+    }
     // Network, gateway, one pod and (IPv4) broadcast are the least that make sense.
     if given.length() > given.family().bits() - 2 {
         return Err(CniError::config(format!("Network {given} too small to allocate from")));
@@ -257,6 +261,7 @@ mod tests {
                 "Network has host bits set. For a subnet mask of length 24 the",
             ),
             (json!({"subnet": "fd00::1/64"}), "Network has host bits set."),
+            (json!({"subnet": "::ffff:10.1.2.0/120"}), "write it as IPv4"),
             (
                 json!({"subnet": "10.1.0.0/24", "rangeStart": "10.2.0.1"}),
                 "RangeStart 10.2.0.1 not in network",
