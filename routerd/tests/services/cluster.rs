@@ -12,7 +12,7 @@ use routerd::cluster::{Event, Index, Object};
 use routerd::runner::{self, Apply, Plane, Report, Scope, Spawned, spawn};
 use routerd::services::Settings;
 use routerd::services::apply::Applier;
-use routerd::services::desired::{Key, Services};
+use routerd::services::desired::{Key, Services, Value};
 use routerd::services::linux::Linux;
 
 pub(crate) fn ip(text: &str) -> IpAddr {
@@ -108,11 +108,7 @@ impl Daemon {
 
     /// Applies in the node's namespace: all, or the Services of these names.
     pub(crate) fn apply(&mut self, node: &TestNs, names: &[&str]) -> Report {
-        let keys = self.plane.keys(&self.index);
-        let desired: BTreeMap<_, _> = keys
-            .into_iter()
-            .filter_map(|key| Some((key.clone(), self.plane.desired(&self.index, &key)?)))
-            .collect();
+        let desired = self.desired();
         let scope = if names.is_empty() {
             Scope::Everything
         } else {
@@ -121,6 +117,18 @@ impl Daemon {
         };
         let applier = &mut self.applier;
         node.run_in(|| applier.apply(&desired, &scope))
+    }
+
+    /// What the plane adds before the whole view is there, when the index holds what it does now.
+    pub(crate) fn early(&mut self, node: &TestNs) -> Report {
+        let desired = self.desired();
+        let applier = &mut self.applier;
+        node.run_in(|| applier.early(&desired))
+    }
+
+    fn desired(&self) -> BTreeMap<Key, Value> {
+        let keys = self.plane.keys(&self.index).into_iter();
+        keys.filter_map(|key| Some((key.clone(), self.plane.desired(&self.index, &key)?))).collect()
     }
 
     /// What the plane does between changes, in the node's namespace.

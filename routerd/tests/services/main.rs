@@ -8,6 +8,7 @@ mod choice;
 mod cluster;
 mod draining;
 mod dsr;
+mod early;
 mod firewall;
 mod gates;
 mod kinds;
