@@ -22,6 +22,10 @@ pub struct Selected {
 
 impl Selected {
     fn of(paths: &[Path]) -> Option<Self> {
+        if let [only] = paths {
+            let taken = only.verdict == Verdict::Taken;
+            return taken.then(|| Self { best: only.clone(), next_hops: vec![only.common.next_hop] });
+        }
         let order = select(paths);
         let best = paths.get(*order.first()?)?.clone();
         let mut next_hops: Vec<IpAddr> = order.iter().map(|at| paths[*at].common.next_hop).collect();

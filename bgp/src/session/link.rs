@@ -16,14 +16,17 @@ use crate::packet::frame::{Frame, Framer};
 /// peer that sends but does not read.
 const SEND_HOLD_TIME: Duration = Duration::from_mins(8);
 
+/// Messages that are handed on at once at most. It bounds what a task holds that waits for its turn.
+const AT_ONCE: usize = 64;
+
 /// The number of a connection, so that news of an earlier one are not taken for those of a later one.
 pub(super) type LinkId = u64;
 
 /// What happens on a connection.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A message came.
-    Frame(Frame),
+    /// Messages came.
+    Frames(Vec<Frame>),
     /// What came is no message.
     Invalid(Notification),
     /// The end.
@@ -101,16 +104,32 @@ async fn read_all<S: Stream>(mut stream: ReadHalf<S>, id: LinkId, news: mpsc::Se
     }
 }
 
-/// Hands all whole messages on. A session that is gone aborts this task.
+/// Hands all whole messages on, as many at once as may be: a short one takes less than waking another task for it. A session that
+/// is gone aborts this task.
 async fn deliver(
     framer: &mut Framer,
     id: LinkId,
     news: &mpsc::Sender<(LinkId, News)>,
 ) -> Result<(), Notification> {
-    while let Some(frame) = framer.take()? {
-        let _ = news.send((id, News::Frame(frame))).await;
+    loop {
+        let mut frames = Vec::new();
+        let end = loop {
+            match framer.take() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break Some(Ok(())),
+                Err(notification) => break Some(Err(notification)),
+            }
+            if frames.len() == AT_ONCE {
+                break None;
+            }
+        };
+        if !frames.is_empty() {
+            let _ = news.send((id, News::Frames(frames))).await;
+        }
+        if let Some(end) = end {
+            return end;
+        }
     }
-    Ok(())
 }
 
 async fn write_all<S: Stream, C: Clock>(

@@ -45,8 +45,8 @@ pub enum Event {
     },
     /// The session has ended.
     Down(Down),
-    /// Routes came.
-    Update(Box<Update>),
+    /// Routes came, in this order.
+    Updates(Vec<Update>),
     /// The peer wants our routes of a family again.
     Refresh(Family, Refresh),
     /// The last [`Command::Send`] is done.

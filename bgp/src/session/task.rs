@@ -15,8 +15,9 @@ use super::{Command, Event};
 use crate::clock::{Clock, sleep_until};
 use crate::fsm::{self, Action, Fsm, Settings, Side, State, Timer};
 use crate::net::{Network, Stream, Way};
+use crate::packet::frame::Frame;
 use crate::packet::open::{encode_keepalive, encode_route_refresh};
-use crate::packet::{Message, Refresh};
+use crate::packet::{Message, Refresh, Update};
 
 /// How long the last messages of a stopped session may take.
 const LINGER: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ pub struct Wiring<N: Network, C> {
 /// Starts a session. It ends after [`Command::Stop`] or when its speaker is gone.
 pub fn spawn<N: Network, C: Clock>(wiring: Wiring<N, C>, settings: Settings) -> JoinHandle<()> {
     let hold_time = settings.hold_time;
-    let (news_sender, news) = mpsc::channel(64);
+    let (news_sender, news) = mpsc::channel(2);
     let session = Session {
         wiring,
         hold_time,
@@ -57,6 +58,7 @@ pub fn spawn<N: Network, C: Clock>(wiring: Wiring<N, C>, settings: Settings) -> 
         timers: BTreeMap::new(),
         jitter: Jitter::default(),
         links: BTreeMap::new(),
+        updates: Vec::new(),
         offered: None,
         attempt: None,
         writers: JoinSet::new(),
@@ -82,6 +84,8 @@ struct Session<N: Network, C> {
     timers: BTreeMap<Timer, Duration>,
     jitter: Jitter,
     links: BTreeMap<Side, Link>,
+    /// Routes that have come and that the speaker has not been told of.
+    updates: Vec<Update>,
     offered: Option<N::Stream>,
     attempt: Option<Attempt<N::Stream>>,
     writers: JoinSet<()>,
@@ -142,21 +146,38 @@ impl<N: Network, C: Clock> Session<N, C> {
                 self.handle(fsm::Event::Connected).await;
             }
             Internal::Connected(Err(failure)) => self.handle(failure).await,
+            Internal::Link(id, News::Frames(frames)) => {
+                for frame in frames {
+                    // One before may have closed the connection.
+                    let Some(side) = self.side(id) else { break };
+                    self.frame(side, &frame).await;
+                }
+                self.hand_over().await;
+            }
             Internal::Link(id, news) => {
-                let side = self.links.iter().find(|(_, link)| link.id == id).map(|(side, _)| *side);
-                if let Some(side) = side {
+                if let Some(side) = self.side(id) {
                     self.news(side, news).await;
                 }
             }
         }
     }
 
+    fn side(&self, id: LinkId) -> Option<Side> {
+        self.links.iter().find(|(_, link)| link.id == id).map(|(side, _)| *side)
+    }
+
+    async fn frame(&mut self, side: Side, frame: &Frame) {
+        let event = match Message::decode(frame, self.fsm.context(side)) {
+            Ok(message) => fsm::Event::Received(side, message),
+            Err(notification) => fsm::Event::Invalid(side, notification),
+        };
+        self.handle(event).await;
+    }
+
     async fn news(&mut self, side: Side, news: News) {
         let event = match news {
-            News::Frame(frame) => match Message::decode(&frame, self.fsm.context(side)) {
-                Ok(message) => fsm::Event::Received(side, message),
-                Err(notification) => fsm::Event::Invalid(side, notification),
-            },
+            // They have been taken in one by one.
+            News::Frames(_) => return,
             News::Invalid(notification) => fsm::Event::Invalid(side, notification),
             News::Lost(reason) => fsm::Event::Lost(side, reason),
             News::Written => return self.tell(Event::Written).await,
@@ -217,13 +238,27 @@ impl<N: Network, C: Clock> Session<N, C> {
                 self.tell(Event::Up { epoch: self.epoch, agreed, local_address }).await;
             }
             Action::Down(down) => self.tell(Event::Down(down)).await,
-            Action::Deliver(update) => self.tell(Event::Update(update)).await,
+            Action::Deliver(update) => self.updates.push(*update),
             Action::Refresh(family, what) => self.tell(Event::Refresh(family, what)).await,
             Action::Report(reason) => self.tell(Event::Report(reason)).await,
         }
     }
 
-    async fn tell(&self, event: Event) {
+    /// Tells the speaker what happened, after the routes that came before it.
+    async fn tell(&mut self, event: Event) {
+        self.hand_over().await;
+        self.event(event).await;
+    }
+
+    /// Tells the speaker of the routes that have come.
+    async fn hand_over(&mut self) {
+        if !self.updates.is_empty() {
+            let updates = std::mem::take(&mut self.updates);
+            self.event(Event::Updates(updates)).await;
+        }
+    }
+
+    async fn event(&self, event: Event) {
         // A speaker that is gone has dropped the commands, which ends the session.
         let _ = self.wiring.events.send((self.wiring.number, event)).await;
     }

@@ -24,7 +24,7 @@ use crate::session;
 /// How long sessions may take to end at a shutdown.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 /// What is taken in of one kind before peers are brought up to date: the more at once, the fewer messages.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 16;
 
 /// A listening address and its task.
 pub(super) struct Listening {
@@ -60,7 +60,7 @@ pub(super) struct Core<N: Network, C> {
 
 impl<N: Network, C: Clock> Core<N, C> {
     pub(super) fn new(config: SpeakerConfig, network: N, clock: C, events: mpsc::Sender<RibEvent>) -> Self {
-        let (session_sender, session_events) = mpsc::channel(256);
+        let (session_sender, session_events) = mpsc::channel(AT_ONCE);
         let (listen_sender, listen_news) = mpsc::channel(64);
         let listen = config.listen.clone();
         let mut core = Self {

@@ -201,7 +201,7 @@ impl<N: Network, C: Clock> Core<N, C> {
                 self.up(address, epoch, *agreed, local_address);
             }
             session::Event::Down(down) => self.down(address, &down),
-            session::Event::Update(update) => self.update(address, &update),
+            session::Event::Updates(updates) => self.updates(address, &updates),
         }
     }
 

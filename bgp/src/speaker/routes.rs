@@ -84,17 +84,23 @@ impl<N: Network, C: Clock> Core<N, C> {
 
     /// The choice for these prefixes has changed: peers and the consumer may have to hear of it.
     pub(super) fn touch(&mut self, prefixes: impl IntoIterator<Item = Prefix>) {
-        for prefix in prefixes {
-            let ours = self.originated.contains(&prefix);
-            for peer in self.peers.values_mut() {
-                if let Some(session) = &mut peer.session
-                    && (ours || peer.config.export.learnt || session.out.knows(&prefix))
-                {
-                    session.out.touch(prefix);
-                }
+        let prefixes: Vec<Prefix> = prefixes.into_iter().collect();
+        let any_ours = prefixes.iter().any(|prefix| self.originated.contains(prefix));
+        for peer in self.peers.values_mut() {
+            let Some(session) = &mut peer.session else { continue };
+            if peer.config.export.learnt {
+                prefixes.iter().for_each(|prefix| session.out.touch(*prefix));
+            } else if any_ours || session.out.count().all() > 0 {
+                // What was ours before it may have been told as such.
+                let concerned = prefixes
+                    .iter()
+                    .filter(|prefix| self.originated.contains(prefix) || session.out.knows(prefix))
+                    .copied()
+                    .collect::<Vec<_>>();
+                concerned.into_iter().for_each(|prefix| session.out.touch(prefix));
             }
-            self.untold.insert(prefix);
         }
+        self.untold.extend(prefixes);
     }
 
     /// Brings all peers up to date that are not busy.
@@ -117,10 +123,23 @@ impl<N: Network, C: Clock> Core<N, C> {
         }
     }
 
-    pub(super) fn update(&mut self, address: IpAddr, update: &Update) {
+    /// Takes in what a peer told, in this order.
+    pub(super) fn updates(&mut self, address: IpAddr, updates: &[Update]) {
+        let mut changed = Vec::new();
+        for update in updates {
+            changed.append(&mut self.update(address, update));
+            self.check_limit(address);
+        }
+        self.touch(changed);
+    }
+
+    /// Takes an update in; the prefixes whose choice has changed.
+    fn update(&mut self, address: IpAddr, update: &Update) -> Vec<Prefix> {
         let now = self.clock.now();
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        let Some(session) = peer.session.as_mut().filter(|session| !session.ending) else { return };
+        let Some(peer) = self.peers.get_mut(&address) else { return Vec::new() };
+        let Some(session) = peer.session.as_mut().filter(|session| !session.ending) else {
+            return Vec::new();
+        };
         if let Some(family) = update.end_of_rib {
             session.complete.insert(family);
             peer.kept.end_of_rib(family);
@@ -149,7 +168,6 @@ impl<N: Network, C: Clock> Core<N, C> {
         if let Some(family) = update.end_of_rib {
             changed.extend(self.rib.sweep(address, &BTreeSet::<Family>::from([family])));
         }
-        self.touch(changed);
-        self.check_limit(address);
+        changed
     }
 }
