@@ -8,6 +8,7 @@ use super::names::{self, Whose};
 use super::segment::remove;
 use crate::error::CniError;
 use crate::request::Request;
+use crate::tag::Tag;
 
 pub(super) fn del(request: &Request) -> Result<(), CniError> {
     // Either end takes the other with it. The near one needs no namespace, which may be gone or not be named.
@@ -15,8 +16,12 @@ pub(super) fn del(request: &Request) -> Result<(), CniError> {
     if let Some(index) = by_name(&mut host, request)? {
         return remove(&mut host, index);
     }
-    let Some(pod) = open_if_there(request)? else { return delete_by_alias(&mut host, request) };
-    delete_inside(&pod, request)
+    if let Some(pod) = open_if_there(request)?
+        && delete_inside(&pod, &mut host, request)?
+    {
+        return Ok(());
+    }
+    delete_by_alias(&mut host, request)
 }
 
 /// The host end under one of the names it can have.
@@ -48,12 +53,24 @@ fn delete_by_alias(host: &mut Rtnl, request: &Request) -> Result<(), CniError> {
     links.iter().find(is_ours).map_or(Ok(()), |link| remove(host, link.index))
 }
 
-/// Pairs that the reference plugin made have random names at the near end and are found in the pod.
-fn delete_inside(pod: &NetNs, request: &Request) -> Result<(), CniError> {
+/// Pairs that the reference plugin made have random names at the near end and are found in the pod. `false` if the
+/// namespace is another container's by now, as a path `/proc/<pid>/ns/net` may become.
+fn delete_inside(pod: &NetNs, host: &mut Rtnl, request: &Request) -> Result<bool, CniError> {
     let mut inside = pod.visit(Rtnl::open)??;
     match inside.link_by_name(&request.env.ifname)? {
+        Some(link) if is_anothers(host, &link, request)? => Ok(false),
         // A device of another kind under this name was never made by a bridge plugin.
-        Some(link) if link.kind == LinkKind::Veth => remove(&mut inside, link.index),
-        _ => Ok(()),
+        Some(link) if link.kind == LinkKind::Veth => remove(&mut inside, link.index).map(|()| true),
+        _ => Ok(true),
     }
+}
+
+/// The near end says that it is another attachment's.
+fn is_anothers(host: &mut Rtnl, far: &Link, request: &Request) -> Result<bool, CniError> {
+    let near = far.peer_index.map(|index| host.link_by_index(index)).transpose()?.flatten();
+    // An index of another namespace may be in use here too; only the right one leads back.
+    let near = near.filter(|near| near.peer_index == Some(far.index));
+    Ok(near.is_some_and(|near| {
+        near.alias.parse::<Tag>().is_ok() && names::whose(&near, &request.env) == Whose::Anothers
+    }))
 }

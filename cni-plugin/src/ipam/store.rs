@@ -219,7 +219,8 @@ impl Store {
 
 /// There is no such folder, nor can there be leases in it.
 fn is_nowhere(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+    // A network's name may be longer than any folder's.
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename)
 }
 
 impl Drop for Store {

@@ -37,6 +37,17 @@ fn the_first_add_of_a_node_that_fails_leaves_not_even_the_bridge() {
 }
 
 #[test]
+fn del_of_a_container_that_is_gone_spares_the_one_that_has_its_namespaces_path_now() {
+    let (node, running, gone) = (Node::new(), Pod::new(), Pod::new());
+    let mut conf = node.network(&json!({}));
+    node.add(&running, &conf).works();
+    node.call("DEL", &gone, &running.ns.path(), &conf).works();
+    assert!(reaches(&running.ns, &node.ns, "10.9.0.1"));
+    conf["name"] = json!("n".repeat(256).as_str());
+    node.call("DEL", &gone, "", &conf).works();
+}
+
+#[test]
 fn a_bridge_that_was_there_keeps_the_addresses_it_had() {
     let node = Node::new();
     node.ns.run("ip", &["link", "add", "name", "cni0", "up", "type", "bridge"]);
