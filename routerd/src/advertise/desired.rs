@@ -169,7 +169,7 @@ impl Plane for Advertise {
             // Of its own object, because wrong ones are told with the node.
             Change::Passwords => index.own_node().map(|own| self.own_keys(own)).unwrap_or_default(),
             // Perhaps the last pod of a node that is drained.
-            Change::Pod(_) | Change::Attachment(_) => {
+            Change::Pod(_) => {
                 let going = index.own_node().is_some_and(|own| Leaving::is_going(own));
                 going.then_some(Key::Speaker).into_iter().collect()
             }

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cluster::Index;
-use crate::cluster::objects::Node;
+use crate::cluster::objects::{Node, Pod};
 
 /// How far a node is on its way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ impl Leaving {
     pub(super) fn of(index: &Index, own: &Node) -> Self {
         match (own.shutting_down, own.unschedulable || own.leaving) {
             (true, _) => Leaving::Gone,
-            (false, true) if index.local_pods().all(|pod| pod.of_daemon_set) => Leaving::Gone,
+            (false, true) if is_drained(index) => Leaving::Gone,
             (false, true) => Leaving::Going,
             (false, false) => Leaving::No,
         }
@@ -38,6 +38,13 @@ impl Leaving {
     pub(super) fn is_going(own: &Node) -> bool {
         own.shutting_down || own.unschedulable || own.leaving
     }
+}
+
+/// True if a drain would find no pod here any more: those in the host's network count too.
+fn is_drained(index: &Index) -> bool {
+    let keeps = |pod: &Pod| !pod.finished && !pod.drain_leaves;
+    let here = |pod: &Pod| pod.node.as_deref() == Some(index.node_name());
+    !index.pods().values().any(|pod| here(pod) && keeps(pod))
 }
 
 /// The time that others have to look for another way.

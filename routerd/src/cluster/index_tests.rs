@@ -18,7 +18,7 @@ fn pod(name: &str, uid: &str, addresses: &[&str]) -> Pod {
         node: None,
         host_network: false,
         finished: false,
-        of_daemon_set: false,
+        drain_leaves: false,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         ports: Vec::new(),
     }

@@ -159,8 +159,8 @@ pub struct Pod {
     pub host_network: bool,
     /// Phase Succeeded or Failed: it has no network any more.
     pub finished: bool,
-    /// Its controller is a DaemonSet: a drain leaves it.
-    pub of_daemon_set: bool,
+    /// Its controller is a DaemonSet, or the node itself (a static pod): a drain leaves it where it is.
+    pub drain_leaves: bool,
     /// `status.podIPs` (or `status.podIP`).
     pub addresses: Vec<IpAddr>,
     /// Named ports of all containers, sidecars (init containers that restart always) too.

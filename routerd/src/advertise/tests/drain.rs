@@ -3,9 +3,17 @@
 use super::*;
 use crate::cluster::objects::Pod;
 
-fn pod(name: &str, of_daemon_set: bool) -> Event {
+fn pod(name: &str, drain_leaves: bool) -> Event {
     let name = ObjectName { namespace: "ns".into(), name: name.into() };
-    Event::Upsert(Object::Pod(Pod { name, node: Some("a".into()), of_daemon_set, ..Pod::default() }))
+    // In the host's network or not: a drain takes both.
+    let host_network = !drain_leaves;
+    Event::Upsert(Object::Pod(Pod {
+        name,
+        node: Some("a".into()),
+        host_network,
+        drain_leaves,
+        ..Pod::default()
+    }))
 }
 
 fn own(change: fn(&mut Node)) -> Event {

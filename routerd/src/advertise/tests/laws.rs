@@ -60,9 +60,9 @@ fn any_event() -> impl Strategy<Value = Event> {
             let by_key = there.then(|| ("tor".to_owned(), b"s3cret".to_vec())).into_iter().collect();
             Event::Passwords(Passwords { by_key, ..Passwords::default() })
         }),
-        any::<bool>().prop_map(|of_daemon_set| {
+        any::<bool>().prop_map(|drain_leaves| {
             let node = Some("a".to_owned());
-            Event::Upsert(Object::Pod(Pod { name: name("pod"), node, of_daemon_set, ..Pod::default() }))
+            Event::Upsert(Object::Pod(Pod { name: name("pod"), node, drain_leaves, ..Pod::default() }))
         }),
         object(ObjectKey::Pod(name("pod"))),
     ]

@@ -82,7 +82,7 @@ fn pod(name: &str, uid: &str) -> Object {
         node: None,
         host_network: false,
         finished: false,
-        of_daemon_set: false,
+        drain_leaves: false,
         addresses: Vec::new(),
         ports: Vec::new(),
     })

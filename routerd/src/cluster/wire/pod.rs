@@ -80,7 +80,7 @@ impl Wire for WirePod {
             node: self.spec.node_name.filter(|name| !name.is_empty()),
             host_network: self.spec.host_network,
             finished,
-            of_daemon_set: is_of_daemon_set(&self.metadata),
+            drain_leaves: stays_in_a_drain(&self.metadata),
             addresses,
             ports,
             uid: self.metadata.uid.unwrap_or_default(),
@@ -89,9 +89,11 @@ impl Wire for WirePod {
     }
 }
 
-fn is_of_daemon_set(metadata: &ObjectMeta) -> bool {
+fn stays_in_a_drain(metadata: &ObjectMeta) -> bool {
     let owners = metadata.owner_references.iter().flatten();
-    owners.into_iter().any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet")
+    owners
+        .into_iter()
+        .any(|owner| owner.controller == Some(true) && matches!(&*owner.kind, "DaemonSet" | "Node"))
 }
 
 /// The named ports of containers and of sidecars; a policy can refer to no others by name.

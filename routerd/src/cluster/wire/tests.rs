@@ -168,6 +168,29 @@ fn a_node_that_is_deleted_or_tainted_by_the_autoscaler_is_about_to_go() {
 }
 
 #[test]
+fn a_kubelet_that_shuts_its_machine_down_says_so_in_the_condition_ready() {
+    let down = |kind: &str, message: &str| {
+        let conditions = json!([{"type": kind, "status": "False", "message": message}]);
+        object!(WireNode, Node, json!({"metadata": {"name": "n1"}, "status": {"conditions": conditions}}))
+            .0
+            .shutting_down
+    };
+    assert!(down("Ready", "node is shutting down"));
+    assert!(!down("Ready", "kubelet is posting ready status") && !down("Other", "node is shutting down"));
+}
+
+#[test]
+fn a_drain_leaves_pods_of_daemon_sets_and_static_ones() {
+    let left = |kind: &str, controller: bool| {
+        let owner =
+            json!({"apiVersion": "v1", "kind": kind, "name": "x", "uid": "1", "controller": controller});
+        object!(WirePod, Pod, json!({"metadata": {"name": "a", "ownerReferences": [owner]}})).0.drain_leaves
+    };
+    assert!(left("DaemonSet", true) && left("Node", true));
+    assert!(!left("ReplicaSet", true) && !left("DaemonSet", false));
+}
+
+#[test]
 fn a_headless_service_has_no_address_and_one_without_any_is_told_to_write_one() {
     let spec = |ip: Option<&str>| json!({"metadata": {"name": "a"}, "spec": {"clusterIP": ip, "ports": []}});
     let (headless, problems) = object!(WireService, Service, spec(Some("None")));

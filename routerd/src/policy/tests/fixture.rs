@@ -39,7 +39,7 @@ pub(super) fn pod(text: &str, of: &str, addresses: &str) -> Pod {
         node: Some(NODE.to_owned()),
         host_network: false,
         finished: false,
-        of_daemon_set: false,
+        drain_leaves: false,
         addresses: addresses.split_whitespace().map(ip).collect(),
         ports: Vec::new(),
     }
