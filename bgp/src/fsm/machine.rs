@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, Agreed, CONNECT_TIMEOUT, Down, Event, OPEN_TIMEOUT, RETRY_FIRST, RETRY_LAST, Reset, Settings,
-    Side, State, Timer,
+    Action, Agreed, CONNECT_TIMEOUT, Down, Event, OPEN_TIMEOUT, RETRY_FIRST, RETRY_LAST, Reset, SETTLE,
+    Settings, Side, State, Timer,
 };
 use crate::packet::notification::{cease, fsm as fsm_error, hold};
 use crate::packet::{Context, Message, Notification, Open};
@@ -72,6 +72,8 @@ pub struct Fsm {
     retry_armed: bool,
     /// The peer is to stay away until the connect timer runs out.
     paused: bool,
+    /// The session has just come up.
+    fresh: bool,
 }
 
 impl Fsm {
@@ -85,6 +87,7 @@ impl Fsm {
             failures: 0,
             retry_armed: false,
             paused: false,
+            fresh: false,
         }
     }
 
@@ -250,10 +253,12 @@ impl Fsm {
         }
         if let Some(side) = self.established() {
             // RFC 4724 §5: a peer that restarts gracefully has lost the old connection. Any other peer has to wait
-            // until the old one is found dead (RFC 4271 §6.8), or else a stranger could end sessions at will.
+            // until the old one is found dead (RFC 4271 §6.8), or else a stranger could end sessions at will. Both ends
+            // connect after a restart, and of two connections that cross each other the first must not be ended for the
+            // second, which the peer ends for the first.
             let graceful =
                 self.slot(side).agreed.as_ref().is_some_and(|agreed| agreed.graceful_restart.is_some());
-            if !graceful {
+            if !graceful || self.fresh {
                 out.push(Action::Refuse);
                 return;
             }
@@ -296,7 +301,13 @@ impl Fsm {
         match (state, message) {
             (_, Message::Notification(notification)) => {
                 let reason = format!("the peer closed the session: {notification}");
-                let kept = if notification.is_hard() { Kept::Never } else { Kept::IfAgreed };
+                // The peer goes on with the other of two connections that have crossed.
+                let crossed = state == State::Established && notification.is_collision();
+                let kept = match (crossed, notification.is_hard()) {
+                    (true, _) => Kept::Always,
+                    (false, true) => Kept::Never,
+                    (false, false) => Kept::IfAgreed,
+                };
                 self.end(side, End { notification: None, reason, kept }, out);
             }
             (State::OpenSent, Message::Open(open)) => self.opened(side, &open, out),
@@ -358,6 +369,8 @@ impl Fsm {
     fn confirmed(&mut self, side: Side, out: &mut Vec<Action>) {
         self.slot_mut(side).state = State::Established;
         self.failures = 0;
+        self.fresh = true;
+        out.push(Action::Arm(Timer::Settle, SETTLE));
         if self.slot(side.other()).is_open() {
             self.lose_collision(side.other(), out);
         }
@@ -422,6 +435,7 @@ impl Fsm {
                 out.push(Action::SendKeepalive(side));
                 self.arm_keepalive(side, out);
             }
+            Timer::Settle => self.fresh = false,
             Timer::Hold(_) | Timer::Keepalive(_) => {}
         }
     }

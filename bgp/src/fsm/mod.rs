@@ -31,6 +31,9 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts to connect.
 pub const RETRY_LAST: Duration = Duration::from_secs(16);
 
+/// How long after a session has come up a connection of the peer is taken for one that it began meanwhile, and not for a restart.
+pub const SETTLE: Duration = Duration::from_secs(2);
+
 /// A state of RFC 4271 §8.2.2, in the order in which a session comes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
@@ -83,6 +86,8 @@ pub enum Timer {
     Hold(Side),
     /// A KEEPALIVE is due.
     Keepalive(Side),
+    /// What the peer began while the session came up has arrived by now.
+    Settle,
 }
 
 /// What happens to a peer.

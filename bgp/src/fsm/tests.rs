@@ -194,9 +194,22 @@ fn an_established_session_is_not_ended_by_a_new_connection() {
 #[test]
 fn a_peer_that_restarts_gracefully_takes_its_old_session_over() {
     let mut fsm = in_state(State::Established);
+    fsm.handle(Event::Expired(Timer::Settle));
     let actions = fsm.handle(Event::Offered);
     assert!(down(&actions).unwrap().retain);
     assert!(actions.contains(&Action::Close(Side::Outgoing)) && actions.contains(&Action::Accept));
+}
+
+/// After a restart both ends connect; the peer ends its second connection for the first, so nobody may end the first for the
+/// second.
+#[test]
+fn a_connection_that_crossed_the_one_that_came_up_ends_no_session() {
+    let mut fsm = in_state(State::Established);
+    assert_eq!(fsm.handle(Event::Offered), [Action::Refuse]);
+    assert_eq!(fsm.state(), State::Established);
+    let crossed = Notification::new(6, 7);
+    let actions = fsm.handle(said(Side::Outgoing, Message::Notification(crossed)));
+    assert!(down(&actions).unwrap().retain, "the peer goes on with the other one");
 }
 
 #[test]
@@ -320,6 +333,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => side.clone().prop_map(|side| Event::Invalid(side, Notification::new(1, 1))),
         1 => side.clone().prop_map(|side| Event::Lost(side, String::new())),
         3 => Just(Event::Expired(Timer::Connect)),
+        1 => Just(Event::Expired(Timer::Settle)),
         1 => side.clone().prop_map(|side| Event::Expired(Timer::Hold(side))),
         1 => side.prop_map(|side| Event::Expired(Timer::Keepalive(side))),
     ]
