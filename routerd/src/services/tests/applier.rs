@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use kernel::ipvs;
 
 use super::super::apply::Applier;
-use super::super::desired::{Key, Services, Value};
-use super::super::state::{Balanced, Tuple};
+use super::super::desired::{Key, Value};
+use super::super::state::Balanced;
 use super::super::{Few, Settings};
 use super::fake::Fake;
 use super::fixture::*;
 use crate::cluster::objects::{Protocol, Service, ServiceKind};
 use crate::cluster::{Index, Object};
-use crate::runner::{Apply, Plane, Report, Scope};
+use crate::runner::{Apply, Report, Scope};
 
 fn desired(index: &Index) -> BTreeMap<Key, Value> {
-    let plane = Services::default();
-    plane.keys(index).into_iter().filter_map(|key| Some((key.clone(), plane.desired(index, &key)?))).collect()
+    desired_with(Settings::default(), index)
 }
 
 fn web_and_db() -> Vec<Object> {
@@ -33,10 +32,6 @@ fn web_and_db() -> Vec<Object> {
 
 fn applier(fake: Fake) -> Applier<Fake> {
     Applier::new(fake, Settings::default())
-}
-
-fn tuple(address: &str, protocol: u8, port: u16) -> Tuple {
-    Tuple { address: ip(address), protocol, port }
 }
 
 fn keys(names: &[&str]) -> Scope<Key> {
@@ -170,12 +165,10 @@ fn of_two_services_at_one_address_and_port_the_older_has_it_and_the_newer_says_s
 fn nobody_takes_a_cluster_address_by_writing_it_among_external_ones() {
     let thief = Service { external_ips: vec![ip("10.96.0.7")], created: 1, ..service("a", "10.96.0.8") };
     let owner = Service { created: 2, ..service("b", "10.96.0.7") };
-    let plane = Services::new(Settings { any_external_address: true, ..Settings::default() });
-    let index = index(two(thief, owner));
-    let wanted =
-        plane.keys(&index).into_iter().filter_map(|key| Some((key.clone(), plane.desired(&index, &key)?)));
+    let settings = Settings { any_external_address: true, ..Settings::default() };
+    let wanted = desired_with(settings, &index(two(thief, owner)));
     let mut applier = applier(Fake::default());
-    let report = applier.apply(&wanted.collect(), &Scope::Everything);
+    let report = applier.apply(&wanted, &Scope::Everything);
     assert_eq!(backend(&applier), "10.1.2.2:8080");
     assert_eq!((report.problems.len(), report.problems[0].item.as_str()), (1, "Service default/a"));
 }
@@ -209,14 +202,12 @@ fn a_gate_that_changes_is_written_as_its_difference() {
         source_ranges: Some(ranges.iter().map(|range| range.parse().unwrap()).collect()),
         ..service("web", "10.96.0.1")
     };
-    let plane = Services::new(Settings { any_external_address: true, ..Settings::default() });
     let wanted = |ranges: &[&str]| {
         let index = index(vec![
             Object::Service(balanced(ranges)),
             Object::EndpointSlice(slice("web", "a", vec![ready("10.1.2.1")])),
         ]);
-        let key = Key::Service(name("web"));
-        BTreeMap::from([(key.clone(), plane.desired(&index, &key).unwrap())])
+        desired_with(Settings { any_external_address: true, ..Settings::default() }, &index)
     };
     let mut applier = applier(Fake::default());
     clean(&applier.apply(&wanted(&["192.0.2.0/24", "198.51.100.0/24"]), &Scope::Everything));

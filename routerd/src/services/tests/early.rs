@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::super::apply::Applier;
-use super::super::desired::{Key, Services, Value};
+use super::super::desired::{Key, Value};
 use super::super::state::{State, Tuple};
 use super::super::{Few, Settings};
 use super::fake::Fake;
 use super::fixture::*;
 use crate::cluster::objects::{ObjectName, Protocol, Service};
 use crate::cluster::{Index, Object};
-use crate::runner::{Apply, Plane, Scope};
+use crate::runner::{Apply, Scope};
 
 const API: &str = "10.96.0.1";
 const DNS: &str = "10.96.0.10";
@@ -22,8 +22,7 @@ fn settings() -> Settings {
 }
 
 fn desired(index: &Index) -> BTreeMap<Key, Value> {
-    let plane = Services::new(settings());
-    plane.keys(index).into_iter().filter_map(|key| Some((key.clone(), plane.desired(index, &key)?))).collect()
+    desired_with(settings(), index)
 }
 
 fn named(namespace: &str, name: &str, service: Service, endpoint: &str) -> Vec<Object> {
@@ -50,10 +49,6 @@ fn whole() -> Vec<Object> {
 
 fn applier(state: State) -> Applier<Fake> {
     Applier::new(Fake { state, ..Fake::default() }, settings())
-}
-
-fn tuple(address: &str, protocol: u8, port: u16) -> Tuple {
-    Tuple { address: ip(address), protocol, port }
 }
 
 /// The kernel as a run with these objects leaves it.

@@ -1,10 +1,12 @@
 //! Objects as short as a test wants to say them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use prefix::Family;
 
 use super::super::desired::{Key, Services, Value, VirtualService, Wish};
+use super::super::state::Tuple;
 use super::super::{Settings, desired::At};
 use crate::cluster::objects::{
     Endpoint, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort, SlicePort,
@@ -95,6 +97,16 @@ pub(in crate::services) fn index(objects: Vec<Object>) -> Index {
         index.apply(Event::Upsert(object));
     }
     index
+}
+
+/// What all of it should be, with these settings.
+pub(super) fn desired_with(settings: Settings, index: &Index) -> BTreeMap<Key, Value> {
+    let plane = Services::new(settings);
+    plane.keys(index).into_iter().filter_map(|key| Some((key.clone(), plane.desired(index, &key)?))).collect()
+}
+
+pub(super) fn tuple(address: &str, protocol: u8, port: u16) -> Tuple {
+    Tuple { address: ip(address), protocol, port }
 }
 
 /// What the Service `web` wants, with these settings.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::super::apply::Applier;
-use super::super::desired::{Key, Services, Value};
+use super::super::desired::{Key, Value};
 use super::super::{Herald, NAME, Settings};
 use super::fake::Fake;
 use super::fixture::*;
 use crate::cluster::{Event, ForceNews, InForce, Index, Object};
-use crate::runner::{Apply, Plane, Scope};
+use crate::runner::{Apply, Scope};
 
 fn applier(fake: Fake) -> (Applier<Fake>, UnboundedReceiver<InForce>) {
     let (sender, told) = unbounded_channel();
@@ -18,8 +18,7 @@ fn applier(fake: Fake) -> (Applier<Fake>, UnboundedReceiver<InForce>) {
 }
 
 fn desired(index: &Index) -> BTreeMap<Key, Value> {
-    let plane = Services::default();
-    plane.keys(index).into_iter().filter_map(|key| Some((key.clone(), plane.desired(index, &key)?))).collect()
+    desired_with(Settings::default(), index)
 }
 
 fn objects(weighted: bool) -> Vec<Object> {

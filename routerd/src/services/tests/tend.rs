@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::apply::Applier;
-use super::super::desired::{Key, Services, Value};
+use super::super::desired::{Key, Value};
 use super::super::state::Tuple;
 use super::super::{Few, Settings};
 use super::fake::Fake;
 use super::fixture::*;
 use crate::cluster::Object;
 use crate::cluster::objects::{Endpoint, ObjectName, Protocol, Service};
-use crate::runner::{Apply, Plane, Report, Scope};
+use crate::runner::{Apply, Report, Scope};
 
 const WEB: &str = "10.96.0.1";
 
@@ -28,13 +28,11 @@ fn objects(endpoints: &[Endpoint]) -> Vec<Object> {
 }
 
 fn desired(objects: Vec<Object>) -> BTreeMap<Key, Value> {
-    let (plane, index) = (Services::default(), index(objects));
-    let values = plane.keys(&index).into_iter();
-    values.filter_map(|key| Some((key.clone(), plane.desired(&index, &key)?))).collect()
+    desired_with(Settings::default(), &index(objects))
 }
 
 fn web() -> Tuple {
-    Tuple { address: ip(WEB), protocol: 6, port: 80 }
+    tuple(WEB, 6, 80)
 }
 
 fn weights(applier: &Applier<Fake>, tuple: Tuple) -> Vec<(String, u32)> {
