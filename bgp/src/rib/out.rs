@@ -69,6 +69,11 @@ impl AdjOut {
         self.pending.insert(prefix);
     }
 
+    /// The same of several.
+    pub fn touch_each(&mut self, prefixes: &[Prefix]) {
+        self.pending.extend(prefixes);
+    }
+
     /// Remembers that all that is there of `family` has been told, once the pending prefixes are.
     pub fn finish(&mut self, family: Family) {
         self.ends.insert(family);

@@ -125,20 +125,24 @@ impl<N: Network, C: Clock> Core<N, C> {
         }
     }
 
-    /// Tells the consumer what it does not know, as far as there is room.
+    /// Tells the consumer what it does not know, as far as there is room. It wakes with the first event, so all of them are made
+    /// before.
     fn tell(&mut self, permit: mpsc::OwnedPermit<RibEvent>) {
-        let mut permit = Some(permit);
-        while let Some(prefix) = self.untold.pop_first() {
-            let Some((next_hops, peer)) = self.rib.tell(&prefix) else { continue };
-            let event = RibEvent::Best { prefix, next_hops, peer };
-            if let Some(permit) = permit.take() {
-                permit.send(event);
-            }
-            permit = self.events.clone().try_reserve_owned().ok();
-            if permit.is_none() {
-                return;
+        let room = self.events.capacity() + 1;
+        let mut events = Vec::new();
+        while events.len() < room
+            && let Some(prefix) = self.untold.pop_first()
+        {
+            if let Some((next_hops, peer)) = self.rib.tell(&prefix) {
+                events.push(RibEvent::Best { prefix, next_hops, peer });
             }
         }
+        let mut events = events.into_iter();
+        if let Some(first) = events.next() {
+            permit.send(first);
+        }
+        // There is room, because nobody else sends; a consumer that is gone wants to know nothing.
+        events.for_each(|event| drop(self.events.try_send(event)));
     }
 
     fn command(&mut self, command: Command) {

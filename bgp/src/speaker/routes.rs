@@ -89,15 +89,14 @@ impl<N: Network, C: Clock> Core<N, C> {
         for peer in self.peers.values_mut() {
             let Some(session) = &mut peer.session else { continue };
             if peer.config.export.learnt {
-                prefixes.iter().for_each(|prefix| session.out.touch(*prefix));
+                session.out.touch_each(&prefixes);
             } else if any_ours || session.out.count().all() > 0 {
                 // What was ours before it may have been told as such.
-                let concerned = prefixes
-                    .iter()
-                    .filter(|prefix| self.originated.contains(prefix) || session.out.knows(prefix))
-                    .copied()
-                    .collect::<Vec<_>>();
-                concerned.into_iter().for_each(|prefix| session.out.touch(prefix));
+                for prefix in &prefixes {
+                    if self.originated.contains(prefix) || session.out.knows(prefix) {
+                        session.out.touch(*prefix);
+                    }
+                }
             }
         }
         self.untold.extend(prefixes);
