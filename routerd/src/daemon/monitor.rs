@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kernel::monitor::{Event, Monitor};
 use kernel::nft::{Change, Identity, Watch};
-use kernel::rtnl::RuleAction;
+use kernel::rtnl::{Address, Rtnl, RuleAction};
 use tokio::sync::watch;
 
 use super::network;
@@ -57,10 +57,40 @@ fn run(planes: &[Watched], follow: impl Fn() -> kernel::Result<()>) {
 
 fn follow(planes: &[Watched]) -> kernel::Result<()> {
     let mut monitor = Monitor::open()?;
+    let mut of_services = OfServices { rtnl: Rtnl::open()?, device: None };
     loop {
         for event in monitor.next(TICK)? {
-            poke(planes, |plane| concerns(plane, &event));
+            let vip = match &event {
+                Event::Address(address) | Event::AddressGone(address) => of_services.has(address),
+                _ => false,
+            };
+            poke(planes, |plane| concerns(plane, &event, vip));
         }
+    }
+}
+
+/// Tells the addresses of Services, of which there may be thousands, from others that have no subnet either: a node's own may be
+/// a /32 or /128.
+struct OfServices {
+    rtnl: Rtnl,
+    /// The number of the device that has them.
+    device: Option<u32>,
+}
+
+impl OfServices {
+    fn has(&mut self, address: &Address) -> bool {
+        // What has a subnet is none of them.
+        if !address.prefix().is_some_and(|subnet| subnet.is_host()) {
+            return false;
+        }
+        if self.device != Some(address.link) {
+            let link = self.rtnl.link_by_index(address.link);
+            // A device that is gone has none.
+            if matches!(link, Ok(Some(link)) if link.name == services::DUMMY_DEVICE) {
+                self.device = Some(address.link);
+            }
+        }
+        self.device == Some(address.link)
     }
 }
 
@@ -104,8 +134,8 @@ fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// True if the plane should look at the kernel after `event`.
-fn concerns(plane: &Watched, event: &Event) -> bool {
+/// True if the plane should look at the kernel after `event`; `vip` if that is about an address of Services.
+fn concerns(plane: &Watched, event: &Event, vip: bool) -> bool {
     let name = plane.name;
     if name == network::NAME {
         return network::concerns(&plane.status.borrow().counts, event);
@@ -126,13 +156,9 @@ fn concerns(plane: &Watched, event: &Event) -> bool {
             "services" => link.name == services::DUMMY_DEVICE,
             _ => false,
         },
-        Event::AddressGone(_) => matches!(name, "routing" | "services"),
-        // One of a subnet may be the node's own, and say which nodes need a tunnel. Those of Services have none.
-        Event::Address(address) => {
-            name == "routing"
-                && address.prefix().is_some_and(|subnet| !subnet.is_host())
-                && !is_link_local(address.address)
-        }
+        Event::AddressGone(_) => name == "services" || (name == "routing" && !vip),
+        // It may be the node's own, and say which nodes need a tunnel.
+        Event::Address(address) => name == "routing" && !vip && !is_link_local(address.address),
         Event::RuleGone(rule) => name == "routing" && rule.action == RuleAction::Table(routing::POD_TABLE),
         Event::Rule(_) => false,
     }

@@ -157,7 +157,7 @@ fn what_others_take_away_is_back_and_counted() {
     for (what, lines) in [
         ("tunnel deleted", vec![format!("link delete {device}")]),
         ("tunnel down", vec![format!("link set {device} down")]),
-        ("routes flushed", vec!["route flush proto 190".into()]),
+        ("routes flushed", vec!["route flush proto 179".into()]),
         ("table of pods flushed", vec!["route flush table 77".into()]),
         ("rule deleted", vec!["rule del from 10.244.1.0/24 lookup 77".into()]),
         (
@@ -197,6 +197,31 @@ fn what_others_take_away_is_back_and_counted() {
         one.until(what, reaches);
     }
     assert!(one.repairs() >= 5, "{} repairs", one.repairs());
+}
+
+/// As clouds give them: without a subnet, which neither a default route nor anything else speaks of.
+#[test]
+#[ignore = "needs a kernel with IPIP and FoU: run in a lab guest by cargo verify"]
+fn a_nodes_address_without_a_subnet_makes_all_others_far_and_is_noticed_when_it_comes() {
+    let mut lab = Lab::across(&[NEAR, NEAR, FAR]);
+    for line in ["address delete 192.0.2.1/24 dev eth0", "route add 192.0.2.0/24 dev eth0"] {
+        ip(&lab.nodes[0], line);
+    }
+    ip(&lab.nodes[0], "route add 198.51.100.0/24 via 192.0.2.254 dev eth0");
+    for node in &mut lab.nodes {
+        node.start();
+    }
+    let tunnels = |node: &Node| ["192.0.2.2", "198.51.100.3"].map(|to| has(node, &tunnel_to(to)));
+    lab.nodes[0].until("a first run", |node| {
+        node.ns.succeeds("nft", &["list", "set", "inet", "routerd", "routing-pods4"])
+    });
+    assert_eq!(tunnels(&lab.nodes[0]), [false; 2], "nobody can answer to it");
+    ip(&lab.nodes[0], "address add 192.0.2.1/32 dev eth0");
+    lab.nodes[0].until("tunnels to all others", |node| tunnels(node) == [true; 2]);
+    ip(&lab.nodes[0], "address delete 192.0.2.1/32 dev eth0");
+    lab.nodes[0].until("no tunnel from an address that is gone", |node| tunnels(node) == [false; 2]);
+    ip(&lab.nodes[0], "address add 192.0.2.1/32 dev eth0");
+    lab.nodes[0].until("tunnels again", |node| tunnels(node) == [true; 2]);
 }
 
 /// A pod with a device of 1500 bytes, as one has that was born before there were tunnels.
