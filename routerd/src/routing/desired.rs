@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use prefix::{Family, Prefix};
 
+use super::hops::Hops;
 use crate::cluster::objects::Node;
 use crate::cluster::{Change, Delta, Index};
 use crate::runner::Plane;
@@ -64,7 +65,7 @@ pub enum Value {
     /// The first address of each family in use, by which the node can be reached.
     Peer(Vec<IpAddr>),
     /// The prefix is reached by these routers, which share the traffic.
-    Route(BTreeSet<NextHop>),
+    Route(Hops<NextHop>),
     /// The prefix or address is a member of its set.
     Member,
 }

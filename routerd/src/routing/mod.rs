@@ -16,6 +16,7 @@ mod apply;
 mod desired;
 mod devices;
 mod foreign;
+mod hops;
 mod masquerade;
 mod names;
 mod observe;
@@ -29,6 +30,7 @@ mod wanted;
 
 pub use apply::Applier;
 pub use desired::{Key, NextHop, Own, Routing, Value};
+pub use hops::Hops;
 pub use names::is_name_of;
 pub use observe::carried;
 pub use overlay::{Overlay, Reach};

@@ -98,7 +98,9 @@ fn routes(rtnl: &mut Rtnl, devices: &BTreeMap<IpAddr, Device>) -> Result<BTreeMa
 /// Older kernels tell of each way of an IPv6 route on its own.
 fn merge(found: &mut BTreeMap<Place, Path>, place: Place, path: Path) {
     match found.get_mut(&place) {
-        Some(known) if known.protocol == path.protocol => known.hops.extend(path.hops),
+        Some(known) if known.protocol == path.protocol => {
+            known.hops = known.hops.iter().chain(&path.hops).copied().collect();
+        }
         _ => _ = found.insert(place, path),
     }
 }

@@ -7,6 +7,8 @@ use kernel::fou::Port;
 use kernel::rtnl::{Tunnel, table};
 use prefix::Prefix;
 
+use super::hops::Hops;
+
 /// Where a route is: table and destination.
 pub type Place = (u32, Prefix);
 
@@ -25,7 +27,7 @@ pub enum Hop {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     /// They share the traffic.
-    pub hops: BTreeSet<Hop>,
+    pub hops: Hops<Hop>,
     /// The source of what this node itself sends.
     pub source: Option<IpAddr>,
     /// Who made it (`RTPROT_*`).

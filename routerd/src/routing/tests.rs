@@ -92,7 +92,7 @@ fn states() -> impl Strategy<Value = State> {
         .prop_map(|(router, address)| if router { Hop::Router(address) } else { Hop::Tunnel(address) });
     let path =
         (proptest::collection::btree_set(hop, 1..3), prop_oneof![Just(PROTOCOL), Just(KUBE_ROUTER_PROTOCOL)])
-            .prop_map(|(hops, protocol)| Path { hops, source: None, protocol });
+            .prop_map(|(hops, protocol)| Path { hops: hops.into_iter().collect(), source: None, protocol });
     let place = (prop_oneof![Just(table::MAIN), Just(POD_TABLE)], (0u8..8).prop_map(range));
     let tunnel =
         ((1u8..5).prop_map(node_address), 1400u32..1403, any::<bool>()).prop_map(|(remote, mtu, up)| {

@@ -8,6 +8,7 @@ use kernel::rtnl::{Encapsulation, table};
 use prefix::{Family, Prefix};
 
 use super::desired::{Key, NextHop, Own, Value};
+use super::hops::Hops;
 use super::overlay::{Around, Overlay};
 use super::plan::{Hop, Path, Place, State, Tunnelled};
 use super::{POD_TABLE, PROTOCOL};
@@ -38,7 +39,7 @@ pub(super) fn state(desired: &BTreeMap<Key, Value>, overlay: Overlay, around: &A
     state.routes = routes(desired.iter(), &own, around, &state.tunnels);
     for remote in state.tunnels.keys() {
         let place = (POD_TABLE, Prefix::host(*remote));
-        let hops = BTreeSet::from([Hop::Tunnel(*remote)]);
+        let hops = Hops::from_iter([Hop::Tunnel(*remote)]);
         state.routes.insert(place, Path { hops, source: None, protocol: PROTOCOL });
         if let Encapsulation::Gue(number) = overlay.encapsulation {
             state.ports.insert(Port::gue(Family::of(*remote), number));
@@ -74,8 +75,8 @@ pub(super) fn routes<'a>(
         NextHop { router, of_node: true } if tunnels.contains_key(router) => Hop::Tunnel(*router),
         NextHop { router, .. } => Hop::Router(*router),
     };
-    let path = |(prefix, hops): (&Prefix, &BTreeSet<NextHop>)| {
-        let hops: BTreeSet<Hop> = hops.iter().map(hop).collect();
+    let path = |(prefix, hops): (&Prefix, &Hops<NextHop>)| {
+        let hops: Hops<Hop> = hops.iter().map(hop).collect();
         let through = hops.iter().any(|hop| matches!(hop, Hop::Tunnel(_)));
         // A tunnel's device has no address that the kernel could take.
         let source = own.address(prefix.family()).filter(|address| through && around.has(*address));
