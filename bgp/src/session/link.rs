@@ -17,7 +17,7 @@ use crate::packet::frame::{Frame, Framer};
 const SEND_HOLD_TIME: Duration = Duration::from_mins(8);
 
 /// Messages that are handed on at once at most. It bounds what a task holds that waits for its turn.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 64;
 
 /// The number of a connection, so that news of an earlier one are not taken for those of a later one.
 pub(super) type LinkId = u64;
