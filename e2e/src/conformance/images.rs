@@ -8,9 +8,13 @@ use anyhow::{Context, Result};
 use super::Order;
 use crate::cluster::dns_image;
 use crate::image::{self, Image};
+use crate::process::{capture, command};
 
 /// Kubernetes' test server and client.
 const AGNHOST: &str = "agnhost";
+
+/// Its certificate and the key of it.
+const CERTIFICATE: [&str; 2] = ["localhost.crt", "localhost.key"];
 
 /// What tests start by a shell or let do nothing: the test server has what they call.
 const LIKE_AGNHOST: [&str; 3] = ["busybox", "glibc-dns-testing", "nginx"];
@@ -22,6 +26,9 @@ const REGRESSION: &str = "regression-issue-74839";
 pub(super) fn of(order: &Order) -> Result<Vec<Image>> {
     let agnhost = newest(&order.images, AGNHOST).context("the tests name no agnhost image")?;
     let agnhost = image::agnhost(&agnhost, &order.parts.programs.path(AGNHOST))?.with_tools()?;
+    // By these names its TLS servers look for what they are; who asks them takes any certificate.
+    let identity = identity()?;
+    let agnhost = CERTIFICATE.iter().fold(agnhost, |image, name| image.file(name, identity.as_bytes()));
     let Some(programs) = &order.services else { return Ok(vec![agnhost]) };
     let alike = order.images.iter().filter(|name| LIKE_AGNHOST.contains(&short(name)));
     let mut images = vec![alike.fold(agnhost, |image, name| image.also(name))];
@@ -33,6 +40,12 @@ pub(super) fn of(order: &Order) -> Result<Vec<Image>> {
         images.push(plain(&name, &programs.join(REGRESSION))?);
     }
     Ok(images)
+}
+
+/// A certificate that its own key has signed, and the key: both as PEM, one after the other.
+fn identity() -> Result<String> {
+    let words = "req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 3650 -keyout - -out -";
+    capture(command("openssl").args(words.split(' '))).context("a certificate for the test server")
 }
 
 /// An image of one program, named as the file.

@@ -44,7 +44,7 @@ pub struct Image {
     pub entrypoint: Vec<String>,
     /// The arguments that apply when a pod gives none.
     pub arguments: Vec<String>,
-    /// Executable files, by path without a leading slash.
+    /// Files, each of which may be executed, by path without a leading slash.
     files: BTreeMap<String, Vec<u8>>,
     /// Symbolic links, by path without a leading slash, with their targets.
     links: BTreeMap<String, String>,
@@ -87,6 +87,13 @@ impl Image {
         }
         self.files.insert(path.trim_start_matches('/').to_owned(), content);
         Ok(self)
+    }
+
+    /// Adds a file with `content` under a path in the image.
+    #[must_use]
+    pub fn file(mut self, path: &str, content: &[u8]) -> Self {
+        self.files.insert(path.trim_start_matches('/').to_owned(), content.to_vec());
+        self
     }
 
     /// Writes the archive, whole or not at all, and returns the digest of the image's manifest.
