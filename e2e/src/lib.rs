@@ -19,6 +19,7 @@ pub mod lab;
 pub mod libcni;
 pub mod manifests;
 pub mod net;
+pub mod parts;
 pub mod paths;
 pub mod peers;
 pub mod pods;

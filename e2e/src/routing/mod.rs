@@ -5,12 +5,13 @@
 use std::fs;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use crate::cli::Nodes;
 use crate::demo::report::Report;
 use crate::guest::NodeKind;
+use crate::parts::{self, choose};
 use crate::paths::cache;
 use crate::sandbox::{self, Inside};
 use crate::setup::{self, Ready, packages};
@@ -47,7 +48,7 @@ pub struct Options {
 }
 
 /// A part of the run: its name and what it does. Each runs also alone.
-type Part = (&'static str, fn(&mut World, &mut Report));
+type Part = parts::Part<fn(&mut World, &mut Report)>;
 
 const PARTS: [Part; 6] = [
     ("overlay", overlay::show),
@@ -60,7 +61,7 @@ const PARTS: [Part; 6] = [
 
 /// The subcommand: both sides of the name spaces. Returns the exit status.
 pub fn command(options: &Options, arguments: &[String]) -> Result<u8> {
-    let wanted = choose(&options.only)?;
+    let wanted = choose(&PARTS, &options.only)?;
     if let Some(inside) = Inside::enter()? {
         let ready = serde_json::from_slice(&fs::read(inside.folder.join(FILE))?)?;
         return run(&inside, &ready, options.restarts, &wanted);
@@ -68,15 +69,6 @@ pub fn command(options: &Options, arguments: &[String]) -> Result<u8> {
     packages::ensure(&[PACKAGES], &cache()?)?;
     let ready = setup::nodes(&Nodes { kernel: NodeKind::Uml, binaries: options.binaries.clone() })?;
     sandbox::run_with("routing", (FILE, &ready), arguments)
-}
-
-fn choose(only: &[String]) -> Result<Vec<Part>> {
-    if let Some(name) = only.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        let known: Vec<&str> = PARTS.iter().map(|(part, _)| *part).collect();
-        bail!("there is no part {name:?}; the parts are {}", known.join(", "));
-    }
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
-    Ok(PARTS.into_iter().filter(|(name, _)| wanted(name)).collect())
 }
 
 fn run(inside: &Inside, ready: &Ready, restarts: usize, wanted: &[Part]) -> Result<u8> {
@@ -102,8 +94,8 @@ mod tests {
 
     #[test]
     fn parts_are_chosen_by_name_and_a_wrong_name_is_refused() {
-        assert_eq!(choose(&[]).unwrap().len(), PARTS.len());
-        assert_eq!(choose(&["overlay".into()]).unwrap().len(), 1);
-        assert!(choose(&["frob".into()]).unwrap_err().to_string().contains("overlay"));
+        assert_eq!(choose(&PARTS, &[]).unwrap().len(), PARTS.len());
+        assert_eq!(choose(&PARTS, &["overlay".into()]).unwrap().len(), 1);
+        assert!(choose(&PARTS, &["frob".into()]).unwrap_err().to_string().contains("overlay"));
     }
 }

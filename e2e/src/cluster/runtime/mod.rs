@@ -11,6 +11,7 @@ use super::{Parts, door, teardown};
 use crate::cli::Nodes;
 use crate::demo::report::Report;
 use crate::guest::NodeKind;
+use crate::parts::{self, choose};
 use crate::sandbox::{self, Inside};
 use crate::setup::{go, packages};
 
@@ -53,7 +54,7 @@ pub struct Runtime {
 }
 
 /// A part of the run: its name and what it does. A part leaves nothing behind that another would stumble over.
-type Part = (&'static str, fn(&mut World, &mut Report));
+type Part = parts::Part<fn(&mut World, &mut Report)>;
 
 /// In this order, because the last one finds what any of the others left.
 const PARTS: [Part; 9] = [
@@ -70,7 +71,7 @@ const PARTS: [Part; 9] = [
 
 /// The subcommand: both sides of the name spaces. Returns the exit status.
 pub fn command(options: &Runtime, arguments: &[String]) -> Result<u8> {
-    let wanted = choose(&options.only)?;
+    let wanted = choose(&PARTS, &options.only)?;
     if let Some(inside) = Inside::enter()? {
         let parts = serde_json::from_slice(&fs::read(inside.folder.join(FILE))?)?;
         return run(&inside, &parts, options.pods, &wanted);
@@ -79,15 +80,6 @@ pub fn command(options: &Runtime, arguments: &[String]) -> Result<u8> {
     let nodes = Nodes { kernel: NodeKind::Uml, binaries: options.binaries.clone() };
     let Some(parts) = door::prepare(&nodes)? else { bail!("{}", go::missing()) };
     sandbox::run_with("runtime", (FILE, &parts), arguments)
-}
-
-fn choose(only: &[String]) -> Result<Vec<Part>> {
-    if let Some(name) = only.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        let known: Vec<&str> = PARTS.iter().map(|(part, _)| *part).collect();
-        bail!("there is no part {name:?}; the parts are {}", known.join(", "));
-    }
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
-    Ok(PARTS.into_iter().filter(|(name, _)| wanted(name)).collect())
 }
 
 fn run(inside: &Inside, parts: &Parts, pods: u16, wanted: &[Part]) -> Result<u8> {
@@ -114,9 +106,9 @@ mod tests {
 
     #[test]
     fn parts_are_chosen_by_name_and_a_wrong_name_is_refused() {
-        assert_eq!(choose(&[]).unwrap().len(), PARTS.len());
+        assert_eq!(choose(&PARTS, &[]).unwrap().len(), PARTS.len());
         let names = |parts: Vec<Part>| parts.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        assert_eq!(names(choose(&["power".into(), "crowd".into()]).unwrap()), ["crowd", "power"]);
-        assert!(choose(&["frob".into()]).unwrap_err().to_string().contains("leftovers"));
+        assert_eq!(names(choose(&PARTS, &["power".into(), "crowd".into()]).unwrap()), ["crowd", "power"]);
+        assert!(choose(&PARTS, &["frob".into()]).unwrap_err().to_string().contains("leftovers"));
     }
 }
