@@ -35,6 +35,15 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares";
 
+/// How long a target runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Length {
+    /// Until so many seconds are over.
+    Seconds(u32),
+    /// So many inputs, however long they take: with a seed and no inputs of earlier runs the same ones on every machine.
+    Inputs(u32),
+}
+
 /// What came of one target.
 #[derive(Debug)]
 pub struct Ran {
@@ -58,7 +67,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let mut crashes = 0_u8;
     for name in &wanted {
         let ran = step(&format!("{name}, {} s", options.seconds), |_| {
-            let ran = one(&programs, &folder, name, options.seconds, options.seed)?;
+            let ran = one(&programs, &folder, name, Length::Seconds(options.seconds), options.seed)?;
             let text = format!("{} inputs, {} branches", ran.inputs, ran.branches);
             Ok((ran, text))
         })?;
@@ -103,7 +112,7 @@ fn choose(names: &[String], wanted: Option<&str>) -> Result<Vec<String>> {
 }
 
 /// Runs one target; inputs that see something new are kept in `folder` for the next time.
-pub fn one(programs: &Path, folder: &Path, name: &str, seconds: u32, seed: Option<u32>) -> Result<Ran> {
+pub fn one(programs: &Path, folder: &Path, name: &str, length: Length, seed: Option<u32>) -> Result<Ran> {
     let (corpus, crashes) = (folder.join(name), folder.join("crashes"));
     for made in [&corpus, &crashes] {
         fs::create_dir_all(made).with_context(|| format!("making {}", made.display()))?;
@@ -111,7 +120,11 @@ pub fn one(programs: &Path, folder: &Path, name: &str, seconds: u32, seed: Optio
     let log = folder.join(format!("{name}.log"));
     let mut fuzzer = command(programs.join(name));
     fuzzer.arg(&corpus).arg(workspace().join("fuzz/seeds").join(name));
-    fuzzer.arg(format!("-max_total_time={seconds}")).arg(format!("-seed={}", seed.unwrap_or(0)));
+    fuzzer.arg(match length {
+        Length::Seconds(seconds) => format!("-max_total_time={seconds}"),
+        Length::Inputs(inputs) => format!("-runs={inputs}"),
+    });
+    fuzzer.arg(format!("-seed={}", seed.unwrap_or(0)));
     fuzzer.arg(format!("-artifact_prefix={}/{name}-", crashes.display()));
     // One input may take long only if something is wrong: each is at most some kilobytes.
     fuzzer.args(["-timeout=10", "-rss_limit_mb=1024", "-max_len=8192", "-print_final_stats=1"]);

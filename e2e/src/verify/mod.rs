@@ -44,7 +44,7 @@ const STEPS: [Step; 11] = [
     Step { name: "doc", about: "documentation builds, warnings denied", run: steps::doc },
     Step { name: "deny", about: "dependencies: bans, licences, sources, advisories", run: steps::deny },
     Step { name: "test", about: "unit tests, and namespace tests on this kernel", run: steps::test },
-    Step { name: "fuzz", about: "fuzz targets build and bear a second each", run: steps::fuzz },
+    Step { name: "fuzz", about: "fuzz targets build and bear some thousand inputs each", run: steps::fuzz },
     Step { name: "lab", about: "tests that need the nodes' kernel, in a guest", run: steps::lab },
     Step { name: "cni", about: "cnitool and libcni drive the plugin, in every version", run: steps::cni },
     Step {

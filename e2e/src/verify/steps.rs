@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::cargo::{cargo, test_programs, watched};
 use super::table::Outcome;
 use super::{Scene, count};
+use crate::fuzz::Length;
 use crate::process::{command, tail};
 use crate::setup::{deny as cargo_deny, go};
 
@@ -58,8 +59,11 @@ pub(super) fn test(scene: &Scene) -> Result<Outcome> {
     Ok(counted(passed, failed, status.success(), &log))
 }
 
-/// A short run from the seeds alone and with the same random numbers each time, so that it is the same run each time as
-/// far as it gets; `cargo lab fuzz` looks for what is new.
+/// How many inputs each target is given: a second or two for each.
+const FUZZED: u32 = 50_000;
+
+/// A short run from the seeds alone, with the same random numbers and as many inputs each time: what is red here is red
+/// everywhere. `cargo lab fuzz` looks for what is new.
 pub(super) fn fuzz(scene: &Scene) -> Result<Outcome> {
     let mut format = cargo("fmt --check --manifest-path fuzz/Cargo.toml -- --color never")?;
     let mut outcome = plain("cargo fmt --check in fuzz/", &mut format, &scene.log("fuzz"))?;
@@ -70,7 +74,7 @@ pub(super) fn fuzz(scene: &Scene) -> Result<Outcome> {
     }
     fs::create_dir_all(&folder)?;
     for name in crate::fuzz::names()? {
-        let ran = crate::fuzz::one(&programs, &folder, &name, 1, Some(1))?;
+        let ran = crate::fuzz::one(&programs, &folder, &name, Length::Inputs(FUZZED), Some(1))?;
         match ran.crash {
             None if ran.inputs > 0 => outcome.passed += 1,
             None => bail!("{name} tried no input"),

@@ -52,6 +52,9 @@ pub(super) fn as_single(mut conf: Map<String, Value>) -> Result<Map<String, Valu
             plugins.len()
         ));
     };
+    if plugin.contains_key("plugins") {
+        return Err("its one plugin has a list \"plugins\" of its own, by which a runtime would take the file for a list; remove that key".to_owned());
+    }
     // Only a list may name several versions.
     conf.shift_remove("cniVersions");
     // Name and version are the list's: a runtime writes them over what the plugin says of them, and leases lie under the name.
@@ -105,5 +108,7 @@ mod tests {
         assert_eq!(Value::Object(as_single(named).unwrap()), json!({"name": "mynet", "type": "a"}));
         let two = object(&json!({"name": "n", "plugins": [{"type": "a"}, {"type": "b"}]}));
         assert!(as_single(two).unwrap_err().contains(".conflist"));
+        let nested = object(&json!({"name": "n", "plugins": [{"type": "a", "plugins": [{"type": "b"}]}]}));
+        assert!(as_single(nested).unwrap_err().contains("of its own"));
     }
 }
