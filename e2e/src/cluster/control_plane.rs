@@ -20,18 +20,25 @@ pub(super) const API_PORT: u16 = 6443;
 
 /// The addresses of a cluster: a range a family, joined by a comma, as Kubernetes' flags take them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ranges {
+pub(crate) struct Ranges {
     /// Those of pods.
     pub(super) pods: &'static str,
     /// Those of Services.
     pub(super) services: &'static str,
 }
 
+impl Ranges {
+    /// Are they of both families?
+    pub(super) fn has_both(self) -> bool {
+        self.pods.contains(':')
+    }
+}
+
 /// A cluster of IPv4 alone.
-pub(super) const IPV4: Ranges = Ranges { pods: "10.244.0.0/16", services: "10.96.0.0/16" };
+pub(crate) const IPV4: Ranges = Ranges { pods: "10.244.0.0/16", services: "10.96.0.0/16" };
 
 /// A cluster of both families, IPv4 first.
-pub(super) const DUAL_STACK: Ranges =
+pub(crate) const DUAL_STACK: Ranges =
     Ranges { pods: "10.244.0.0/16,fd00:10:244::/48", services: "10.96.0.0/16,fd00:10:96::/112" };
 
 const ETCD: &str = "http://127.0.0.1:2379";

@@ -34,7 +34,7 @@ pub(super) fn routerd_with(ranges: Ranges, flags: &[String]) -> Result<String> {
         ("service-cluster-ip-range", ranges.services.to_owned()),
     ];
     let text = values.iter().try_fold(text, |text, (key, value)| set(&text, key, value))?;
-    let both = ranges.pods.contains(':').then_some("--enable-ipv6=true");
+    let both = ranges.has_both().then_some("--enable-ipv6=true");
     flags.iter().map(String::as_str).chain(both).try_fold(text, |text, word| flag(&text, word))
 }
 

@@ -31,6 +31,7 @@ mod teardown;
 
 pub use door::{PACKAGES, command, prepare};
 
+pub(crate) use control_plane::{DUAL_STACK, IPV4, Ranges};
 pub(crate) use diagnose::keep_nodes;
 pub(crate) use dns::image as dns_image;
 pub(crate) use run::Cluster;
@@ -61,7 +62,7 @@ pub fn verify(inside: &Inside, parts: &Parts) -> Result<Vec<Line>> {
     let begin = Instant::now();
     let folder = inside.folder.join("cluster");
     std::fs::create_dir_all(&folder)?;
-    let mut cluster = Cluster::new(boot(inside, parts, NODES)?, folder);
+    let mut cluster = Cluster::new(boot(inside, parts, NODES, IPV4)?, folder, IPV4);
     match cluster.run(parts) {
         Ok(()) => {
             let mut lines = cluster.end()?;
@@ -72,14 +73,14 @@ pub fn verify(inside: &Inside, parts: &Parts) -> Result<Vec<Line>> {
     }
 }
 
-/// Boots this many nodes, each with memory for images and pods.
-pub(crate) fn boot(inside: &Inside, parts: &Parts, count: u8) -> Result<Lab> {
+/// Boots this many nodes, each with memory for images and pods, and an address of each family of `ranges`.
+pub(crate) fn boot(inside: &Inside, parts: &Parts, count: u8, ranges: Ranges) -> Result<Lab> {
     let plan = Plan {
         kind: NodeKind::Uml,
         kernel: Some(parts.kernel.clone()),
         memory: MEMORY,
         count,
-        extras: Extras::default(),
+        extras: Extras { dual_stack: ranges.has_both(), ..Extras::default() },
     };
     Lab::boot(inside, &plan)
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::control_plane::Ranges;
 use super::http::Api;
 use crate::guest::client::{Cmd, Node};
 use crate::lab::Lab;
+use crate::net::node_address6;
 use crate::process::{PATH, wait_for};
 use crate::setup::go::Programs;
 
@@ -51,9 +53,13 @@ impl Member<'_> {
         Ok(pid)
     }
 
-    /// Starts the kubelet, which makes the Node object with these addresses: one a family, joined by a comma. Each node is
-    /// a zone of its own.
-    pub(super) fn kubelet(&self, kubeconfig: &Path, addresses: &str) -> Result<()> {
+    /// Starts the kubelet, which makes the Node object with an address of each family of `ranges`. Each node is a zone of
+    /// its own.
+    pub(super) fn kubelet(&self, kubeconfig: &Path, ranges: Ranges) -> Result<()> {
+        let addresses = match node_address6(self.node.index) {
+            second if ranges.has_both() => format!("{},{second}", self.node.address),
+            _ => self.node.address.to_string(),
+        };
         self.node.write(KUBELET_CONFIG, include_str!("kubelet.yaml"))?;
         let (path, first) = self.programs.kubernetes("kubelet");
         let mut kubelet = Cmd::new(path.to_string_lossy());

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::checks::Scene;
-use super::control_plane::{ControlPlane, IPV4};
+use super::control_plane::{ControlPlane, Ranges};
 use super::node::{self, Member, PAUSE};
 use super::{Line, Parts, diagnose, dns, health, host_ports, manifest, pods, policy, rollout, teardown};
 use crate::image::{self, Image};
 use crate::lab::Lab;
-use crate::net::ip;
+use crate::net::{ip, node_address6};
 use crate::process::wait_for;
 use crate::progress::step;
 
@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     plane: Option<ControlPlane>,
     lab: Lab,
     folder: PathBuf,
+    /// The addresses of pods and Services.
+    ranges: Ranges,
     /// Flags of routerd beside those of the manifest.
     flags: Vec<String>,
     lines: Vec<Line>,
@@ -34,8 +36,8 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A cluster on these nodes, of which nothing runs yet.
-    pub(crate) fn new(lab: Lab, folder: PathBuf) -> Self {
-        Self { plane: None, lab, folder, flags: Vec::new(), lines: Vec::new() }
+    pub(crate) fn new(lab: Lab, folder: PathBuf, ranges: Ranges) -> Self {
+        Self { plane: None, lab, folder, ranges, flags: Vec::new(), lines: Vec::new() }
     }
 
     /// With further flags of routerd.
@@ -76,21 +78,21 @@ impl Cluster {
         let plane = std::thread::scope(|scope| -> Result<ControlPlane> {
             let runtimes: Vec<_> =
                 members.iter().map(|member| scope.spawn(|| member.runtime(images))).collect();
-            let plane = ControlPlane::start(&parts.programs, &self.folder, IPV4)?;
+            let plane = ControlPlane::start(&parts.programs, &self.folder, self.ranges)?;
             for runtime in runtimes {
                 runtime.join().map_err(|_| anyhow::anyhow!("a thread that starts a node ended badly"))??;
             }
             Ok(plane)
         })?;
         for member in &members {
-            member.kubelet(&plane.kubeconfig, &member.node.address.to_string())?;
+            member.kubelet(&plane.kubeconfig, self.ranges)?;
         }
         Ok(plane)
     }
 
     fn deploy(&mut self) -> Result<()> {
         let plane = self.plane()?;
-        plane.apply(&manifest::routerd_with(IPV4, &self.flags)?)?;
+        plane.apply(&manifest::routerd_with(self.ranges, &self.flags)?)?;
         pods::wait_for_daemon_set(
             &plane.api,
             manifest::NAMESPACE,
@@ -110,9 +112,13 @@ impl Cluster {
         let api = &self.plane()?.api;
         for node in &self.lab.nodes {
             let object = api.get(&format!("/api/v1/nodes/{}", node.name))?;
-            let range =
-                object["spec"]["podCIDR"].as_str().with_context(|| format!("{} has no range", node.name))?;
-            ip(&["route", "replace", range, "via", &node.address.to_string()])?;
+            let ranges = object["spec"]["podCIDRs"].as_array();
+            let ranges = ranges.with_context(|| format!("{} has no range", node.name))?;
+            for range in ranges.iter().filter_map(|range| range.as_str()) {
+                let address6 = node_address6(node.index).to_string();
+                let address = if range.contains(':') { address6 } else { node.address.to_string() };
+                ip(&["route", "replace", range, "via", &address])?;
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::progress::{Event, Progress};
 use super::report::{self, Report};
 use super::summary::{self, Summary};
 use super::{Order, images};
-use crate::cluster::{Cluster, boot};
+use crate::cluster::{Cluster, DUAL_STACK, IPV4, boot};
 use crate::process::tail;
 use crate::sandbox::Inside;
 
@@ -28,7 +28,9 @@ pub(super) fn run(inside: &Inside, order: &Order) -> Result<u8> {
     let begin = Instant::now();
     let folder = inside.folder.join("cluster");
     fs::create_dir_all(&folder)?;
-    let mut cluster = Cluster::new(boot(inside, &order.parts, NODES)?, folder).with_flags(&order.flags);
+    let ranges = if order.dual_stack { DUAL_STACK } else { IPV4 };
+    let lab = boot(inside, &order.parts, NODES, ranges)?;
+    let mut cluster = Cluster::new(lab, folder, ranges).with_flags(&order.flags);
     match tests(&mut cluster, order) {
         Ok(summary) => {
             if !summary.is_good() {

@@ -12,6 +12,8 @@ pub enum Group {
     Netpol,
     /// Services: all conformance tests of the network, and those of Services that need no cloud.
     Services,
+    /// Pods and Services of two families, in a cluster that has both.
+    DualStack,
 }
 
 /// What is known of a group.
@@ -26,10 +28,18 @@ struct Traits {
     flags: &'static [&'static str],
     /// Whether pods must resolve names of the cluster.
     names: bool,
+    /// Whether nodes, pods and Services have addresses of both families.
+    dual_stack: bool,
 }
 
-const NETPOL: Traits =
-    Traits { name: "netpol", focus: r"^\[sig-network\] Netpol ", cannot: &[], flags: &[], names: false };
+const NETPOL: Traits = Traits {
+    name: "netpol",
+    focus: r"^\[sig-network\] Netpol ",
+    cannot: &[],
+    flags: &[],
+    names: false,
+    dual_stack: false,
+};
 
 const SERVICES: Traits = Traits {
     name: "services",
@@ -42,11 +52,21 @@ const SERVICES: Traits = Traits {
         (r"^\[sig-network\] LoadBalancers ", "needs a cloud that makes load balancers"),
         (r"\[Disruptive\]", "restarts kube-proxy or the API server on nodes by SSH"),
         (r"^\[sig-network\] KubeProxy ", "looks into kube-proxy itself"),
-        (r"\[Feature:IPv6DualStack\]", "this cluster has one family"),
+        (r"\[Feature:IPv6DualStack\]", "this cluster has one family: `cargo lab conformance dual-stack`"),
     ],
     // Addresses from outside that a Service names are served where the operator has named their range.
     flags: &["--service-external-ip-range=203.0.113.0/24"],
     names: true,
+    dual_stack: false,
+};
+
+const DUAL_STACK: Traits = Traits {
+    name: "dual-stack",
+    focus: r"^\[sig-network\] \[Feature:IPv6DualStack\] ",
+    cannot: &[],
+    flags: &[],
+    names: true,
+    dual_stack: true,
 };
 
 /// A test of the group, and what is done with it.
@@ -69,6 +89,11 @@ impl Group {
         self.traits().names
     }
 
+    /// Does its cluster have addresses of both families?
+    pub(super) const fn is_dual_stack(self) -> bool {
+        self.traits().dual_stack
+    }
+
     /// What routerd is told beside what the manifest says.
     pub(super) fn flags(self) -> Vec<String> {
         self.traits().flags.iter().map(|flag| (*flag).to_owned()).collect()
@@ -78,6 +103,7 @@ impl Group {
         match self {
             Self::Netpol => &NETPOL,
             Self::Services => &SERVICES,
+            Self::DualStack => &DUAL_STACK,
         }
     }
 
@@ -127,6 +153,7 @@ mod tests {
         cannot: &[("cloud", "no cloud")],
         flags: &[],
         names: false,
+        dual_stack: false,
     };
 
     fn names(texts: &[&str]) -> Vec<String> {

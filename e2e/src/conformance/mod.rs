@@ -58,6 +58,8 @@ struct Order {
     images: Vec<String>,
     /// The folder of what the tests of Services need beside them.
     services: Option<PathBuf>,
+    /// The cluster has both families.
+    dual_stack: bool,
     /// Flags of routerd, as an operator of such a cluster sets them.
     flags: Vec<String>,
     /// What the tests' suite calls itself.
@@ -99,6 +101,7 @@ pub fn command(options: &Options, arguments: &[String]) -> Result<u8> {
         parts,
         images: program::images(&program)?,
         services,
+        dual_stack: options.group.is_dual_stack(),
         flags: options.group.flags(),
         program,
         suite,

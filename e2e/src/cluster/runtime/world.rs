@@ -12,7 +12,6 @@ use super::super::{MEMORY, NODES, Parts, diagnose, manifest, run};
 use crate::guest::client::{Cmd, Node};
 use crate::guest::{Extras, NodeKind};
 use crate::lab::{Lab, Plan};
-use crate::net::node_address6;
 use crate::progress::step;
 use crate::sandbox::Inside;
 use crate::setup::go::Programs;
@@ -92,8 +91,7 @@ impl World {
     }
 
     fn kubelet(&self, node: &Node) -> Result<()> {
-        let addresses = format!("{},{}", node.address, node_address6(node.index));
-        self.member(node).kubelet(&self.plane.kubeconfig, &addresses)
+        self.member(node).kubelet(&self.plane.kubeconfig, DUAL_STACK)
     }
 
     /// Ends containerd of a node without a warning and starts it again.
