@@ -2,62 +2,13 @@
 
 use std::time::Duration;
 
+use super::slot::{End, Kept, Slot};
 use super::{
-    Action, Agreed, CONNECT_TIMEOUT, Down, Event, OPEN_TIMEOUT, RETRY_FIRST, RETRY_LAST, Reset, SETTLE,
-    Settings, Side, State, Timer,
+    Action, CONNECT_TIMEOUT, Down, Event, OPEN_TIMEOUT, RETRY_FIRST, RETRY_LAST, Reset, SETTLE, Settings,
+    Side, State, Timer,
 };
 use crate::packet::notification::{cease, fsm as fsm_error, hold};
 use crate::packet::{Context, Message, Notification, Open};
-
-/// One connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Slot {
-    state: State,
-    agreed: Option<Agreed>,
-}
-
-impl Slot {
-    const IDLE: Slot = Slot { state: State::Idle, agreed: None };
-
-    /// True if there is a connection.
-    fn is_open(&self) -> bool {
-        self.state >= State::OpenSent
-    }
-
-    /// RFC 8538 is agreed.
-    fn survives(&self, settings: &Settings) -> bool {
-        self.agreed.as_ref().is_some_and(|agreed| agreed.survives_notifications(&settings.capabilities))
-    }
-}
-
-/// How a connection ends.
-#[derive(Debug)]
-struct End {
-    notification: Option<Notification>,
-    reason: String,
-    kept: Kept,
-}
-
-/// When the routes of a peer outlive the end of its session, graceful restart agreed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    /// Nobody decided to end it (RFC 4724 §4.2).
-    Always,
-    /// It ended by a notification or the hold time: only where both sides want that (RFC 8538 §4).
-    IfAgreed,
-    /// It is over.
-    Never,
-}
-
-impl End {
-    fn with(notification: Notification, reason: impl Into<String>) -> Self {
-        Self { notification: Some(notification), reason: reason.into(), kept: Kept::IfAgreed }
-    }
-
-    fn lost(reason: String) -> Self {
-        Self { notification: None, reason, kept: Kept::Always }
-    }
-}
 
 /// The state machine of one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,14 +94,14 @@ impl Fsm {
         actions
     }
 
-    fn slot(&self, side: Side) -> &Slot {
+    pub(super) fn slot(&self, side: Side) -> &Slot {
         match side {
             Side::Outgoing => &self.outgoing,
             Side::Incoming => &self.incoming,
         }
     }
 
-    fn slot_mut(&mut self, side: Side) -> &mut Slot {
+    pub(super) fn slot_mut(&mut self, side: Side) -> &mut Slot {
         match side {
             Side::Outgoing => &mut self.outgoing,
             Side::Incoming => &mut self.incoming,
@@ -174,8 +125,21 @@ impl Fsm {
             self.outgoing.state = State::Active;
             self.disarm_connect(out);
             out.push(Action::Report(reason));
+            self.release(Side::Incoming, out);
         }
         attempted
+    }
+
+    /// Does not wait for the answer to the attempt to connect.
+    pub(super) fn give_attempt_up(&mut self, out: &mut Vec<Action>) {
+        out.push(Action::CancelConnect);
+        self.disarm_connect(out);
+        self.outgoing.state = State::Active;
+    }
+
+    /// True if a session is wanted now.
+    pub(super) fn may_come_up(&self) -> bool {
+        self.started && !self.paused
     }
 
     fn arm_connect(&mut self, after: Duration, out: &mut Vec<Action>) {
@@ -229,8 +193,7 @@ impl Fsm {
             return;
         }
         if self.outgoing.state == State::Connect {
-            out.push(Action::CancelConnect);
-            self.outgoing.state = State::Active;
+            self.give_attempt_up(out);
         }
         self.paused = true;
         for side in [Side::Outgoing, Side::Incoming] {
@@ -247,7 +210,7 @@ impl Fsm {
 
     /// The peer has connected to us.
     fn offered(&mut self, out: &mut Vec<Action>) {
-        if !self.started || self.paused {
+        if !self.may_come_up() {
             out.push(Action::Refuse);
             return;
         }
@@ -281,10 +244,11 @@ impl Fsm {
         }
         self.disarm_connect(out);
         self.greet(Side::Outgoing, out);
+        self.wait_for_open(Side::Outgoing, out);
     }
 
     fn greet(&mut self, side: Side, out: &mut Vec<Action>) {
-        *self.slot_mut(side) = Slot { state: State::OpenSent, agreed: None };
+        *self.slot_mut(side) = Slot { state: State::OpenSent, agreed: None, held: None };
         out.push(Action::SendOpen(side, self.settings.open()));
         out.push(Action::Arm(Timer::Hold(side), OPEN_TIMEOUT));
     }
@@ -311,6 +275,7 @@ impl Fsm {
                 self.end(side, End { notification: None, reason, kept }, out);
             }
             (State::OpenSent, Message::Open(open)) => self.opened(side, &open, out),
+            (State::OpenConfirm, Message::Keepalive) if self.confirmed_early(side) => {}
             (State::OpenConfirm, Message::Keepalive) => self.confirmed(side, out),
             (State::Established, Message::Keepalive) => self.heard(side, out),
             (State::Established, Message::Update(update)) => {
@@ -354,29 +319,25 @@ impl Fsm {
             }
         }
         let slot = self.slot_mut(side);
-        *slot = Slot { state: State::OpenConfirm, agreed: Some(agreed) };
-        out.push(Action::SendKeepalive(side));
+        *slot = Slot { state: State::OpenConfirm, agreed: Some(agreed), held: None };
         self.heard(side, out);
+        self.confirm_or_hold(side, out);
+    }
+
+    /// Accepts the peer's OPEN.
+    pub(super) fn confirm(&self, side: Side, out: &mut Vec<Action>) {
+        out.push(Action::SendKeepalive(side));
         self.arm_keepalive(side, out);
     }
 
-    fn lose_collision(&mut self, loser: Side, out: &mut Vec<Action>) {
-        let notification = Notification::new(cease::CODE, cease::COLLISION);
-        self.end(loser, End::with(notification, "the other connection is kept"), out);
-    }
-
-    /// The peer has accepted our OPEN.
-    fn confirmed(&mut self, side: Side, out: &mut Vec<Action>) {
+    /// The peer has accepted our OPEN, and we its.
+    pub(super) fn confirmed(&mut self, side: Side, out: &mut Vec<Action>) {
         self.slot_mut(side).state = State::Established;
         self.failures = 0;
         self.fresh = true;
         out.push(Action::Arm(Timer::Settle, SETTLE));
         if self.slot(side.other()).is_open() {
             self.lose_collision(side.other(), out);
-        }
-        if self.outgoing.state == State::Connect {
-            out.push(Action::CancelConnect);
-            self.outgoing.state = State::Active;
         }
         self.disarm_connect(out);
         self.heard(side, out);
@@ -413,14 +374,12 @@ impl Fsm {
                 self.retry_armed = false;
                 self.paused = false;
                 if self.outgoing.state == State::Connect {
-                    out.push(Action::CancelConnect);
+                    self.give_attempt_up(out);
                     out.push(Action::Report(format!("no answer within {CONNECT_TIMEOUT:?}")));
-                    self.outgoing.state = State::Active;
-                    if !self.incoming.is_open() {
-                        // It has waited long enough.
-                        self.begin(out);
-                    }
-                } else if self.started && self.outgoing.state == State::Active && !self.incoming.is_open() {
+                    self.release(Side::Incoming, out);
+                }
+                if self.started && self.outgoing.state == State::Active && !self.incoming.is_open() {
+                    // It has waited long enough.
                     self.begin(out);
                 }
             }
@@ -436,18 +395,22 @@ impl Fsm {
                 self.arm_keepalive(side, out);
             }
             Timer::Settle => self.fresh = false,
+            Timer::Crossing => self.waited_enough(out),
             Timer::Hold(_) | Timer::Keepalive(_) => {}
         }
     }
 
     /// Ends one connection and sees to what comes next.
-    fn end(&mut self, side: Side, end: End, out: &mut Vec<Action>) {
+    pub(super) fn end(&mut self, side: Side, end: End, out: &mut Vec<Action>) {
         let slot = std::mem::replace(self.slot_mut(side), Slot::IDLE);
         let collision = end.notification.as_ref().is_some_and(Notification::is_collision);
         if let Some(notification) = end.notification {
             out.push(Action::SendNotification(side, notification));
         }
         out.push(Action::Close(side));
+        if slot.held.is_some() {
+            out.push(Action::Disarm(Timer::Crossing));
+        }
         out.push(Action::Disarm(Timer::Hold(side)));
         out.push(Action::Disarm(Timer::Keepalive(side)));
         if !collision && self.started {
@@ -465,6 +428,7 @@ impl Fsm {
         if side == Side::Outgoing && self.started {
             self.outgoing.state = State::Active;
         }
+        self.release(side.other(), out);
         self.retry(out);
     }
 }

@@ -3,8 +3,10 @@
 //! A peer has up to two connections at a time, one from each side, until collision detection (§6.8) leaves one. Each
 //! has a state of its own; the peer's state is that of the connection that is further on.
 
+mod crossing;
 mod machine;
 mod negotiate;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -86,6 +88,8 @@ pub enum Timer {
     Hold(Side),
     /// A KEEPALIVE is due.
     Keepalive(Side),
+    /// The peer was to show what becomes of the other one of two connections.
+    Crossing,
     /// What the peer began while the session came up has arrived by now.
     Settle,
 }

@@ -265,7 +265,7 @@ impl<N: Network, C: Clock> Session<N, C> {
 
     fn arm(&mut self, timer: Timer, after: Duration) {
         let after = match timer {
-            Timer::Hold(_) | Timer::Settle => after,
+            Timer::Hold(_) | Timer::Crossing | Timer::Settle => after,
             Timer::Connect | Timer::Keepalive(_) => self.jitter.shorten(after),
         };
         self.timers.insert(timer, self.wiring.clock.now() + after);

@@ -74,10 +74,12 @@ impl Drop for Router {
 
 /// A session with each of these nodes; none of them needs to be there.
 fn config(nodes: &[String]) -> String {
-    // Its own attempts come as seldom as it does them by itself: when one of them crosses one of the node that the node gives up, FRR 8.4 ends
-    // the session that it has (`bgp_getsockname() failed for accept`).
-    let session =
-        |node: &String| format!(" neighbor {node} remote-as {NODES_ASN}\n neighbor {node} timers 1 3\n");
+    // It connects as often as it can, so its attempts cross those of nodes that have just started.
+    let session = |node: &String| {
+        format!(
+            " neighbor {node} remote-as {NODES_ASN}\n neighbor {node} timers 1 3\n neighbor {node} timers connect 1\n"
+        )
+    };
     let sessions: String = nodes.iter().map(session).collect();
     let activate = |node: &String| format!("  neighbor {node} activate\n");
     let family: String = nodes.iter().map(activate).collect();

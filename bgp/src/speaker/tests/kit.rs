@@ -139,8 +139,18 @@ impl RawPeer {
         let host = network.host(ip(from));
         let peer = SocketAddr::new(ip(to), 179);
         let way = Way { peer, local: None, password: None, distance: Distance::default() };
-        let stream = eventually("a connection", || async { host.connect(&way).await.ok() }).await;
+        Self::over(eventually("a connection", || async { host.connect(&way).await.ok() }).await)
+    }
+
+    pub(super) fn over(stream: MemoryStream) -> Self {
         Self { stream, framer: Framer::default() }
+    }
+
+    /// Nothing comes for a while.
+    pub(super) async fn silent(&mut self) {
+        let mut octet = [0];
+        let read = tokio::time::timeout(Duration::from_millis(50), self.stream.read(&mut octet));
+        assert!(read.await.is_err(), "something came");
     }
 
     pub(super) fn open(last: u8, hold_time: u16, restart: Option<u16>) -> Open {

@@ -1,9 +1,14 @@
 //! What speakers tell each other when all goes well.
 
+use std::net::SocketAddr;
+
 use super::kit::{ASN, Host, RawPeer, config, eventually, ip, net, passive, v6};
+use crate::clock::ManualClock;
 use crate::config::{Announcement, Communities, PeerConfig, SpeakerConfig};
+use crate::fsm::State;
 use crate::net::memory::Memory;
-use crate::packet::open::encode_route_refresh;
+use crate::net::{Listener as _, Network as _};
+use crate::packet::open::{encode_keepalive, encode_route_refresh};
 use crate::packet::{Attributes, Context, Message, Refresh, encode_update};
 use crate::policy::ExportRules;
 use prefix::Family;
@@ -52,6 +57,39 @@ async fn when_both_connect_at_once_one_session_stays() {
         b.has(&[("10.1.0.0/24", &[ip(1)])]).await;
         assert_eq!(a.status_of(2).await.established, b.status_of(1).await.established);
     }
+}
+
+/// FRR and BIRD take a connection that they accept while a session is up for a restart, and end the session for it (RFC 4724 §5).
+#[tokio::test]
+async fn a_session_comes_up_only_when_the_peer_has_seen_that_we_have_connected_too() {
+    let network = Memory::new(ip(0));
+    let clock = ManualClock::default();
+    let host = Host::start_at(&network, config(1), &clock);
+    let port = SocketAddr::new(ip(2), 179);
+    let mut queue = network.host(ip(2)).listen(port).await.unwrap();
+    host.peer(2).await;
+    eventually("our connection", || async {
+        (host.status_of(2).await.state == State::OpenSent).then_some(())
+    })
+    .await;
+    let open = RawPeer::open(2, 90, Some(60));
+    let mut first = RawPeer::connect(&network, 2, 1).await;
+    first.send(&open.encode()).await;
+    assert!(matches!(first.next().await, Some(Message::Open(_))));
+    first.send(&encode_keepalive()).await;
+    first.silent().await;
+    // Only now does it look who has connected.
+    let mut second = RawPeer::over(queue.accept().await.unwrap().0);
+    assert!(matches!(second.next().await, Some(Message::Open(_))));
+    assert_ne!(host.status_of(2).await.state, State::Established);
+    second.send(&open.encode()).await;
+    assert!(
+        matches!(second.next().await, Some(Message::Notification(one)) if (one.code, one.subcode) == (6, 7))
+    );
+    assert_eq!(first.next().await, Some(Message::Keepalive));
+    host.established(2).await;
+    let status = host.status_of(2).await;
+    assert_eq!((status.established, status.lost), (1, 0));
 }
 
 #[tokio::test]
