@@ -178,7 +178,7 @@ impl Plane for Advertise {
                 touched
                     .filter_map(|key| match key {
                         services::Key::Service(name) => Some(Key::Service(name)),
-                        services::Key::Node => None,
+                        services::Key::Node | services::Key::Pods => None,
                     })
                     .collect()
             }

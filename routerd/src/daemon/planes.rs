@@ -143,7 +143,7 @@ impl Running {
     }
 
     fn services(&mut self, config: &Config, runtime: &Runtime) {
-        let (settings, identity) = (service_settings(&config.services), self.identity);
+        let (settings, identity) = (service_settings(config), self.identity);
         let plane = services::desired::Services::new(settings.clone());
         let herald = config.run_router.then(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
@@ -170,7 +170,7 @@ impl Running {
 
     /// External addresses whose pods answer clients themselves.
     fn direct_return(&mut self, config: &Config, herald: Option<Herald>) {
-        let plane = Dsr::new(service_settings(&config.services));
+        let plane = Dsr::new(service_settings(config));
         let identity = self.identity;
         let open = move || Ok::<_, Infallible>(dsr::Applier::new(identity).telling(herald.clone()));
         let subscriber = self.add(plane, Late::new(dsr::NAME, open), every(config.periods.services));
@@ -214,7 +214,7 @@ impl Running {
         let settings = every(config.periods.advertise);
         let runs = |name: &&str| self.statuses.iter().any(|status| status.borrow().name == *name);
         let served = Served {
-            settings: service_settings(&config.services),
+            settings: service_settings(config),
             programmed_by: config
                 .run_service_proxy
                 .then(|| [services::NAME, dsr::NAME].into_iter().filter(runs).collect()),
@@ -267,7 +267,9 @@ fn overlay(config: &Config) -> Overlay {
     Overlay { reach, encapsulation: flags.fou_port.map_or(Encapsulation::Bare, Encapsulation::Gue) }
 }
 
-fn service_settings(config: &ServicesConfig) -> services::Settings {
+fn service_settings(config: &Config) -> services::Settings {
+    let foreign_ways = !config.run_router;
+    let config = &config.services;
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     services::Settings {
         node_port_on_all_addresses: config.node_port_on_all_addresses,
@@ -275,6 +277,7 @@ fn service_settings(config: &ServicesConfig) -> services::Settings {
         firewall: config.firewall,
         grace: config.grace,
         masquerade_all: config.masquerade_all,
+        foreign_ways,
         excluded: config.excluded.clone(),
         cluster_ranges: config.cluster_ranges.clone(),
         external_ranges: config.external_ranges.clone(),

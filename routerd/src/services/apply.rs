@@ -1,6 +1,7 @@
 //! Brings the plan into the kernel and tells what could not be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use kernel::KernelError;
@@ -132,7 +133,8 @@ impl<K: Kernel> Applier<K> {
             _ => NodeFacts::default(),
         };
         let local = self.kernel.local_addresses()?.within(&self.settings.node_port_ranges);
-        self.wanted = Wanted::new(node, local, self.settings.masquerade_all);
+        self.wanted = Wanted::new(node, local, &self.settings);
+        self.wanted.set_pods(pods_of(desired));
         if self.settings.firewall {
             self.wanted.expose_services_only();
         }
@@ -155,6 +157,7 @@ impl<K: Kernel> Applier<K> {
         names: impl Iterator<Item = &'a ObjectName>,
         report: &mut Report,
     ) -> BTreeSet<ObjectName> {
+        self.wanted.set_pods(pods_of(desired));
         let mut touched = Touched::default();
         for name in names {
             let wish = match desired.get(&Key::Service(name.clone())) {
@@ -182,6 +185,13 @@ impl<K: Kernel> Applier<K> {
                 wishes(keys.iter().filter_map(|key| desired.get_key_value(key))).flat_map(of).collect()
             }
         }
+    }
+}
+
+fn pods_of(desired: &BTreeMap<Key, Value>) -> BTreeSet<IpAddr> {
+    match desired.get(&Key::Pods) {
+        Some(Value::Pods(pods)) => pods.clone(),
+        _ => BTreeSet::new(),
     }
 }
 
@@ -218,7 +228,7 @@ impl<K: Kernel> Apply for Applier<K> {
             (Some(keys), Some(known)) => {
                 let names = keys.iter().filter_map(|key| match key {
                     Key::Service(name) => Some(name),
-                    Key::Node => None,
+                    Key::Node | Key::Pods => None,
                 });
                 let rivals = self.some(known, desired, names, &mut report);
                 report.judged = rivals.iter().map(status::item).collect();
@@ -252,7 +262,7 @@ impl<K: Kernel> Apply for Applier<K> {
 
     fn item(&self, key: &Key) -> Option<String> {
         match key {
-            Key::Node => None,
+            Key::Node | Key::Pods => None,
             Key::Service(name) => Some(status::item(name)),
         }
     }

@@ -10,7 +10,7 @@ use super::external::{self, External};
 use super::gates::Gate;
 use super::outlook::{Local, Outlook};
 use super::scheduling::Scheduling;
-use super::{NAME, Settings, dsr, touched};
+use super::{NAME, Settings, dsr, pods, touched};
 use crate::cluster::objects::{ObjectName, Protocol, Service, ServiceKind, ServicePort};
 use crate::cluster::{Change, Index};
 use crate::runner::Plane;
@@ -26,6 +26,8 @@ const OWN_NAMES: [&str; 2] = ["kube-router", "routerd"];
 pub enum Key {
     /// What of the node all Services need.
     Node,
+    /// This node's pods outside of its pod ranges.
+    Pods,
     /// One Service.
     Service(ObjectName),
 }
@@ -35,6 +37,8 @@ pub enum Key {
 pub enum Value {
     /// For [`Key::Node`].
     Node(NodeFacts),
+    /// For [`Key::Pods`], if there are any: their addresses.
+    Pods(BTreeSet<IpAddr>),
     /// For [`Key::Service`].
     Service(Wish),
 }
@@ -256,7 +260,7 @@ impl Plane for Services {
 
     fn keys(&self, index: &Index) -> BTreeSet<Key> {
         let services = index.services().keys().cloned().map(Key::Service);
-        std::iter::once(Key::Node).chain(services).collect()
+        [Key::Node, Key::Pods].into_iter().chain(services).collect()
     }
 
     fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Key> {
@@ -270,6 +274,7 @@ impl Plane for Services {
                 let (addresses, pod_cidrs) = (node.addresses().collect(), node.pod_cidrs.clone());
                 Some(Value::Node(NodeFacts { addresses, pod_cidrs }))
             }
+            Key::Pods => Some(pods::of(index)).filter(|pods| !pods.is_empty()).map(Value::Pods),
             Key::Service(name) => {
                 let service = index.services().get(name)?;
                 self.wish(index, service).map(Value::Service)

@@ -34,6 +34,7 @@ pub(super) fn apply_packets(change: &PacketChange, packets: &mut Packets) {
     packets.refused.extend(&change.refuse);
     renew(&mut packets.tuples, &change.remove_tuples, &change.add_tuples);
     renew(&mut packets.hairpin, &change.remove_hairpin, &change.add_hairpin);
+    renew(&mut packets.pods, &change.remove_pods, &change.add_pods);
     renew(&mut packets.exposed, &change.hide, &change.expose);
     change.gates.apply_to(&mut packets.gates);
 }

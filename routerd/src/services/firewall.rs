@@ -4,13 +4,11 @@
 //!
 //! Only addresses that we have put on the dummy device are looked at, so an address of the node's own is never touched.
 
-use std::net::IpAddr;
-
-use kernel::nft::{Chain, CtState, DataType, Element, Field, Rule, Set, Transaction};
+use kernel::nft::{Chain, CtState, DataType, Field, Rule, Set, Transaction};
 use prefix::Family;
 
 use super::plan::PacketChange;
-use super::program::{Program, REJECT, tuple_fields, tuple_set};
+use super::program::{Program, REJECT, elements_of, tuple_fields, tuple_set};
 use crate::ruleset::table;
 
 const FIREWALL: &str = "services-firewall";
@@ -53,10 +51,7 @@ pub(super) fn lay(program: &mut Program) {
 
 /// Writes a change.
 pub(super) fn transaction(out: &mut Transaction, change: &PacketChange, family: Family) {
-    let elements = |addresses: &std::collections::BTreeSet<IpAddr>| -> Vec<Element> {
-        let of_family = addresses.iter().filter(|address| Family::of(**address) == family);
-        of_family.map(|address| Element::new(*address)).collect()
-    };
     let set = exposed_set(family);
-    out.delete_elements(&set, elements(&change.hide)).add_elements(&set, elements(&change.expose));
+    out.delete_elements(&set, elements_of(&change.hide, family))
+        .add_elements(&set, elements_of(&change.expose, family));
 }

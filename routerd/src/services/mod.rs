@@ -28,6 +28,7 @@ mod herald;
 pub mod linux;
 mod outlook;
 pub mod plan;
+mod pods;
 pub mod program;
 mod scheduling;
 pub mod state;
@@ -66,6 +67,9 @@ pub struct Settings {
     pub grace: Option<std::time::Duration>,
     /// `--masquerade-all`: the source of all balanced traffic is rewritten, also that of this node's pods.
     pub masquerade_all: bool,
+    /// `--run-router=false`: the ways to pods of other nodes are another program's, so a source that is rewritten becomes
+    /// that of the device which the packet leaves by.
+    pub foreign_ways: bool,
     /// `--excluded-cidrs`: virtual services here that are not wanted by a Service are somebody else's.
     pub excluded: Vec<Prefix>,
     /// `--service-cluster-ip-range`: no external address may lie here.

@@ -44,6 +44,10 @@ pub struct PacketChange {
     pub add_hairpin: BTreeSet<IpAddr>,
     /// Backends to remove from it.
     pub remove_hairpin: BTreeSet<IpAddr>,
+    /// Pods outside of the node's ranges to note.
+    pub add_pods: BTreeSet<IpAddr>,
+    /// Those to forget.
+    pub remove_pods: BTreeSet<IpAddr>,
     /// Virtual addresses to put behind the firewall.
     pub expose: BTreeSet<IpAddr>,
     /// Those to take away from it.
@@ -62,6 +66,8 @@ impl PacketChange {
             + self.unrefuse.len()
             + self.add_hairpin.len()
             + self.remove_hairpin.len()
+            + self.add_pods.len()
+            + self.remove_pods.len()
             + self.expose.len()
             + self.hide.len()
             + self.gates.writes()
@@ -156,6 +162,9 @@ impl Plan {
             plan.exposed(address, &observed.packets, &desired.packets);
         }
         plan.hairpin(&observed.packets, &desired.packets, extent);
+        // Few, as a rule none.
+        plan.announce.add_pods = &desired.packets.pods - &observed.packets.pods;
+        plan.withdraw.remove_pods = &observed.packets.pods - &desired.packets.pods;
         if observed.packets.program != desired.packets.program {
             plan.announce.program.clone_from(&desired.packets.program);
         }

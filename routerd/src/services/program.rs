@@ -8,14 +8,15 @@
 //!  input (before filter) in services-refused?           -> reject or drop
 //!  postrouting (srcnat)  mark 0x4000?                   -> services-masquerade:
 //!      a backend to itself                              -> source becomes the node's address
-//!      from or to a pod of this node                    -> source stays (that is what policies judge)
-//!      else                                             -> source becomes the node's address, so that replies come back here
+//!      from a pod or to a backend of this node          -> source stays (that is what policies judge)
+//!      else                                             -> source becomes the node's address, so that replies come back here;
+//!                                                          with --run-router=false that of the device it leaves by
 //! ```
 //!
 //! nf_tables cannot ask whether IPVS has rewritten a packet, but the mark that the tuple got on arrival is still there
 //! when the packet leaves with the backend as its destination.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use kernel::nft::{
@@ -27,7 +28,7 @@ use prefix::Family;
 use super::desired::NodeFacts;
 use super::plan::PacketChange;
 use super::state::{Refusal, Tuple};
-use super::{firewall, gates};
+use super::{Settings, firewall, gates, pods};
 use crate::ruleset::table;
 
 /// The mark that asks for masquerading, and its mask. The plugin's host ports leave alone what has it.
@@ -84,10 +85,10 @@ pub(super) fn tuple_fields(family: Family) -> [Field; 3] {
 
 impl Program {
     /// The program of a node.
-    pub fn new(node: &NodeFacts, masquerade_all: bool) -> Self {
+    pub fn new(node: &NodeFacts, settings: &Settings) -> Self {
         let mut program = Self { chains: BTreeMap::new(), sets: BTreeMap::new() };
         for family in Family::BOTH {
-            for set in [tuple_set(family), refused_map(family), hairpin_set(family)] {
+            for set in [tuple_set(family), refused_map(family), hairpin_set(family), pods::set(family)] {
                 program.sets.insert(set.name.name.clone(), set);
             }
         }
@@ -107,7 +108,7 @@ impl Program {
             base(POSTROUTING, ChainType::Nat, Hook::Postrouting, priority::SRCNAT),
             vec![Rule::new().masked(Field::Mark, MARK, MARK).goto(MASQUERADE)],
         );
-        program.chain(Chain::new(table().chain(MASQUERADE)), masquerade_rules(node, masquerade_all));
+        program.chain(Chain::new(table().chain(MASQUERADE)), masquerade_rules(node, settings));
         program.chain(Chain::new(table().chain(REJECT)), reject_rules());
         program
     }
@@ -140,7 +141,7 @@ fn reject_rules() -> Vec<Rule> {
     vec![Rule::new().reject(Reject::TcpReset), Rule::new().reject(Reject::Unreachable(Unreachable::Port))]
 }
 
-fn masquerade_rules(node: &NodeFacts, masquerade_all: bool) -> Vec<Rule> {
+fn masquerade_rules(node: &NodeFacts, settings: &Settings) -> Vec<Rule> {
     // The mark has done its work; on the outer packet of a tunnel it would do it again.
     let mut rules = vec![Rule::new().set_mark(0, MARK)];
     for family in Family::BOTH {
@@ -148,13 +149,24 @@ fn masquerade_rules(node: &NodeFacts, masquerade_all: bool) -> Vec<Rule> {
         let rule = Rule::new().in_set(&pair, hairpin_set(family).name.name);
         rules.push(rewrite(rule, node, family));
     }
-    if !masquerade_all {
-        for prefix in &node.pod_cidrs {
-            rules.push(Rule::new().source(prefix).return_());
-            rules.push(Rule::new().destination(prefix).return_());
+    if !settings.masquerade_all {
+        rules.extend(node.pod_cidrs.iter().map(|prefix| Rule::new().source(prefix).return_()));
+        for family in Family::BOTH {
+            rules.push(pods::from_one(family).return_());
+            // Every backend of this node is in there, twice.
+            let twice = [Field::destination(family), Field::destination(family)];
+            rules.push(Rule::new().in_set(&twice, hairpin_set(family).name.name).return_());
         }
     }
-    rules.extend(Family::BOTH.map(|family| rewrite(Rule::new().family(family), node, family)));
+    rules.extend(Family::BOTH.map(|family| {
+        let rule = Rule::new().family(family);
+        // The tunnels of another network have addresses, and where it checks sources the node's own does not come back.
+        if settings.foreign_ways {
+            rule.masquerade(NatFlags::FULLY_RANDOM)
+        } else {
+            rewrite(rule, node, family)
+        }
+    }));
     rules
 }
 
@@ -175,6 +187,12 @@ fn refusal(tuple: &Tuple, refusal: Refusal) -> Element {
         Refusal::Reject => Verdict::Goto(REJECT.to_owned()),
         Refusal::Drop => Verdict::Drop,
     })
+}
+
+/// Those of `addresses` that are of `family`, as a set takes them.
+pub(super) fn elements_of(addresses: &BTreeSet<IpAddr>, family: Family) -> Vec<Element> {
+    let of_family = addresses.iter().filter(|address| Family::of(**address) == family);
+    of_family.map(|address| Element::new(*address)).collect()
 }
 
 /// The refusal that a verdict of the map stands for.
@@ -199,14 +217,14 @@ pub fn transaction(change: &PacketChange, present: &[Chain]) -> Transaction {
     }
     for family in Family::BOTH {
         let of_family = |address: IpAddr| Family::of(address) == family;
-        let tuples = |tuples: &std::collections::BTreeSet<Tuple>| -> Vec<Element> {
+        let tuples = |tuples: &BTreeSet<Tuple>| -> Vec<Element> {
             tuples
                 .iter()
                 .filter(|tuple| of_family(tuple.address))
                 .map(|tuple| Element::new(key(tuple)))
                 .collect()
         };
-        let pairs = |addresses: &std::collections::BTreeSet<IpAddr>| -> Vec<Element> {
+        let pairs = |addresses: &BTreeSet<IpAddr>| -> Vec<Element> {
             addresses.iter().filter(|ip| of_family(**ip)).map(|ip| Element::new((*ip, *ip))).collect()
         };
         let refused = change.refuse.iter().filter(|(tuple, _)| of_family(tuple.address));
@@ -218,6 +236,7 @@ pub fn transaction(change: &PacketChange, present: &[Chain]) -> Transaction {
             .delete_elements(&hairpin_set(family), pairs(&change.remove_hairpin))
             .add_elements(&hairpin_set(family), pairs(&change.add_hairpin));
         firewall::transaction(&mut out, change, family);
+        pods::transaction(&mut out, change, family);
     }
     gates::transaction(&mut out, &change.gates);
     out

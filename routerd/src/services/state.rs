@@ -109,6 +109,8 @@ pub struct Packets {
     pub refused: BTreeMap<Tuple, Refusal>,
     /// Backends of this node: what goes from one of them to itself needs another source.
     pub hairpin: BTreeSet<IpAddr>,
+    /// Pods of this node outside of its pod ranges.
+    pub pods: BTreeSet<IpAddr>,
     /// Virtual addresses that expose their Services only.
     pub exposed: BTreeSet<IpAddr>,
     /// What stands before virtual services for some clients.

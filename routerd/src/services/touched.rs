@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::desired::Key;
-use super::{external, topology};
+use super::{external, pods, topology};
 use crate::cluster::objects::{EndpointSlice, Node};
 use crate::cluster::{Change, Delta, Index};
 
@@ -17,6 +17,7 @@ pub(super) fn by(index: &Index, change: &Change) -> Option<BTreeSet<Key>> {
             Some(delta.both().filter_map(|slice| slice.service.clone()).map(Key::Service).collect())
         }
         Change::Node(delta) => by_node(index, delta),
+        Change::Pod(delta) => Some(pods::concerns(index, delta).then_some(Key::Pods).into_iter().collect()),
         _ => Some(BTreeSet::new()),
     }
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use kernel::ipvs;
 use prefix::{Family, Prefix};
 
-use super::Few;
 use super::desired::{At, NodeFacts, Origin, VirtualService, Wish};
 use super::gates::Gate;
 use super::program::Program;
 use super::state::{Balanced, Refusal, State, Tuple, Vip};
+use super::{Few, Settings};
 use crate::cluster::objects::ObjectName;
 use crate::cluster::pack;
 
@@ -86,9 +86,9 @@ pub struct Wanted {
 
 impl Wanted {
     /// Nothing wanted yet, on a node that is so.
-    pub fn new(node: NodeFacts, local_addresses: LocalAddresses, masquerade_all: bool) -> Self {
+    pub fn new(node: NodeFacts, local_addresses: LocalAddresses, settings: &Settings) -> Self {
         let mut wanted = Self { node, local_addresses, ..Self::default() };
-        wanted.state.packets.program = Some(Program::new(&wanted.node, masquerade_all));
+        wanted.state.packets.program = Some(Program::new(&wanted.node, settings));
         wanted
     }
 
@@ -97,6 +97,11 @@ impl Wanted {
         self.firewall = true;
         let program = &mut self.state.packets.program;
         *program = program.take().map(Program::with_firewall);
+    }
+
+    /// These are the pods of this node outside of its pod ranges.
+    pub fn set_pods(&mut self, pods: BTreeSet<IpAddr>) {
+        self.state.packets.pods = pods;
     }
 
     /// The desired state.

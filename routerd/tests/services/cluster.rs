@@ -8,7 +8,7 @@ use prefix::Family;
 use routerd::cluster::objects::{
     Endpoint, EndpointSlice, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, SlicePort,
 };
-use routerd::cluster::{Event, Index, Object};
+use routerd::cluster::{Event, Index, Object, ObjectKey};
 use routerd::runner::{self, Apply, Plane, Report, Scope, Spawned, spawn};
 use routerd::services::Settings;
 use routerd::services::apply::Applier;
@@ -88,8 +88,11 @@ impl Daemon {
     }
 
     pub(crate) fn delete(&mut self, name: &str) {
-        let key = routerd::cluster::ObjectKey::Service(ObjectName::new("default", name));
-        self.index.apply(Event::Delete(key));
+        self.index.apply(Event::Delete(ObjectKey::Service(ObjectName::new("default", name))));
+    }
+
+    pub(crate) fn forget_pod(&mut self, name: &str) {
+        self.index.apply(Event::Delete(ObjectKey::Pod(ObjectName::new("default", name))));
     }
 
     /// The endpoints of a Service in one family, all at `port`.

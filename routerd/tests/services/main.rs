@@ -4,6 +4,7 @@
 //! binary there with `--ignored`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
 
+mod beside;
 mod choice;
 mod cluster;
 mod draining;

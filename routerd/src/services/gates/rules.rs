@@ -19,6 +19,7 @@ use prefix::Family;
 use super::{GateChange, Gates, Range};
 use crate::ruleset::table;
 use crate::services::desired::NodeFacts;
+use crate::services::pods;
 use crate::services::program::{MARK, Program, tuple_fields};
 use crate::services::state::Tuple;
 
@@ -64,8 +65,9 @@ pub(in crate::services) fn lay(program: &mut Program, node: &NodeFacts) {
     }
     program.chain(Chain::new(table().chain(SOURCES)), source_rules());
     let base = |name, hook| Chain::base(table().chain(name), ChainType::Nat, hook, priority::DSTNAT);
-    let from_pods = node.pod_cidrs.iter().map(|pods| detour_rule(Rule::new().source(pods), pods.family()));
-    program.chain(base(DETOUR, Hook::Prerouting), from_pods.collect());
+    let in_ranges = node.pod_cidrs.iter().map(|pods| detour_rule(Rule::new().source(pods), pods.family()));
+    let others = Family::BOTH.map(|family| detour_rule(pods::from_one(family), family));
+    program.chain(base(DETOUR, Hook::Prerouting), in_ranges.chain(others).collect());
     let own = Family::BOTH.map(|family| detour_rule(Rule::new(), family));
     program.chain(base(DETOUR_OWN, Hook::Output), own.to_vec());
 }

@@ -11,6 +11,7 @@ use crate::ruleset::table;
 use crate::services::firewall::exposed_set;
 use crate::services::gates;
 use crate::services::plan::PacketChange;
+use crate::services::pods;
 use crate::services::program::{self, Program, hairpin_set, refused_map, tuple_set};
 use crate::services::state::{Packets, Tuple};
 
@@ -24,7 +25,13 @@ pub(super) fn observe(nft: &mut Nft) -> Result<Packets> {
     let mut packets = Packets::default();
     let mut ours = BTreeMap::new();
     for family in Family::BOTH {
-        for set in [tuple_set(family), refused_map(family), hairpin_set(family), exposed_set(family)] {
+        for set in [
+            tuple_set(family),
+            refused_map(family),
+            hairpin_set(family),
+            exposed_set(family),
+            pods::set(family),
+        ] {
             if sets.get(&set.name.name) == Some(&set) {
                 ours.insert(set.name.name.clone(), set);
             }
@@ -39,8 +46,11 @@ pub(super) fn observe(nft: &mut Nft) -> Result<Packets> {
         for element in elements(nft, &ours, &hairpin_set(family))? {
             packets.hairpin.extend(pair(&element));
         }
-        for element in elements(nft, &ours, &exposed_set(family))? {
-            packets.exposed.extend(fields(&element).first().and_then(address));
+        for (set, to) in [(exposed_set(family), &mut packets.exposed), (pods::set(family), &mut packets.pods)]
+        {
+            for element in elements(nft, &ours, &set)? {
+                to.extend(fields(&element).first().and_then(address));
+            }
         }
     }
     packets.gates = gates::observe(nft, &sets, &mut ours)?;
@@ -118,6 +128,7 @@ mod tests {
     use kernel::testing::TestNs;
 
     use super::*;
+    use crate::services::Settings;
     use crate::services::desired::NodeFacts;
     use crate::services::effect::apply_packets;
     use crate::services::state::Refusal;
@@ -129,7 +140,7 @@ mod tests {
     fn program() -> Program {
         let addresses = vec!["192.0.2.11".parse().unwrap()];
         let pod_cidrs = vec!["10.1.1.0/24".parse().unwrap(), "fd00:1:1::/64".parse().unwrap()];
-        Program::new(&NodeFacts { addresses, pod_cidrs }, false)
+        Program::new(&NodeFacts { addresses, pod_cidrs }, &Settings::default())
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use kernel::ipvs::Command;
 use proptest::prelude::*;
 
+use super::super::Settings;
 use super::super::apply::Kernel;
 use super::super::desired::{At, NodeFacts, Origin, VirtualService, Wish};
 use super::super::endpoints::{Backend, Backends};
@@ -86,7 +87,7 @@ fn wishes() -> impl Strategy<Value = Vec<Wish>> {
 }
 
 fn wanted(wishes: &[Wish], source: u8) -> Wanted {
-    let mut wanted = Wanted::new(facts(source), LocalAddresses::default(), false);
+    let mut wanted = Wanted::new(facts(source), LocalAddresses::default(), &Settings::default());
     for (number, wish) in wishes.iter().enumerate() {
         wanted.set(&name(&format!("s{number}")), Some(wish));
     }
