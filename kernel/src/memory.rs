@@ -29,3 +29,18 @@ pub fn give_back() {
         }
     }
 }
+
+/// How many octets of memory are handed out, as the C library counts them (with its own headers). 0 with another library than
+/// glibc. For tests of what values take.
+#[cfg(any(test, feature = "testing"))]
+pub fn in_use() -> usize {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: the call takes nothing and returns numbers; it locks what it needs.
+        #[expect(unsafe_code, reason = "there is no safe wrapper of mallinfo2(3)")]
+        let info = unsafe { libc::mallinfo2() };
+        info.uordblks + info.hblkhd
+    }
+    #[cfg(not(target_env = "gnu"))]
+    0
+}

@@ -10,6 +10,7 @@ pub mod index;
 mod index_tests;
 mod kind;
 pub mod manifests;
+pub mod name;
 pub mod named_port;
 pub mod objects;
 pub mod selector;

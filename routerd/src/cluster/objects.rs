@@ -10,32 +10,11 @@ use std::net::IpAddr;
 use prefix::{Family, Prefix};
 
 use super::direction::Direction;
+pub use super::name::{ObjectName, Word};
 use super::selector::Selector;
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
-
-/// Namespace and name of an object.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectName {
-    /// The namespace.
-    pub namespace: String,
-    /// The name in it.
-    pub name: String,
-}
-
-impl ObjectName {
-    /// The name `name` in `namespace`.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// A transport protocol of a Service or a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,7 +164,7 @@ pub enum ServiceKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePort {
     /// Its name; empty if the Service has one port without a name. EndpointSlices refer to it.
-    pub name: String,
+    pub name: Word,
     /// Its protocol.
     pub protocol: Protocol,
     /// The port at the Service's addresses.
@@ -246,7 +225,7 @@ pub struct Service {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlicePort {
     /// The name of the Service's port.
-    pub name: String,
+    pub name: Word,
     /// Its protocol.
     pub protocol: Protocol,
     /// The port at the endpoint; absent means all ports.
@@ -256,8 +235,8 @@ pub struct SlicePort {
 /// One endpoint of an EndpointSlice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its addresses; all mean the same endpoint and the first is used.
-    pub addresses: Vec<IpAddr>,
+    /// Its address: the first, where several mean the same endpoint.
+    pub address: IpAddr,
     /// Takes new connections (absent counts as true).
     pub ready: bool,
     /// Answers, whether it terminates or not (absent counts as `ready`).
@@ -265,7 +244,7 @@ pub struct Endpoint {
     /// Is about to end.
     pub terminating: bool,
     /// The node it runs on.
-    pub node: Option<String>,
+    pub node: Option<Word>,
     /// Whom it is meant for; `None` is everybody.
     pub hints: Option<Box<Hints>>,
 }

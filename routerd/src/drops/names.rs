@@ -29,7 +29,7 @@ pub enum Name {
 
 impl From<&ObjectName> for Name {
     fn from(pod: &ObjectName) -> Self {
-        Name::Pod { namespace: pod.namespace.clone(), name: pod.name.clone() }
+        Name::Pod { namespace: pod.namespace.to_string(), name: pod.name.to_string() }
     }
 }
 

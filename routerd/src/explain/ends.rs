@@ -148,12 +148,12 @@ impl Resolver<'_> {
     }
 
     fn unknown_pod(&self, name: &ObjectName) -> String {
-        if !self.index.namespaces().contains_key(&name.namespace) {
+        if !self.index.namespaces().contains_key(name.namespace.as_str()) {
             return format!("no namespace {} is known, so no pod {name} is", name.namespace);
         }
         let others = self.index.pods().keys().filter(|other| other.namespace == name.namespace);
         let near: Vec<String> = others
-            .filter(|other| other.name.starts_with(&name.name))
+            .filter(|other| other.name.starts_with(name.name.as_str()))
             .take(3)
             .map(ToString::to_string)
             .collect();

@@ -124,7 +124,7 @@ fn collect<'a>(
     let Some(number) = target.and_then(|entry| entry.number).filter(|number| *number != 0) else { return };
     let pod_cidrs = index.own_node().map_or(&[][..], |node| &node.pod_cidrs);
     for endpoint in &slice.endpoints {
-        let Some(address) = endpoint.addresses.first().copied() else { continue };
+        let address = endpoint.address;
         if fault(index, service, slice, address).is_some() {
             continue;
         }
@@ -171,8 +171,8 @@ pub(super) fn problems(index: &Index, service: &Service) -> Vec<String> {
     let mut more = 0_usize;
     for slice in index.slices_of(&service.name) {
         for (number, endpoint) in slice.endpoints.iter().enumerate() {
-            let Some(address) = endpoint.addresses.first() else { continue };
-            match fault(index, service, slice, *address) {
+            let address = endpoint.address;
+            match fault(index, service, slice, address) {
                 None => {}
                 Some(_) if problems.len() == TOLD => more += 1,
                 Some(fault) => problems.push(format!(

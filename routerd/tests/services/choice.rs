@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use prefix::Family;
 use routerd::cluster::Object;
 use routerd::cluster::objects::{
-    Endpoint, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, SlicePort,
+    Endpoint, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, SlicePort, Word,
 };
 use routerd::services::Settings;
 
@@ -77,7 +77,7 @@ fn endpoints_in_many_slices_count_once() {
             name: ObjectName::new("default", format!("web-{number}")),
             service: Some(ObjectName::new("default", "web")),
             family: Family::V4,
-            ports: vec![SlicePort { name: String::new(), protocol: Protocol::Tcp, number: Some(8080) }],
+            ports: vec![SlicePort { name: Word::default(), protocol: Protocol::Tcp, number: Some(8080) }],
             endpoints: addresses.map(ready).to_vec(),
         }));
     }

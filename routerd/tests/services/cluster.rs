@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use kernel::testing::TestNs;
 use prefix::Family;
 use routerd::cluster::objects::{
-    Endpoint, EndpointSlice, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, SlicePort,
+    Endpoint, EndpointSlice, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, SlicePort, Word,
 };
 use routerd::cluster::{Event, Index, Object, ObjectKey};
 use routerd::runner::{self, Apply, Plane, Report, Scope, Spawned, spawn};
@@ -34,7 +34,7 @@ pub(crate) fn service(name: &str, last: u16, protocol: Protocol, port: u16, node
         name: ObjectName::new("default", name),
         kind: ServiceKind::NodePort,
         cluster_ips: vec![ip(&format!("10.96.0.{last}")), ip(&format!("fd00:96::{last}"))],
-        ports: vec![ServicePort { name: String::new(), protocol, port, node_port: Some(node_port) }],
+        ports: vec![ServicePort { name: Word::default(), protocol, port, node_port: Some(node_port) }],
         ..Service::default()
     }
 }
@@ -43,7 +43,7 @@ pub(crate) fn service(name: &str, last: u16, protocol: Protocol, port: u16, node
 pub(crate) fn ready(address: &str) -> Endpoint {
     let here = address.starts_with("10.1.1.") || address.starts_with("fd00:1:1:");
     Endpoint {
-        addresses: vec![ip(address)],
+        address: ip(address),
         ready: true,
         serving: true,
         terminating: false,
@@ -102,7 +102,7 @@ impl Daemon {
             service: Some(ObjectName::new("default", service)),
             family,
             ports: [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-                .map(|protocol| SlicePort { name: String::new(), protocol, number: Some(port) })
+                .map(|protocol| SlicePort { name: Word::default(), protocol, number: Some(port) })
                 .to_vec(),
             endpoints,
         };

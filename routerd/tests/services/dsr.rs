@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kernel::testing::TestNs;
 use prefix::Family;
 use routerd::cluster::objects::{
-    Attachment, EndpointSlice, Labels, ObjectName, Protocol, Service, ServicePort, SlicePort,
+    Attachment, EndpointSlice, Labels, ObjectName, Protocol, Service, ServicePort, SlicePort, Word,
 };
 use routerd::cluster::{Event, Index, Object};
 use routerd::runner::{Apply, Plane, Report, Scope};
@@ -85,7 +85,8 @@ impl World {
         if returning {
             annotations.insert("kube-router.io/service.dsr".into(), "tunnel".into());
         }
-        let port = ServicePort { name: String::new(), protocol: Protocol::Tcp, port: 8080, node_port: None };
+        let port =
+            ServicePort { name: Word::default(), protocol: Protocol::Tcp, port: 8080, node_port: None };
         let service = Service {
             annotations,
             external_ips: vec![ip(V4), ip(V6)],
@@ -100,7 +101,7 @@ impl World {
             name: ObjectName::new("default", format!("web-{family}").to_lowercase()),
             service: Some(ObjectName::new("default", "web")),
             family,
-            ports: vec![SlicePort { name: String::new(), protocol: Protocol::Tcp, number: Some(8080) }],
+            ports: vec![SlicePort { name: Word::default(), protocol: Protocol::Tcp, number: Some(8080) }],
             endpoints: addresses.iter().map(|address| ready(address)).collect(),
         };
         self.index.apply(Event::Upsert(Object::EndpointSlice(slice)));

@@ -23,7 +23,7 @@ struct Direction {
 pub(super) fn register(registry: &mut Registry, status: &DropsStatus, totals: &Totals) {
     let (packets, bytes) = (Family::<Series, Counter>::default(), Family::<Series, Counter>::default());
     for ((pod, direction), count) in &totals.pods {
-        let labels = Series { namespace: pod.namespace.clone(), pod: pod.name.clone(), direction };
+        let labels = Series { namespace: pod.namespace.to_string(), pod: pod.name.to_string(), direction };
         packets.get_or_create(&labels).inc_by(count.packets);
         bytes.get_or_create(&labels).inc_by(count.bytes);
     }

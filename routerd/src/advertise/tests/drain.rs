@@ -4,7 +4,7 @@ use super::*;
 use crate::cluster::objects::Pod;
 
 fn pod(name: &str, drain_leaves: bool) -> Event {
-    let name = ObjectName { namespace: "ns".into(), name: name.into() };
+    let name = ObjectName::new("ns", name);
     // In the host's network or not: a drain takes both.
     let host_network = !drain_leaves;
     Event::Upsert(Object::Pod(Pod {
@@ -35,8 +35,7 @@ fn a_cordoned_node_goes_and_is_gone_with_its_last_pod_that_a_drain_takes() {
     let plane = plane();
     let mut index = Index::new("a");
     let mut kept = BTreeMap::new();
-    let gone =
-        |name: &str| Event::Delete(ObjectKey::Pod(ObjectName { namespace: "ns".into(), name: name.into() }));
+    let gone = |name: &str| Event::Delete(ObjectKey::Pod(ObjectName::new("ns", name)));
     for (event, expected) in [
         (own(|_| {}), Leaving::No),
         (pod("web", false), Leaving::No),
@@ -65,7 +64,7 @@ fn what_is_withheld_are_the_addresses_of_services_and_all_of_it_comes_back() {
         let prefix: Prefix = text.parse().unwrap();
         Value::Announce([(prefix, Some(Announcement::via("192.0.2.1".parse().unwrap())))].into())
     };
-    let service = Key::Service(ObjectName { namespace: "ns".into(), name: "web".into() });
+    let service = Key::Service(ObjectName::new("ns", "web"));
     let pods = Key::Prefix("10.1.0.0/24".parse().unwrap());
     let mut model =
         model(&BTreeMap::from([(service, announce("10.96.0.1/32")), (pods, announce("10.1.0.0/24"))]));

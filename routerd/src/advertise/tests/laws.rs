@@ -9,7 +9,7 @@ use crate::cluster::{ForceNews, Passwords};
 const ADDRESSES: [&str; 3] = ["10.96.0.10", "203.0.113.7", "203.0.113.8"];
 
 fn name(text: &str) -> ObjectName {
-    ObjectName { namespace: "ns".into(), name: text.into() }
+    ObjectName::new("ns", text)
 }
 
 /// This node: cordoned, left alone by load balancers, with a peer whose password is in a Secret.

@@ -231,7 +231,7 @@ fn any_desired() -> impl Strategy<Value = BTreeMap<Key, Value>> {
                 let announcement = (hop > 0).then(|| Announcement::via(IpAddr::from([192, 0, 2, hop])));
                 (Prefix::new(IpAddr::from([10, net, 0, 0]), 24).unwrap(), announcement)
             });
-            let name = ObjectName { namespace: "ns".into(), name: name.to_string() };
+            let name = ObjectName::new("ns", name.to_string());
             (Key::Service(name), Value::Announce(all.collect()))
         });
         peers.chain(services).collect()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cluster::objects::{
-    Endpoint, EndpointSlice, Protocol, Service, ServiceKind, ServicePort, SlicePort,
+    Endpoint, EndpointSlice, Protocol, Service, ServiceKind, ServicePort, SlicePort, Word,
 };
 use crate::cluster::{ForceNews, InForce};
 use crate::services;
@@ -33,19 +33,24 @@ fn everything() -> AdvertiseConfig {
 
 pub(super) fn service(name: &str) -> Service {
     Service {
-        name: ObjectName { namespace: "ns".into(), name: name.into() },
+        name: ObjectName::new("ns", name),
         kind: ServiceKind::LoadBalancer,
         cluster_ips: vec![VIP.parse().unwrap()],
         external_ips: vec![EXTERNAL.parse().unwrap()],
         load_balancer_ips: vec![BALANCER.parse().unwrap()],
-        ports: vec![ServicePort { name: String::new(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+        ports: vec![ServicePort {
+            name: Word::default(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+        }],
         ..Service::default()
     }
 }
 
 pub(super) fn slice(name: &str, node: &str, ready: bool) -> Event {
     let endpoint = Endpoint {
-        addresses: vec!["10.244.1.5".parse().unwrap()],
+        address: "10.244.1.5".parse().unwrap(),
         node: Some(node.into()),
         ready,
         serving: ready,
@@ -53,10 +58,10 @@ pub(super) fn slice(name: &str, node: &str, ready: bool) -> Event {
         hints: None,
     };
     Event::Upsert(Object::EndpointSlice(EndpointSlice {
-        name: ObjectName { namespace: "ns".into(), name: format!("{name}-1") },
-        service: Some(ObjectName { namespace: "ns".into(), name: name.into() }),
+        name: ObjectName::new("ns", format!("{name}-1")),
+        service: Some(ObjectName::new("ns", name)),
         family: Family::V4,
-        ports: vec![SlicePort { name: String::new(), protocol: Protocol::Tcp, number: Some(8080) }],
+        ports: vec![SlicePort { name: Word::default(), protocol: Protocol::Tcp, number: Some(8080) }],
         endpoints: vec![endpoint],
     }))
 }
@@ -130,7 +135,7 @@ fn a_shared_address_stays_while_any_of_its_services_has_endpoints_and_a_broken_o
     };
     let events = vec![put(bad), slice("bad", "b", true), put(service("web")), slice("web", "b", true)];
     let desired = desired(&plane, &index("a", std::iter::once(own()).chain(events)));
-    let wrong = &desired[&Key::Service(ObjectName { namespace: "ns".into(), name: "bad".into() })];
+    let wrong = &desired[&Key::Service(ObjectName::new("ns", "bad"))];
     assert!(matches!(wrong, Value::Wrong(reason) if reason.contains("\"what\"")), "{wrong:?}");
     let prefixes = told(&model(&desired)).prefixes;
     assert!(prefixes.contains_key(&Prefix::host(EXTERNAL.parse().unwrap())));

@@ -102,8 +102,8 @@ fn event(node: &str, trouble: &Trouble, meta: &ObjectMeta) -> Event {
         regarding: Some(ObjectReference {
             api_version: Some(trouble.kind.api_version().to_owned()),
             kind: Some(trouble.kind.name().to_owned()),
-            name: Some(trouble.object.name.clone()),
-            namespace: Some(trouble.object.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            name: Some(trouble.object.name.to_string()),
+            namespace: Some(trouble.object.namespace.to_string()).filter(|namespace| !namespace.is_empty()),
             uid: meta.uid.clone(),
             ..ObjectReference::default()
         }),

@@ -12,6 +12,7 @@ mod passwords;
 mod pods;
 mod questions;
 mod selections;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ pub use self::passwords::Passwords;
 use self::pods::PodsBy;
 use self::selections::Selections;
 pub use self::selections::Uses;
+use self::words::Words;
 use super::Kind;
 use super::group::PodGroup;
 use super::objects::{
@@ -53,6 +55,7 @@ pub struct Index {
     attachments_of_pod: BTreeMap<ObjectName, BTreeSet<(String, String)>>,
     pods_by: PodsBy,
     selections: Selections,
+    words: Words,
     host_pods_are_peers: bool,
 }
 
@@ -118,6 +121,7 @@ impl Index {
     pub fn apply(&mut self, event: Event) -> Option<Change> {
         match event {
             Event::Upsert(object) => {
+                let object = self.shared(object);
                 let key = object.key();
                 self.put(&key, Some(object))
             }

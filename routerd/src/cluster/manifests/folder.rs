@@ -209,6 +209,6 @@ fn namespace_of(key: &ObjectKey) -> Option<String> {
         ObjectKey::Pod(name)
         | ObjectKey::Service(name)
         | ObjectKey::EndpointSlice(name)
-        | ObjectKey::NetworkPolicy(name) => Some(name.namespace.clone()),
+        | ObjectKey::NetworkPolicy(name) => Some(name.namespace.to_string()),
     }
 }

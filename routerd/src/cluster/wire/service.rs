@@ -206,7 +206,7 @@ fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<ServicePort> {
         }
         match port.protocol.parse() {
             Ok(protocol) => good.push(ServicePort {
-                name: port.name.clone().unwrap_or_default(),
+                name: port.name.as_deref().unwrap_or_default().into(),
                 protocol,
                 port: port.port,
                 node_port: port.node_port.filter(|number| *number != 0),

@@ -7,7 +7,7 @@ use prefix::Family;
 use serde::Deserialize;
 
 use super::{Converted, Kind, Object, Problems, Wire, nullable, object_name, tcp};
-use crate::cluster::objects::{Endpoint, EndpointSlice, Hints, ObjectName, SlicePort};
+use crate::cluster::objects::{Endpoint, EndpointSlice, Hints, ObjectName, SlicePort, Word};
 
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// What is marked so has no virtual address that anybody could balance.
@@ -101,20 +101,20 @@ impl Wire for WireSlice {
 fn endpoint(index: usize, wire: WireEndpoint, problems: &mut Problems) -> Option<Endpoint> {
     let field = format!("endpoints[{index}].addresses");
     let addresses = problems.addresses(&field, &wire.addresses);
-    if addresses.is_empty() {
+    let Some(address) = addresses.into_iter().next() else {
         if wire.addresses.is_empty() {
             problems.add(field, "is empty; the endpoint is ignored");
         }
         return None;
-    }
+    };
     let conditions = &wire.conditions;
     let ready = conditions.ready.unwrap_or(true);
     Some(Endpoint {
-        addresses,
+        address,
         ready,
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
-        node: wire.node_name,
+        node: wire.node_name.map(Word::from),
         hints: hints(wire.hints),
     })
 }
@@ -131,7 +131,7 @@ fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<SlicePort> {
     for (index, port) in ports.iter().enumerate() {
         match port.protocol.parse() {
             Ok(protocol) => good.push(SlicePort {
-                name: port.name.clone().unwrap_or_default(),
+                name: port.name.as_deref().unwrap_or_default().into(),
                 protocol,
                 number: port.port.filter(|number| *number != 0),
             }),

@@ -82,7 +82,7 @@ fn local_endpoints(index: &Index, service: &ObjectName) -> usize {
         let local = slice.endpoints.iter().filter(|endpoint| {
             endpoint.ready && !endpoint.terminating && endpoint.node.as_deref() == Some(index.node_name())
         });
-        let first = local.filter_map(|endpoint| endpoint.addresses.first());
+        let first = local.map(|endpoint| endpoint.address);
         addresses.entry(slice.family).or_default().extend(first);
     }
     // A pod of both families is in slices of both.

@@ -50,7 +50,7 @@ pub(in crate::services) fn service(text: &str, cluster_ip: &str) -> Service {
 /// A ready endpoint on another node.
 pub(in crate::services) fn ready(address: &str) -> Endpoint {
     Endpoint {
-        addresses: vec![ip(address)],
+        address: ip(address),
         ready: true,
         serving: true,
         terminating: false,
@@ -78,11 +78,11 @@ pub(in crate::services) fn here(endpoint: Endpoint) -> Endpoint {
 
 /// A slice of a Service that serves TCP and UDP at 8080 under the port name `p`.
 pub(in crate::services) fn slice(service: &str, suffix: &str, endpoints: Vec<Endpoint>) -> EndpointSlice {
-    let family = endpoints.first().and_then(|endpoint| endpoint.addresses.first());
+    let family = endpoints.first().map(|endpoint| endpoint.address);
     EndpointSlice {
         name: name(&format!("{service}-{suffix}")),
         service: Some(name(service)),
-        family: family.map_or(Family::V4, |address| Family::of(*address)),
+        family: family.map_or(Family::V4, Family::of),
         ports: [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
             .map(|protocol| SlicePort { name: "p".into(), protocol, number: Some(8080) })
             .to_vec(),

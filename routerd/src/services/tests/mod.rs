@@ -8,4 +8,5 @@ mod fake;
 pub(in crate::services) mod fixture;
 mod herald;
 mod plan;
+mod scale;
 mod tend;
