@@ -21,6 +21,7 @@ pub mod wire;
 
 pub(crate) use index::pack;
 pub use index::{
-    Change, Delta, Event, ForceNews, InForce, Index, Object, ObjectKey, Passwords, PolicyDelta, Side, Uses,
+    Change, CrowdPeer, Delta, Event, ForceNews, InForce, Index, Object, ObjectKey, Passwords, PolicyDelta,
+    PortLists, Side, Uses,
 };
 pub use kind::Kind;

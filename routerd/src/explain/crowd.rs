@@ -3,12 +3,13 @@
 //! The kernel does not tell them apart, and what it holds decides. Which of them it is, is told by the same plane over the
 //! same objects with each policy for itself.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::answer::{Judgement, Miss, Outcome, RuleName};
 use super::judge::{Packet, Values, ask_policy, takes_group, takes_port};
 use crate::cluster::Side;
-use crate::policy::{NamedPort, PeerGroup, PolicyKey, PolicyValue, Ports, Together};
+use crate::policy::{NamedPort, PeerClass, PeerGroup, PolicyKey, PolicyValue, Ports, Together};
 
 /// Notes whether the policies of the side admit the packet.
 pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: &mut Judgement) {
@@ -25,13 +26,9 @@ pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: 
         judgement.closest.push(Miss { rule: rule("nobody"), peer: false, port: false, lacks });
         return;
     };
-    let member = match values.value(&PolicyKey::Member(side.clone(), packet.peer)) {
-        Some(PolicyValue::Member(ports)) => Some(ports),
-        _ => None,
-    };
-    let is_member = |group: &PeerGroup| takes_group(packet, group, values);
+    let classes = classes(packet, side, &all, values);
     let each = each(packet, side, values);
-    let admitting: Vec<&Ports> = all.admitting(packet.peer, member.as_ref(), is_member).collect();
+    let admitting: Vec<&Ports> = all.admitting(packet.peer).chain(&classes).collect();
     if admitting.iter().any(|ports| takes_port(packet, ports, values)) {
         if each.admitted_by.is_empty() {
             judgement.admitted_by.push(rule("it, one of them or more"));
@@ -49,6 +46,21 @@ pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: 
     judgement.closest.push(Miss { rule: rule("its peers to their ports"), peer, port: false, lacks });
 }
 
+/// What the packet's peer is admitted to as a pod by label.
+fn classes(packet: &Packet, side: &Side, all: &Together, values: &dyn Values) -> Vec<Ports> {
+    let held = |key: PolicyKey| values.value(&key).filter(|_| values.refused(&key).is_none());
+    let member = match held(PolicyKey::Member(side.clone(), packet.peer)) {
+        Some(PolicyValue::Member(classes)) => Some(classes),
+        _ => None,
+    };
+    let is_member = |group: &PeerGroup| takes_group(packet, group, values);
+    let ports = |class| match held(PolicyKey::Class(side.clone(), class)) {
+        Some(PolicyValue::Class(ports)) => Some(ports),
+        _ => None,
+    };
+    all.classes(member.as_ref(), is_member).filter_map(ports).collect()
+}
+
 /// What each policy of the side says for itself.
 fn each(packet: &Packet, side: &Side, values: &dyn Values) -> Judgement {
     let mut all = Judgement::new(Outcome::Refused, None, true, "");
@@ -62,7 +74,7 @@ fn each(packet: &Packet, side: &Side, values: &dyn Values) -> Judgement {
 
 /// The keys of what a crowd's rules lead to, but for its members.
 pub(super) fn led_to(all: &Together) -> Vec<PolicyKey> {
-    let groups = all.groups.keys().cloned().map(PolicyKey::Group);
+    let groups = all.groups.iter().cloned().map(PolicyKey::Group);
     groups.chain(all.every_port().flat_map(names).map(PolicyKey::Ports)).collect()
 }
 
@@ -74,7 +86,19 @@ pub(super) fn names(ports: &Ports) -> Vec<NamedPort> {
     }
 }
 
-/// Before all members of the side, in the order of keys.
-pub(super) fn first_member(side: &Side) -> PolicyKey {
-    PolicyKey::Member(side.clone(), IpAddr::from(Ipv4Addr::UNSPECIFIED))
+/// The keys of the side's members and classes among `values`.
+pub(super) fn peers<'a>(
+    side: &'a Side,
+    values: &'a BTreeMap<PolicyKey, PolicyValue>,
+) -> impl Iterator<Item = &'a PolicyKey> {
+    // These come before all others of the side, in the order of keys.
+    let first = [
+        PolicyKey::Member(side.clone(), IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+        PolicyKey::Class(side.clone(), PeerClass::default()),
+    ];
+    let is_of_side = move |key: &&PolicyKey| match key {
+        PolicyKey::Member(of, _) | PolicyKey::Class(of, _) => of == side,
+        _ => false,
+    };
+    first.into_iter().flat_map(move |first| values.range(first..).map(|(key, _)| key).take_while(is_of_side))
 }

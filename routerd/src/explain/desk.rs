@@ -107,8 +107,7 @@ impl Known {
             };
             keys.extend(led_to(value));
             if let PolicyKey::Crowd(side) = &key {
-                let all = held.values.range(crowd::first_member(side)..).map(|(key, _)| key.clone());
-                keys.extend(all.take_while(|key| matches!(key, PolicyKey::Member(of, _) if of == side)));
+                keys.extend(crowd::peers(side, held.values).cloned());
             }
             let item = (held.item)(&key);
             // A problem that is worth another try is one of the kernel.
@@ -152,7 +151,7 @@ fn led_to(value: &PolicyValue) -> Vec<PolicyKey> {
             }
         }
         PolicyValue::Crowd(all) => keys.extend(crowd::led_to(all)),
-        PolicyValue::Member(ports) => keys.extend(crowd::names(ports).into_iter().map(PolicyKey::Ports)),
+        PolicyValue::Class(ports) => keys.extend(crowd::names(ports).into_iter().map(PolicyKey::Ports)),
         _ => {}
     }
     keys

@@ -20,13 +20,21 @@ use crate::ruleset::{FilledSet, table};
 #[derive(Debug)]
 pub(super) struct Admit {
     direction: Direction,
+    /// The set of all numbers, if it has a name whatever is in it.
+    numbers: Option<String>,
     pub(super) rules: Vec<Rule>,
     pub(super) sets: BTreeMap<String, FilledSet>,
 }
 
 impl Admit {
     pub(super) fn new(direction: Direction) -> Self {
-        Self { direction, rules: Vec::new(), sets: BTreeMap::new() }
+        Self { direction, numbers: None, rules: Vec::new(), sets: BTreeMap::new() }
+    }
+
+    /// The same for one admission, with a set of its own for the numbers of ports: what is added to many there costs what
+    /// is added, but nobody else can use it.
+    pub(super) fn with_numbers_in(self, set: String) -> Self {
+        Self { numbers: Some(set), ..self }
     }
 
     /// Admitted egress goes on to the destination's ingress; admitted ingress is through.
@@ -109,7 +117,7 @@ impl Admit {
 
     fn number_set(&mut self, numbers: &BTreeSet<(Protocol, u16, u16)>) -> String {
         let merged = without_overlaps(numbers);
-        let name = names::content("numbers", &format!("{merged:?}"));
+        let name = self.numbers.clone().unwrap_or_else(|| names::content("numbers", &format!("{merged:?}")));
         let set = Set::new(table().set(name.clone()), [DataType::Protocol, DataType::Port]).intervals();
         let element = |(protocol, first, last): &(Protocol, u16, u16)| {
             Element::range((protocol.number(), *first), (protocol.number(), *last))

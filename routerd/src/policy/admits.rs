@@ -93,11 +93,15 @@ impl<'a> Judge<'a> {
         let Some(PolicyValue::Crowd(all)) = self.held(&PolicyKey::Crowd(side.clone())) else { return false };
         let peer = first.peer(side.direction);
         let member = match self.held(&PolicyKey::Member(side.clone(), peer)) {
-            Some(PolicyValue::Member(ports)) => Some(ports),
+            Some(PolicyValue::Member(classes)) => Some(classes),
             _ => None,
         };
-        let mut all = all.admitting(peer, member, |group| self.is_member(group, peer));
-        all.any(|ports| self.ports(first, ports))
+        let mut classes = all.classes(member, |group| self.is_member(group, peer));
+        all.admitting(peer).any(|ports| self.ports(first, ports))
+            || classes.any(|class| match self.held(&PolicyKey::Class(side.clone(), class)) {
+                Some(PolicyValue::Class(ports)) => self.ports(first, ports),
+                _ => false,
+            })
     }
 
     /// What the kernel refused admits nobody.

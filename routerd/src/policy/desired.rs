@@ -52,6 +52,7 @@ impl Plane for PolicyPlane {
             PolicyKey::Ports(port) => is_port_used(index, port).then(|| numbers(index, port)),
             PolicyKey::Crowd(side) => crowd::together(index, side),
             PolicyKey::Member(side, address) => crowd::member(index, side, *address),
+            PolicyKey::Class(side, class) => crowd::class(index, side, class),
         }
     }
 }

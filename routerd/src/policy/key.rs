@@ -1,6 +1,9 @@
 //! What the plane's work is divided by.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::cluster::Side;
 use crate::cluster::objects::ObjectName;
@@ -24,6 +27,37 @@ pub enum PolicyKey {
     Ports(NamedPort),
     /// Policies that judge the same pods and are too many to be asked one by one: what they admit together.
     Crowd(Side),
-    /// Whoever has this address, as a pod that such policies admit by label: to which ports.
+    /// Whoever has this address, as a pod that such policies admit by label: of which class it is.
     Member(Side, IpAddr),
+    /// Pods that such policies admit alike: to which ports.
+    Class(Side, PeerClass),
+}
+
+/// What tells the peers of a crowd apart: the groups of the crowd that a pod is in. Pods of a class are admitted alike, so
+/// what a policy changes is changed for a class and not for each of its pods. Cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PeerClass(Arc<BTreeSet<PeerGroup>>);
+
+impl PeerClass {
+    /// Those that are in all of these groups; `None` if there is none.
+    pub fn of(groups: BTreeSet<PeerGroup>) -> Option<Self> {
+        (!groups.is_empty()).then(|| Self(Arc::new(groups)))
+    }
+
+    /// Those that are in this group.
+    pub fn one(group: PeerGroup) -> Self {
+        Self(Arc::new(BTreeSet::from([group])))
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> &BTreeSet<PeerGroup> {
+        &self.0
+    }
+}
+
+impl fmt::Display for PeerClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&groups.join(" and "))
+    }
 }

@@ -45,7 +45,7 @@ mod value;
 
 pub use apply::{PolicyApplier, cleanup};
 pub use desired::PolicyPlane;
-pub use key::{NamedPort, PeerGroup, PolicyKey, PortScope};
+pub use key::{NamedPort, PeerClass, PeerGroup, PolicyKey, PortScope};
 pub use plan::Plan;
 pub use refusal::{LOG_GROUP, LOGGED_BYTES, Reason, all_counters, orphans};
 pub use value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules, Together};

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use prefix::Family;
 use sha2::{Digest, Sha256};
 
-use super::key::NamedPort;
+use super::key::{NamedPort, PeerClass, PeerGroup};
 use super::refusal::Reason;
 use super::value::Direction;
 use crate::cluster::Side;
@@ -127,6 +127,21 @@ pub(super) fn crowd_peers(side: &Side, family: Family) -> String {
 /// The map from ranges of addresses to the ports that such policies admit them to.
 pub(super) fn crowd_ranges(side: &Side, family: Family) -> String {
     format!("policy-range{}-{}-{}", digit(family), letter(side.direction), hash(&[side.subject.id()]))
+}
+
+/// The chain of the ports that such policies admit a class of peers to.
+pub(super) fn class(side: &Side, class: &PeerClass) -> String {
+    format!("policy-class-{}-{}", letter(side.direction), class_hash(side, class))
+}
+
+/// The set of the numbers of these ports.
+pub(super) fn class_numbers(side: &Side, class: &PeerClass) -> String {
+    format!("policy-classports-{}-{}", letter(side.direction), class_hash(side, class))
+}
+
+fn class_hash(side: &Side, class: &PeerClass) -> String {
+    let groups = class.groups().iter().map(PeerGroup::id);
+    hash(&[side.subject.id()].into_iter().chain(groups).collect::<Vec<_>>())
 }
 
 /// The chain that admits some ports, named by its rules.

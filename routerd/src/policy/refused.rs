@@ -232,9 +232,9 @@ fn uses(value: &PolicyValue, key: &PolicyKey) -> bool {
                 _ => of_ports(&rule.ports),
             })
         }
-        (PolicyValue::Crowd(all), PolicyKey::Group(group)) => all.groups.contains_key(group),
+        (PolicyValue::Crowd(all), PolicyKey::Group(group)) => all.groups.contains(group),
         (PolicyValue::Crowd(all), _) => all.every_port().any(of_ports),
-        (PolicyValue::Member(ports), _) => of_ports(ports),
+        (PolicyValue::Class(ports), _) => of_ports(ports),
         _ => false,
     }
 }

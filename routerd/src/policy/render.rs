@@ -65,8 +65,11 @@ pub(super) fn fragment(key: &PolicyKey, value: &PolicyValue) -> Fragment {
             Fragment { objects, needs: BTreeSet::new() }
         }
         (PolicyKey::Crowd(side), PolicyValue::Crowd(all)) => render_crowd::crowd(side, all),
-        (PolicyKey::Member(side, address), PolicyValue::Member(ports)) => {
-            render_crowd::member(side, *address, ports)
+        (PolicyKey::Member(side, address), PolicyValue::Member(classes)) => {
+            render_crowd::member(side, *address, classes)
+        }
+        (PolicyKey::Class(side, class), PolicyValue::Class(ports)) => {
+            render_crowd::class(side, class, Some(ports))
         }
         // A value under a key of another kind is nobody's.
         _ => Fragment::default(),
@@ -173,6 +176,7 @@ pub(super) fn closed(key: &PolicyKey, value: &PolicyValue) -> Fragment {
         (_, PolicyValue::Pod(verdict)) => pod(&verdict.closed()),
         (PolicyKey::Crowd(side), PolicyValue::Crowd(_)) => render_crowd::crowd(side, &Together::default()),
         (_, PolicyValue::Member(_)) => Fragment::default(),
+        (PolicyKey::Class(side, class), PolicyValue::Class(_)) => render_crowd::class(side, class, None),
         (_, PolicyValue::Group(_)) => fragment(key, &PolicyValue::Group(BTreeSet::new().into())),
         (_, PolicyValue::Ports(_)) => fragment(key, &PolicyValue::Ports(BTreeSet::new().into())),
         _ => fragment(key, value),

@@ -1,10 +1,11 @@
 //! The chains and maps of policies that are taken together. Pure.
 //!
 //! ```text
-//!   policy-many-…        everybody's ports · groups of whole namespaces · the two maps · back to the judgement
-//!   policy-peer4-…       address of a pod   ─► admitted, or its ports
+//!   policy-many-…        everybody's ports · whole namespaces ─► their class · the two maps · back to the judgement
+//!   policy-peer4-…       address of a pod   ─► its class
+//!   policy-class-…       the ports that a class of pods is admitted to, with the set of their numbers
 //!   policy-range4-…      range of addresses ─► admitted, or its ports
-//!   policy-ports-…       admits some ports, named by them: all peers with the same ports share it
+//!   policy-ports-…       admits some ports, named by them: all ranges with the same ports share it
 //! ```
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use kernel::nft::{Chain, DataType, Element, Field, Rule, Set, Verdict};
 use prefix::Family;
 
 use super::admit::Admit;
+use super::key::PeerClass;
 use super::names;
 use super::render::{Fragment, insert};
 use super::value::{Admission, Direction, Peers, Ports, Together};
@@ -38,15 +40,16 @@ pub(super) fn crowd(side: &Side, all: &Together) -> Fragment {
     if let Some(ports) = &all.everybody {
         admit.add(&Admission { peers: Peers::Everybody, ports: ports.clone() });
     }
-    for (group, ports) in &all.groups {
-        let peers = Peers::Any { groups: [group.clone()].into(), ranges: Vec::new() };
-        admit.add(&Admission { peers, ports: ports.clone() });
-    }
     for family in Family::BOTH {
         let field = match direction {
             Direction::Ingress => Field::source(family),
             Direction::Egress => Field::destination(family),
         };
+        for group in &all.groups {
+            let chain = names::class(side, &PeerClass::one(group.clone()));
+            fragment.needs.insert(chain.clone());
+            admit.rules.push(Rule::new().in_set(&[field], names::group(group.id(), family)).jump(chain));
+        }
         let map = |name| Rule::new().verdict_map(&[field], name);
         admit.rules.push(map(names::crowd_peers(side, family)));
         admit.rules.push(map(names::crowd_ranges(side, family)));
@@ -67,11 +70,33 @@ pub(super) fn crowd(side: &Side, all: &Together) -> Fragment {
 }
 
 /// One peer of a crowd.
-pub(super) fn member(side: &Side, address: IpAddr, ports: &Ports) -> Fragment {
+pub(super) fn member(side: &Side, address: IpAddr, classes: &BTreeSet<PeerClass>) -> Fragment {
     let mut fragment = Fragment::default();
-    let verdict = ports_verdict(&mut fragment, side.direction, ports);
-    let element = Element::new(address).verdict(verdict);
+    let chains: Vec<String> = classes.iter().map(|class| names::class(side, class)).collect();
+    let chain = match chains.as_slice() {
+        [one] => one.clone(),
+        several => {
+            let rules: Vec<Rule> = several.iter().map(|chain| Rule::new().jump(chain.clone())).collect();
+            let name = names::ports(side.direction, &format!("{rules:?}"));
+            let chain = Chain::new(table().chain(name.clone()));
+            fragment.objects.chains.insert(name.clone(), FilledChain { chain, rules });
+            name
+        }
+    };
+    let element = Element::new(address).verdict(Verdict::Jump(chain));
     insert(&mut fragment.objects, peer_map(side, Family::of(address)), element);
+    fragment.needs.extend(chains);
+    fragment
+}
+
+/// The ports of a class of peers; `None` admits nothing.
+pub(super) fn class(side: &Side, class: &PeerClass, ports: Option<&Ports>) -> Fragment {
+    let mut fragment = Fragment::default();
+    let mut admit = Admit::new(side.direction).with_numbers_in(names::class_numbers(side, class));
+    if let Some(ports) = ports {
+        admit.add(&Admission { peers: Peers::Everybody, ports: ports.clone() });
+    }
+    fill(&mut fragment, names::class(side, class), &format!("many policies, {class}: {side}"), admit);
     fragment
 }
 

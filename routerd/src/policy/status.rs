@@ -44,6 +44,7 @@ pub(super) fn counts(desired: &BTreeMap<PolicyKey, PolicyValue>) -> BTreeMap<&'s
             PolicyValue::Ports(_) => count("named_ports", 1),
             PolicyValue::Crowd(_) => count("crowds", 1),
             PolicyValue::Member(_) => count("crowd_peers", 1),
+            PolicyValue::Class(_) => count("crowd_classes", 1),
         }
     }
     counts
@@ -59,6 +60,7 @@ pub(super) fn item(key: &PolicyKey) -> String {
         PolicyKey::Ports(port) => format!("policy {port}"),
         PolicyKey::Crowd(side) => format!("NetworkPolicies for {side}"),
         PolicyKey::Member(side, address) => format!("policy peer {address} for {side}"),
+        PolicyKey::Class(side, class) => format!("policy peers {class} for {side}"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::crowd;
-use super::key::{NamedPort, PeerGroup, PolicyKey, PortScope};
+use super::key::{NamedPort, PeerClass, PeerGroup, PolicyKey, PortScope};
 use super::value::Direction;
 use crate::cluster::objects::{Attachment, ContainerPort, Namespace, ObjectName, Pod};
 use crate::cluster::{Change, Delta, Index, PolicyDelta, Side, Uses};
@@ -33,18 +33,24 @@ fn namespace(index: &Index, delta: &Delta<Namespace>, keys: &mut BTreeSet<Policy
     let labels = |namespace: Option<&Namespace>| namespace.map(|namespace| namespace.labels.clone());
     let (old, new) = (labels(delta.old.as_deref()), labels(delta.new.as_deref()));
     let Some(name) = delta.any().map(|namespace| &namespace.name) else { return };
-    for group in index.groups() {
-        if group.takes_namespace_labels(old.as_ref()) != group.takes_namespace_labels(new.as_ref()) {
-            keys.insert(PolicyKey::Group(group.clone()));
-            let members = index.pods_in(name).filter(|pod| group.pods().matches(&pod.labels));
-            let addresses = members.flat_map(|pod| index.own_addresses(pod)).collect();
-            in_crowds(index, group, &addresses, keys);
+    let differs = |group: &&PeerGroup| {
+        group.takes_namespace_labels(old.as_ref()) != group.takes_namespace_labels(new.as_ref())
+    };
+    let changed: Vec<&PeerGroup> = index.groups().filter(differs).collect();
+    keys.extend(changed.iter().map(|group| PolicyKey::Group((*group).clone())));
+    for pod in index.pods_in(name) {
+        let matching = changed.iter().filter(|group| group.pods().matches(&pod.labels));
+        let changed: BTreeSet<PeerGroup> = matching.map(|group| (*group).clone()).collect();
+        if !changed.is_empty() {
+            let now: BTreeSet<PeerGroup> = index.groups_of(pod).cloned().collect();
+            let addresses = index.own_addresses(pod).into_iter().collect();
+            in_crowds(index, &(&now ^ &changed), &now, &addresses, keys);
         }
     }
 }
 
 /// The policy, what it names, and the pods it judges or has judged.
-fn policy(index: &Index, PolicyDelta { delta, crowds }: &PolicyDelta, keys: &mut BTreeSet<PolicyKey>) {
+fn policy(index: &Index, PolicyDelta { delta, crowds, named }: &PolicyDelta, keys: &mut BTreeSet<PolicyKey>) {
     for policy in delta.both() {
         let uses = Uses::of(policy);
         with_policy(&policy.name, &uses, keys);
@@ -55,15 +61,21 @@ fn policy(index: &Index, PolicyDelta { delta, crowds }: &PolicyDelta, keys: &mut
         for side in sides.iter().filter(|side| index.is_crowd(side) || crowds.contains(side)) {
             keys.insert(PolicyKey::Crowd(side.clone()));
             let groups = uses.groups.iter().filter(|(direction, _)| *direction == side.direction);
-            groups.for_each(|(_, group)| crowd::members(index, side, group, keys));
+            groups.for_each(|(_, group)| crowd::classes(index, side, group, keys));
+            let changed = named.iter().filter(|(of, _)| of == side).map(|(_, group)| group.clone()).collect();
+            for group in &changed {
+                crowd::members(index, side, group, &changed, keys);
+            }
         }
     }
     // Whether they are a crowd or are none any more, all policies of the side are now somewhere else.
     for side in crowds {
         crowd::keys(index, side, keys);
         for uses in index.judges(&side.subject).filter_map(|policy| index.uses(&policy.name)) {
-            let groups = uses.groups.iter().filter(|(direction, _)| *direction == side.direction);
-            groups.for_each(|(_, group)| crowd::members(index, side, group, keys));
+            for (_, group) in uses.groups.iter().filter(|(direction, _)| *direction == side.direction) {
+                crowd::members(index, side, group, &BTreeSet::new(), keys);
+                crowd::classes(index, side, group, keys);
+            }
         }
         with_subject(index, &side.subject, keys);
     }
@@ -81,13 +93,24 @@ pub(super) fn with_subject(index: &Index, subject: &PeerGroup, keys: &mut BTreeS
     }
 }
 
-/// Addresses that a group has taken in or lost, in what crowds know of their peers.
-fn in_crowds(index: &Index, group: &PeerGroup, addresses: &BTreeSet<IpAddr>, keys: &mut BTreeSet<PolicyKey>) {
-    if group.is_broad() {
-        return;
-    }
-    for side in index.users_of_group(group).filter(|side| index.is_crowd(side)) {
+/// A pod that was in some groups and is in others now, in what crowds know of their peers.
+fn in_crowds(
+    index: &Index,
+    before: &BTreeSet<PeerGroup>,
+    after: &BTreeSet<PeerGroup>,
+    addresses: &BTreeSet<IpAddr>,
+    keys: &mut BTreeSet<PolicyKey>,
+) {
+    let by_label = |group: &&PeerGroup| !group.is_broad();
+    let users = before.union(after).filter(by_label).flat_map(|group| index.users_of_group(group));
+    let sides: BTreeSet<&Side> = users.filter(|side| index.is_crowd(side)).collect();
+    for side in sides {
         keys.extend(addresses.iter().map(|address| PolicyKey::Member(side.clone(), *address)));
+        for groups in [before, after] {
+            let named = groups.iter().filter(by_label).filter(|group| index.names_group(side, group));
+            let class = PeerClass::of(named.cloned().collect());
+            keys.extend(class.map(|class| PolicyKey::Class(side.clone(), class)));
+        }
     }
 }
 
@@ -155,11 +178,11 @@ fn memberships(
         pod.map(|pod| index.groups_of(pod).cloned().collect()).unwrap_or_default()
     };
     let (before, after) = (of(old), of(new));
-    let addresses = possible_addresses(index, old, new);
-    for group in before.union(&after).filter(|group| moved || before.contains(group) != after.contains(group))
-    {
-        keys.insert(PolicyKey::Group(group.clone()));
-        in_crowds(index, group, &addresses, keys);
+    let changed =
+        before.union(&after).filter(|group| moved || before.contains(group) != after.contains(group));
+    keys.extend(changed.map(|group| PolicyKey::Group(group.clone())));
+    if moved || before != after {
+        in_crowds(index, &before, &after, &possible_addresses(index, old, new), keys);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prefix::Prefix;
 
 use super::blocks::Range;
-use super::key::{NamedPort, PeerGroup};
+use super::key::{NamedPort, PeerClass, PeerGroup};
 use crate::cluster::Side;
 pub use crate::cluster::direction::Direction;
 use crate::cluster::objects::{ObjectName, Protocol};
@@ -28,8 +28,10 @@ pub enum PolicyValue {
     Ports(Arc<BTreeSet<(IpAddr, u16)>>),
     /// Of [`PolicyKey::Crowd`](super::PolicyKey::Crowd).
     Crowd(Arc<Together>),
-    /// Of [`PolicyKey::Member`](super::PolicyKey::Member).
-    Member(Ports),
+    /// Of [`PolicyKey::Member`](super::PolicyKey::Member): more than one if pods share the address.
+    Member(BTreeSet<PeerClass>),
+    /// Of [`PolicyKey::Class`](super::PolicyKey::Class).
+    Class(Ports),
 }
 
 /// What judges one direction of a pod's traffic.
@@ -192,13 +194,13 @@ impl Ports {
     }
 }
 
-/// What many policies admit together in a direction, but for pods by label: each of those is a value of its own.
+/// What many policies admit together in a direction, but for pods by label: those are values of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Together {
     /// To which ports everybody is admitted.
     pub everybody: Option<Ports>,
-    /// Whole namespaces.
-    pub groups: BTreeMap<PeerGroup, Ports>,
+    /// Whole namespaces; to which ports is the value of the class.
+    pub groups: BTreeSet<PeerGroup>,
     /// Addresses; no two ranges overlap.
     pub blocks: Vec<(Range, Ports)>,
     /// Addresses in so many layers that they are better asked one after the other.
@@ -210,22 +212,26 @@ impl Together {
     pub fn every_port(&self) -> impl Iterator<Item = &Ports> {
         let blocks =
             self.blocks.iter().map(|(_, ports)| ports).chain(self.layers.iter().map(|(_, ports)| ports));
-        self.everybody.iter().chain(self.groups.values()).chain(blocks)
+        self.everybody.iter().chain(blocks)
     }
 
-    /// The lists of ports that `address` is admitted to, each for a reason of its own. `member` is what it is admitted to
-    /// as a pod by label, and `is_member` tells of a group whether it has the address.
-    pub fn admitting<'a>(
+    /// The classes that an address is admitted with. `member` are those it has as a pod by label, and `is_member` tells of
+    /// a group whether it has the address.
+    pub fn classes<'a>(
         &'a self,
-        address: IpAddr,
-        member: Option<&'a Ports>,
+        member: Option<&'a BTreeSet<PeerClass>>,
         is_member: impl Fn(&PeerGroup) -> bool + 'a,
-    ) -> impl Iterator<Item = &'a Ports> {
-        let groups = self.groups.iter().filter(move |(group, _)| is_member(group)).map(|(_, ports)| ports);
+    ) -> impl Iterator<Item = PeerClass> {
+        let groups = self.groups.iter().filter(move |group| is_member(group));
+        member.into_iter().flatten().cloned().chain(groups.cloned().map(PeerClass::one))
+    }
+
+    /// The lists of ports that `address` is admitted to whoever has it, each for a reason of its own.
+    pub fn admitting(&self, address: IpAddr) -> impl Iterator<Item = &Ports> {
         let blocks =
             self.blocks.iter().filter(move |(range, _)| range.contains(address)).map(|(_, ports)| ports);
         let layers =
             self.layers.iter().filter(move |(ranges, _)| takes_any(ranges, address)).map(|(_, ports)| ports);
-        self.everybody.iter().chain(member).chain(groups).chain(blocks).chain(layers)
+        self.everybody.iter().chain(blocks).chain(layers)
     }
 }

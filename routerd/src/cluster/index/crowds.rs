@@ -1,11 +1,13 @@
 //! Policies that are too many to be asked one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+
+use prefix::Prefix;
 
 use super::super::direction::Direction;
 use super::super::group::PodGroup;
-use super::super::objects::{NetworkPolicy, PolicyPort, PolicyRule};
+use super::super::objects::{NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule};
 
 /// With more rules and peers than this, the policies of a side are a crowd. What a new connection costs is bounded by it.
 pub(super) const MOST_ALONE: usize = 32;
@@ -25,10 +27,46 @@ impl fmt::Display for Side {
     }
 }
 
-/// The groups that a crowd admits, each with the lists of ports of the rules that name it. An empty list is all ports.
+/// Whom a rule of a crowd admits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CrowdPeer {
+    /// Everybody.
+    Everybody,
+    /// An address block, and what is left out of it.
+    Block(Prefix, Vec<Prefix>),
+    /// Pods by label.
+    Group(PodGroup),
+}
+
+impl CrowdPeer {
+    /// Those whom a rule of a policy in `namespace` admits.
+    fn of(namespace: &str, rule: &PolicyRule) -> Vec<Self> {
+        if rule.peers.is_empty() {
+            return vec![Self::Everybody];
+        }
+        let one = |peer: &PolicyPeer| match peer {
+            PolicyPeer::Block { cidr, except } => Some(Self::Block(*cidr, except.clone())),
+            pods @ PolicyPeer::Pods { .. } => PodGroup::of_peer(namespace, pods).map(Self::Group),
+        };
+        rule.peers.iter().filter_map(one).collect()
+    }
+}
+
+/// Lists of ports, each with the number of rules that have it. An empty list is all ports.
+#[derive(Debug, Default)]
+pub struct PortLists(BTreeMap<Vec<PolicyPort>, usize>);
+
+impl PortLists {
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = &[PolicyPort]> {
+        self.0.keys().map(Vec::as_slice)
+    }
+}
+
+/// Whom a crowd admits, to which ports.
 #[derive(Debug, Default)]
 pub(super) struct Grants {
-    lists: BTreeMap<(PodGroup, Vec<PolicyPort>), usize>,
+    lists: BTreeMap<CrowdPeer, PortLists>,
 }
 
 impl Grants {
@@ -41,32 +79,41 @@ impl Grants {
         known: impl Fn(PodGroup) -> PodGroup,
     ) {
         for rule in policy.rules(direction).unwrap_or_default() {
-            for peer in &rule.peers {
-                let Some(group) = PodGroup::of_peer(&policy.name.namespace, peer) else { continue };
-                let key = (known(group), rule.ports.clone());
-                if add {
-                    *self.lists.entry(key).or_default() += 1;
-                } else if let Some(count) = self.lists.get_mut(&key) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.lists.remove(&key);
-                    }
-                }
+            for peer in CrowdPeer::of(&policy.name.namespace, rule) {
+                let peer = match peer {
+                    CrowdPeer::Group(group) => CrowdPeer::Group(known(group)),
+                    other => other,
+                };
+                self.count_one(peer, &rule.ports, add);
             }
         }
     }
 
-    /// The groups.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &PodGroup> {
-        let groups: BTreeSet<&PodGroup> = self.lists.keys().map(|(group, _)| group).collect();
-        groups.into_iter()
+    fn count_one(&mut self, peer: CrowdPeer, ports: &[PolicyPort], add: bool) {
+        if add {
+            *self.lists.entry(peer).or_default().0.entry(ports.to_vec()).or_default() += 1;
+            return;
+        }
+        let Some(lists) = self.lists.get_mut(&peer) else { return };
+        if let Some(count) = lists.0.get_mut(ports) {
+            *count -= 1;
+            if *count == 0 {
+                lists.0.remove(ports);
+            }
+        }
+        if lists.0.is_empty() {
+            self.lists.remove(&peer);
+        }
+    }
+
+    /// All of it.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&CrowdPeer, &PortLists)> {
+        self.lists.iter()
     }
 
     /// The lists of ports of one group.
-    pub(super) fn ports_of<'a>(&'a self, group: &'a PodGroup) -> impl Iterator<Item = &'a [PolicyPort]> {
-        let from = (group.clone(), Vec::new());
-        let found = self.lists.range(from..).take_while(move |((one, _), _)| one == group);
-        found.map(|((_, ports), _)| &**ports)
+    pub(super) fn lists_of(&self, group: &PodGroup) -> Option<&PortLists> {
+        self.lists.get(&CrowdPeer::Group(group.clone()))
     }
 }
 

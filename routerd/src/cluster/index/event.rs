@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::super::Kind;
+use super::super::group::PodGroup;
 use super::super::objects::{
     Attachment, EndpointSlice, LearntRoute, Namespace, NetworkPolicy, Node, ObjectName, Pod, Service,
 };
@@ -133,6 +134,8 @@ pub struct PolicyDelta {
     pub delta: Delta<NetworkPolicy>,
     /// Sides whose policies became too many to be asked one by one by this, or are so no more.
     pub crowds: BTreeSet<Side>,
+    /// Groups that the policies of a side name since this, or name no more.
+    pub named: BTreeSet<(Side, PodGroup)>,
 }
 
 /// What an event changed. An event that changes nothing has no `Change`.

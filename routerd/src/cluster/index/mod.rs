@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use prefix::Prefix;
 
-pub use self::crowds::Side;
+pub use self::crowds::{CrowdPeer, PortLists, Side};
 pub use self::event::{Change, Delta, Event, Object, ObjectKey, PolicyDelta};
 use self::finder::Anchor;
 use self::in_force::Board;
@@ -226,8 +226,7 @@ impl Index {
                     _ => None,
                 };
                 let delta = replace(&mut self.policies, name, new)?;
-                let crowds = self.index_policy(&delta);
-                Some(Change::NetworkPolicy(PolicyDelta { delta, crowds }))
+                Some(Change::NetworkPolicy(self.index_policy(delta)))
             }
             ObjectKey::EndpointSlice(name) => {
                 let change = typed!(EndpointSlice, slices, name);
@@ -280,8 +279,8 @@ impl Index {
         self.locate(name);
     }
 
-    /// Returns the sides whose policies became a crowd or are one no more.
-    fn index_policy(&mut self, delta: &Delta<NetworkPolicy>) -> BTreeSet<Side> {
+    /// Adds to the change of a policy what it means for others.
+    fn index_policy(&mut self, delta: Delta<NetworkPolicy>) -> PolicyDelta {
         let gone = delta.old.as_ref().map(|old| self.selections.remove(old)).unwrap_or_default();
         let new = delta.new.as_ref().map(|new| self.selections.add(new)).unwrap_or_default();
         // What is new is asked for before what is gone is let go: a label that both name stays known.
@@ -291,7 +290,8 @@ impl Index {
         for group in &gone.groups {
             self.ask(group, false);
         }
-        &gone.crowds | &new.crowds
+        // What one version ceased to name and the next names again is named all the time.
+        PolicyDelta { delta, crowds: &gone.crowds | &new.crowds, named: &gone.named ^ &new.named }
     }
 
     /// Notes that the members of the group are asked for, or are no more.

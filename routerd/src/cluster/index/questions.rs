@@ -8,7 +8,7 @@ use super::super::named_port::NamedPort;
 use super::super::objects::{Labels, NetworkPolicy, ObjectName, Pod, PolicyPort, Protocol};
 use super::by_name::{Set, of_namespace};
 use super::finder::Anchor;
-use super::{Index, Side, Uses};
+use super::{CrowdPeer, Index, PortLists, Side, Uses};
 
 impl Index {
     /// True if the pod's traffic is judged on this node.
@@ -144,6 +144,11 @@ impl Index {
         self.selections.users_of_group(group)
     }
 
+    /// True if policies of the side admit the group.
+    pub fn names_group(&self, side: &Side, group: &PodGroup) -> bool {
+        self.selections.names_group(side, group)
+    }
+
     /// The sides whose policies name the port.
     pub fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &Side> {
         self.selections.users_of_port(port)
@@ -164,14 +169,14 @@ impl Index {
         self.selections.is_crowd(side)
     }
 
-    /// The groups that a crowd admits.
-    pub fn groups_of_crowd(&self, side: &Side) -> impl Iterator<Item = &PodGroup> {
-        self.selections.groups_of_crowd(side)
+    /// Whom a crowd admits, each with the lists of ports of the rules that say so.
+    pub fn granted(&self, side: &Side) -> impl Iterator<Item = (&CrowdPeer, &PortLists)> {
+        self.selections.granted(side)
     }
 
     /// The lists of ports to which a crowd admits the group, as its rules have them; an empty list is all ports.
-    pub fn granted<'a>(&'a self, side: &Side, group: &'a PodGroup) -> impl Iterator<Item = &'a [PolicyPort]> {
-        self.selections.granted(side, group)
+    pub fn granted_to<'a>(&'a self, side: &Side, group: &PodGroup) -> impl Iterator<Item = &'a [PolicyPort]> {
+        self.selections.granted_to(side, group)
     }
 
     /// The group itself, or one equal to it that is in memory already.

@@ -8,7 +8,7 @@ use super::super::group::PodGroup;
 use super::super::named_port::{NamedPort, PortScope};
 use super::super::objects::{Labels, NetworkPolicy, ObjectName, PolicyPort};
 use super::by_name::{ByName, Set};
-use super::crowds::{Grants, MOST_ALONE, Side, weight};
+use super::crowds::{CrowdPeer, Grants, MOST_ALONE, PortLists, Side, weight};
 use super::finder::Finder;
 
 /// What a policy names.
@@ -81,26 +81,36 @@ impl Default for Selections {
     }
 }
 
-/// Counts a user in or out. True if it is the first, or was the last.
-fn count<K: Ord + Clone>(map: &mut BTreeMap<K, Users>, key: &K, side: &Side, add: bool) -> bool {
+/// Whether a user is the first, or was the last: of all, and of its side.
+#[derive(Debug, Default)]
+struct Edge {
+    of_all: bool,
+    of_side: bool,
+}
+
+/// Counts a user in or out.
+fn count<K: Ord + Clone>(map: &mut BTreeMap<K, Users>, key: &K, side: &Side, add: bool) -> Edge {
     if add {
         let users = map.entry(key.clone()).or_default();
-        let first = users.is_empty();
-        *users.entry(side.clone()).or_default() += 1;
-        return first;
+        let of_all = users.is_empty();
+        let number = users.entry(side.clone()).or_default();
+        *number += 1;
+        return Edge { of_all, of_side: *number == 1 };
     }
-    let Some(users) = map.get_mut(key) else { return false };
+    let Some(users) = map.get_mut(key) else { return Edge::default() };
+    let mut edge = Edge::default();
     if let Some(number) = users.get_mut(side) {
         *number -= 1;
         if *number == 0 {
             users.remove(side);
+            edge.of_side = true;
         }
     }
-    let last = users.is_empty();
-    if last {
+    edge.of_all = users.is_empty();
+    if edge.of_all {
         map.remove(key);
     }
-    last
+    edge
 }
 
 /// What a policy that came or went changed besides itself.
@@ -110,6 +120,8 @@ pub(super) struct Consequences {
     pub(super) groups: Vec<PodGroup>,
     /// Sides whose policies became a crowd or are one no more.
     pub(super) crowds: BTreeSet<Side>,
+    /// Groups that no policy of a side named before, or names any more.
+    pub(super) named: BTreeSet<(Side, PodGroup)>,
 }
 
 impl Selections {
@@ -124,9 +136,13 @@ impl Selections {
         judges.policies.insert(ByName(Arc::clone(policy)));
         for (direction, group) in &uses.groups {
             let side = Side { subject: uses.subject.clone(), direction: *direction };
-            if count(&mut self.groups, group, &side, true) {
+            let first = count(&mut self.groups, group, &side, true);
+            if first.of_all {
                 self.find_groups.insert(group);
                 consequences.groups.push(group.clone());
+            }
+            if first.of_side {
+                consequences.named.insert((side, group.clone()));
             }
         }
         for port in &uses.ports {
@@ -152,9 +168,13 @@ impl Selections {
         }
         for (direction, group) in uses.groups {
             let side = Side { subject: uses.subject.clone(), direction };
-            if count(&mut self.groups, &group, &side, false) {
+            let last = count(&mut self.groups, &group, &side, false);
+            if last.of_all {
                 self.find_groups.remove(&group);
-                consequences.groups.push(group);
+                consequences.groups.push(group.clone());
+            }
+            if last.of_side {
+                consequences.named.insert((side, group));
             }
         }
         for port in &uses.ports {
@@ -246,6 +266,11 @@ impl Selections {
         self.groups.get(group).into_iter().flat_map(BTreeMap::keys)
     }
 
+    /// True if policies of the side admit the group.
+    pub(super) fn names_group(&self, side: &Side, group: &PodGroup) -> bool {
+        self.groups.get(group).is_some_and(|users| users.contains_key(side))
+    }
+
     /// The sides whose policies name the port.
     pub(super) fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &Side> {
         self.ports.get(port).into_iter().flat_map(BTreeMap::keys)
@@ -266,18 +291,19 @@ impl Selections {
         self.crowds.contains_key(side)
     }
 
-    /// The groups that a crowd admits.
-    pub(super) fn groups_of_crowd(&self, side: &Side) -> impl Iterator<Item = &PodGroup> {
-        self.crowds.get(side).into_iter().flat_map(Grants::groups)
+    /// Whom a crowd admits, each with the lists of ports of the rules that say so.
+    pub(super) fn granted(&self, side: &Side) -> impl Iterator<Item = (&CrowdPeer, &PortLists)> {
+        self.crowds.get(side).into_iter().flat_map(Grants::all)
     }
 
     /// The lists of ports to which a crowd admits the group.
-    pub(super) fn granted<'a>(
+    pub(super) fn granted_to<'a>(
         &'a self,
         side: &Side,
-        group: &'a PodGroup,
+        group: &PodGroup,
     ) -> impl Iterator<Item = &'a [PolicyPort]> {
-        self.crowds.get(side).into_iter().flat_map(move |grants| grants.ports_of(group))
+        let lists = self.crowds.get(side).and_then(|grants| grants.lists_of(group));
+        lists.into_iter().flat_map(PortLists::each)
     }
 }
 

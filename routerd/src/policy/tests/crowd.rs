@@ -43,10 +43,17 @@ fn a_crowd_admits_each_peer_to_its_ports_and_a_change_is_a_few_elements() {
     assert_eq!(lab.resync().writes, 0);
 
     let report = lab.label("default/stranger", "friend=f7", 5);
-    assert_eq!(report.writes, 3, "the table, and an address into the maps of both families");
+    assert_eq!(
+        report.writes, 5,
+        "the table, an address into the maps of both families, a class and its port"
+    );
     lab.expect(&[("default/stranger", WEB, 8080, true), ("default/stranger", WEB, 80, false)]);
     let report = lab.label("default/stranger", "friend=nobody", 5);
-    assert_eq!(report.writes, 3);
+    assert_eq!(report.writes, 5);
+    lab.expect(&expected);
+    lab.label("default/stranger", "friend=f40", 5);
+    let report = lab.label("default/stranger", "friend=nobody", 5);
+    assert_eq!(report.writes, 3, "another pod of the class stays");
     lab.expect(&expected);
     // One policy less: its peers alone are gone.
     let touched = lab.world.remove_policy("default/p40");
@@ -55,6 +62,41 @@ fn a_crowd_admits_each_peer_to_its_ports_and_a_change_is_a_few_elements() {
         "the address, and the chain of the port that nobody has any more"
     );
     lab.expect(&[("default/even", WEB, 80, false), ("default/odd", WEB, 8080, true)]);
+}
+
+#[test]
+fn a_policy_that_changes_costs_its_port_and_not_the_pods_it_admits() {
+    let mut lab = Lab::new();
+    lab.pod("default/web", "app=web", 2);
+    lab.pod("default/friend", "friend=yes", 3);
+    for number in 0..200 {
+        lab.world.pod(elsewhere(pod(
+            &format!("default/far-{number}"),
+            "friend=yes,far=yes",
+            &format!("10.244.2.{number}"),
+        )));
+    }
+    let policy = |port: usize| {
+        let from = "from: [{podSelector: {matchLabels: {friend: 'yes'}}}]";
+        format!("podSelector: {{}}\ningress: [{{{from}, ports: [{{port: {port}}}]}}]")
+    };
+    for number in 0..50 {
+        lab.policy(&format!("default/p{number}"), &policy(9000 + 2 * number));
+    }
+    lab.expect(&[("default/friend", WEB, 80, false)]);
+    let report = lab.policy("default/p7", &policy(80));
+    assert_eq!(report.writes, 3, "the table, a number that comes and one that goes");
+    lab.expect(&[("default/friend", WEB, 80, true), ("default/friend", WEB, 8080, false)]);
+    // A group that nobody named before makes two classes of one.
+    let far = "podSelector: {}\ningress: [{from: [{podSelector: {matchLabels: {far: 'yes'}}}], ports: [{port: 8080}]}]";
+    lab.policy("default/far", far);
+    lab.expect(&[("default/friend", WEB, 80, true), ("default/friend", WEB, 8080, false)]);
+    lab.label("default/friend", "friend=yes,far=yes", 3);
+    lab.expect(&[("default/friend", WEB, 80, true), ("default/friend", WEB, 8080, true)]);
+    let touched = lab.world.remove_policy("default/far");
+    lab.apply(touched);
+    lab.expect(&[("default/friend", WEB, 80, true), ("default/friend", WEB, 8080, false)]);
+    assert_eq!(lab.resync().writes, 0);
 }
 
 #[test]

@@ -176,6 +176,19 @@ fn from_app(subject: &str, number: usize) -> String {
     )
 }
 
+/// What `cargo lab bench policy` has: three applications, namespaces by label, a port of its own; and egress to a block.
+fn several_peers(number: usize) -> String {
+    let peer = |k: usize| format!("{{podSelector: {{matchLabels: {{app: app-{}}}}}}}", (number * 7 + k) % 50);
+    let (port, team) = (1000 + number % 50_000, number % 10);
+    format!(
+        "podSelector: {{}}\npolicyTypes: [Ingress, Egress]\ningress: [{{from: [{}, {}, {}, {{namespaceSelector: {{matchLabels: {{n: '{team}'}}}}}}], \
+         ports: [{{port: {port}}}]}}]\negress: [{{to: [{{ipBlock: {{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}}}], ports: [{{port: 53}}, {{protocol: UDP, port: 53}}]}}]",
+        peer(0),
+        peer(1),
+        peer(2)
+    )
+}
+
 #[test]
 #[ignore = "figures of a release build"]
 fn figures() {
@@ -193,5 +206,9 @@ fn figures() {
         run("whole", &Case { pods: 10_000, local: 100, namespaces: 1, policies: 2000, spec: whole });
         let all = |number: usize| from_app("{}", number);
         run("all", &Case { pods: 10_000, local: 100, namespaces: 1, policies: 10_000, spec: all });
+        run(
+            "crowd",
+            &Case { pods: 10_000, local: 100, namespaces: 1, policies: 10_000, spec: several_peers },
+        );
     });
 }
