@@ -1,14 +1,6 @@
 //! One path attribute at a time: its frame, and what a mistake in it means (RFC 7606).
 
-use std::collections::HashMap;
-
-use netgauze_bgp_pkt::community::Community;
-use netgauze_bgp_pkt::path_attribute::{
-    AsPath as CodecPath, AsPathSegmentType, ClusterId, PathAttribute, PathAttributeValue,
-};
-use netgauze_bgp_pkt::wire::deserializer::BgpParsingContext;
-use netgauze_parse_utils::reader::SliceReader;
-use netgauze_parse_utils::traits::ParseFromWithOneInput;
+use std::net::Ipv4Addr;
 
 use super::Context;
 use super::reader::{Reader, Short};
@@ -16,10 +8,14 @@ use super::types::{AsPath, Attributes, Origin, RawAttribute, Segment};
 
 /// Type codes of attributes.
 pub(super) mod code {
+    pub(in super::super) const ORIGIN: u8 = 1;
+    pub(in super::super) const AS_PATH: u8 = 2;
     pub(in super::super) const NEXT_HOP: u8 = 3;
+    pub(in super::super) const MED: u8 = 4;
     pub(in super::super) const LOCAL_PREF: u8 = 5;
     pub(in super::super) const ATOMIC_AGGREGATE: u8 = 6;
     pub(in super::super) const AGGREGATOR: u8 = 7;
+    pub(in super::super) const COMMUNITIES: u8 = 8;
     pub(in super::super) const ORIGINATOR_ID: u8 = 9;
     pub(in super::super) const CLUSTER_LIST: u8 = 10;
     pub(in super::super) const MP_REACH: u8 = 14;
@@ -27,12 +23,17 @@ pub(super) mod code {
     pub(in super::super) const EXTENDED_COMMUNITIES: u8 = 16;
     pub(in super::super) const AS4_PATH: u8 = 17;
     pub(in super::super) const AS4_AGGREGATOR: u8 = 18;
+    pub(in super::super) const LARGE_COMMUNITIES: u8 = 32;
 }
 
 pub(super) const OPTIONAL: u8 = 0x80;
 pub(super) const TRANSITIVE: u8 = 0x40;
-const PARTIAL: u8 = 0x20;
+pub(super) const PARTIAL: u8 = 0x20;
 pub(super) const EXTENDED_LENGTH: u8 = 0x10;
+
+/// Types of segments of an AS_PATH (RFC 4271 §4.3).
+pub(super) const AS_SET: u8 = 1;
+pub(super) const AS_SEQUENCE: u8 = 2;
 
 /// One attribute as it was on the wire.
 #[derive(Debug, Clone, Copy)]
@@ -40,20 +41,41 @@ pub(super) struct Raw<'a> {
     pub(super) flags: u8,
     pub(super) code: u8,
     pub(super) value: &'a [u8],
-    whole: &'a [u8],
 }
 
 impl<'a> Raw<'a> {
     /// Cuts the next attribute off.
     pub(super) fn next(reader: &mut Reader<'a>) -> Result<Self, Short> {
-        let start = reader.rest();
         let flags = reader.u8()?;
         let code = reader.u8()?;
         let extended = flags & EXTENDED_LENGTH != 0;
         let length = if extended { reader.u16()? } else { u16::from(reader.u8()?) };
         let value = reader.take(usize::from(length))?;
-        let whole = start.get(..start.len() - reader.rest().len()).ok_or(Short)?;
-        Ok(Self { flags, code, value, whole })
+        Ok(Self { flags, code, value })
+    }
+
+    /// The value of an attribute that has so many octets.
+    fn array<const N: usize>(self) -> Result<[u8; N], Fault> {
+        self.value.try_into().map_err(|_| withdraw(self, &format!("its length is not {N}")))
+    }
+
+    /// The value of an attribute that is a list of parts of so many octets, at least one.
+    fn list<const N: usize>(self) -> Result<&'a [[u8; N]], Fault> {
+        match self.value.as_chunks() {
+            (parts, []) if !parts.is_empty() => Ok(parts),
+            _ => Err(withdraw(self, &format!("its length is no multiple of {N}"))),
+        }
+    }
+
+    /// RFC 7606 §3c: what kind of attribute it is must be as its specification says.
+    fn check_kind(self) -> Result<(), Fault> {
+        let expected = match self.code {
+            code::ORIGIN | code::AS_PATH | code::NEXT_HOP | code::LOCAL_PREF => TRANSITIVE,
+            code::MED | code::ORIGINATOR_ID | code::CLUSTER_LIST => OPTIONAL,
+            _ => OPTIONAL | TRANSITIVE,
+        };
+        let right = self.flags & (OPTIONAL | TRANSITIVE) == expected;
+        right.then_some(()).ok_or_else(|| withdraw(self, "its flags are wrong"))
     }
 }
 
@@ -72,7 +94,7 @@ pub(super) struct Collected {
     pub(super) attributes: Attributes,
     pub(super) has_origin: bool,
     pub(super) has_as_path: bool,
-    pub(super) next_hop: Option<std::net::Ipv4Addr>,
+    pub(super) next_hop: Option<Ipv4Addr>,
     as4_path: Option<AsPath>,
 }
 
@@ -87,20 +109,11 @@ impl Collected {
                 if raw.value.is_empty() { Ok(()) } else { Err(discard(raw, "it is not empty")) }
             }
             code::AGGREGATOR => self.aggregator(raw, context),
-            code::EXTENDED_COMMUNITIES if !raw.value.len().is_multiple_of(8) || raw.value.is_empty() => {
-                Err(withdraw(raw, "its length is no multiple of 8"))
-            }
-            code::EXTENDED_COMMUNITIES if raw.flags & (OPTIONAL | TRANSITIVE) != OPTIONAL | TRANSITIVE => {
-                Err(withdraw(raw, "its flags are wrong"))
-            }
-            code::EXTENDED_COMMUNITIES => {
-                self.attributes.extended_communities = raw.value.as_chunks::<8>().0.to_vec();
-                Ok(())
-            }
             // Both are only for speakers that do not know four-octet AS numbers (RFC 6793 §4.1).
             code::AS4_PATH | code::AS4_AGGREGATOR if context.four_octet_as => Ok(()),
             code::AS4_AGGREGATOR => Ok(()),
-            1..=5 | 8..=10 | code::AS4_PATH | 32 => self.typed(raw, context),
+            code::AS4_PATH => self.as4_path(raw),
+            1..=5 | 8..=10 | code::EXTENDED_COMMUNITIES | code::LARGE_COMMUNITIES => self.known(raw, context),
             _ => self.unknown(raw),
         }
     }
@@ -133,51 +146,44 @@ impl Collected {
         }
     }
 
-    fn typed(&mut self, raw: Raw<'_>, context: Context) -> Result<(), Fault> {
-        let attribute = parse(raw, context.four_octet_as)?;
+    /// One of which RFC 4271, 1997, 4360, 4456 or 8092 says the form.
+    fn known(&mut self, raw: Raw<'_>, context: Context) -> Result<(), Fault> {
+        raw.check_kind()?;
         let attributes = &mut self.attributes;
-        match attribute.value() {
-            PathAttributeValue::Origin(origin) => {
-                self.has_origin = true;
-                attributes.origin = match u8::from(*origin) {
-                    0 => Origin::Igp,
-                    1 => Origin::Egp,
-                    _ => Origin::Incomplete,
+        match raw.code {
+            code::ORIGIN => {
+                attributes.origin = match raw.value {
+                    [0] => Origin::Igp,
+                    [1] => Origin::Egp,
+                    [2] => Origin::Incomplete,
+                    _ => return Err(withdraw(raw, "it is none of 0, 1 and 2")),
                 };
+                self.has_origin = true;
             }
-            PathAttributeValue::AsPath(path) => {
+            code::AS_PATH => {
+                let path = as_path(raw.value, context.four_octet_as);
+                attributes.as_path = path.map_err(|why| withdraw(raw, why))?;
                 self.has_as_path = true;
-                attributes.as_path = as_path(path);
-                if attributes.as_path.contains(0) {
-                    return Err(withdraw(raw, "AS 0 does not exist (RFC 7607)"));
-                }
             }
-            PathAttributeValue::As4Path(path) => {
-                let path = as_path(&CodecPath::as4_path_segments(path.segments()));
-                if path.contains(0) {
-                    return Err(discard(raw, "AS 0 does not exist (RFC 7607)"));
-                }
-                self.as4_path = Some(path);
+            code::NEXT_HOP => self.next_hop = Some(raw.array()?.into()),
+            code::MED => attributes.med = Some(u32::from_be_bytes(raw.array()?)),
+            code::LOCAL_PREF => attributes.local_pref = Some(u32::from_be_bytes(raw.array()?)),
+            code::COMMUNITIES => {
+                attributes.communities = raw.list()?.iter().copied().map(u32::from_be_bytes).collect();
             }
-            PathAttributeValue::NextHop(next_hop) => self.next_hop = Some(next_hop.next_hop()),
-            PathAttributeValue::MultiExitDiscriminator(med) => attributes.med = Some(med.metric()),
-            PathAttributeValue::LocalPreference(value) => attributes.local_pref = Some(value.metric()),
-            PathAttributeValue::Communities(list) => {
-                attributes.communities = list.communities().iter().map(Community::value).collect();
+            code::ORIGINATOR_ID => attributes.originator_id = Some(raw.array()?.into()),
+            code::CLUSTER_LIST => {
+                attributes.cluster_list = raw.list::<4>()?.iter().copied().map(Ipv4Addr::from).collect();
             }
-            PathAttributeValue::LargeCommunities(list) => {
-                attributes.large_communities = list
-                    .communities()
-                    .iter()
-                    .map(|one| (one.global_admin(), one.local_data1(), one.local_data2()))
-                    .collect();
-            }
-            PathAttributeValue::Originator(id) => attributes.originator_id = Some(id.id()),
-            PathAttributeValue::ClusterList(list) => {
-                attributes.cluster_list = list.cluster_list().iter().map(ClusterId::id).collect();
-            }
-            _ => return Err(discard(raw, "the codec took it for something else")),
+            code::EXTENDED_COMMUNITIES => attributes.extended_communities = raw.list()?.to_vec(),
+            _ => attributes.large_communities = raw.list()?.iter().map(large_community).collect(),
         }
+        Ok(())
+    }
+
+    /// It is judged by itself: RFC 6793 §6.
+    fn as4_path(&mut self, raw: Raw<'_>) -> Result<(), Fault> {
+        self.as4_path = Some(as_path(raw.value, true).map_err(|why| discard(raw, why))?);
         Ok(())
     }
 
@@ -203,41 +209,37 @@ fn discard(raw: Raw<'_>, why: &str) -> Fault {
     Fault::Discard(describe(raw, why))
 }
 
-/// Gives the attribute to the codec alone, because after an error the codec does not know where the next one begins.
-fn parse(raw: Raw<'_>, four_octet_as: bool) -> Result<PathAttribute, Fault> {
-    let mut context =
-        BgpParsingContext::new(four_octet_as, HashMap::new(), HashMap::new(), true, true, true, true);
-    let mut reader = SliceReader::new(raw.whole);
-    match PathAttribute::parse(&mut reader, &mut context) {
-        Ok(attribute) if reader.is_empty() => Ok(attribute),
-        Ok(_) => Err(fault(raw, "octets are left over")),
-        Err(error) => Err(fault(raw, &error.to_string())),
+/// Reads an AS_PATH of two or four octets a number, or why it is none (RFC 7606 §7.2).
+fn as_path(value: &[u8], four_octets: bool) -> Result<AsPath, &'static str> {
+    let mut reader = Reader::new(value);
+    let mut segments = Vec::with_capacity(1);
+    while !reader.is_empty() {
+        segments
+            .push(segment(&mut reader, four_octets).map_err(|Short| "it ends in the middle of a segment")??);
     }
+    Ok(AsPath(segments))
 }
 
-fn fault(raw: Raw<'_>, why: &str) -> Fault {
-    // AS4_PATH is judged by itself: RFC 6793 §6.
-    if raw.code == code::AS4_PATH { discard(raw, why) } else { withdraw(raw, why) }
-}
-
-fn as_path(path: &CodecPath) -> AsPath {
-    fn segment(kind: AsPathSegmentType, asns: Vec<u32>) -> Segment {
-        match kind {
-            AsPathSegmentType::AsSet => Segment::Set(asns),
-            AsPathSegmentType::AsSequence => Segment::Sequence(asns),
-        }
-    }
-    AsPath(match path {
-        CodecPath::As2PathSegments(segments) => segments
-            .iter()
-            .map(|one| {
-                segment(one.segment_type(), one.as_numbers().iter().map(|asn| u32::from(*asn)).collect())
-            })
-            .collect(),
-        CodecPath::As4PathSegments(segments) => {
-            segments.iter().map(|one| segment(one.segment_type(), one.as_numbers().to_vec())).collect()
-        }
+fn segment(reader: &mut Reader<'_>, four_octets: bool) -> Result<Result<Segment, &'static str>, Short> {
+    let (kind, count) = (reader.u8()?, usize::from(reader.u8()?));
+    let asns: Vec<u32> = if four_octets {
+        reader.take(count * 4)?.as_chunks().0.iter().copied().map(u32::from_be_bytes).collect()
+    } else {
+        reader.take(count * 2)?.as_chunks().0.iter().map(|asn| u16::from_be_bytes(*asn).into()).collect()
+    };
+    Ok(match kind {
+        _ if asns.is_empty() => Err("a segment is empty"),
+        _ if asns.contains(&0) => Err("AS 0 does not exist (RFC 7607)"),
+        AS_SET => Ok(Segment::Set(asns)),
+        AS_SEQUENCE => Ok(Segment::Sequence(asns)),
+        _ => Err("a segment is of an unknown type"),
     })
+}
+
+fn large_community(octets: &[u8; 12]) -> (u32, u32, u32) {
+    let part =
+        |at: usize| octets.iter().skip(at * 4).take(4).fold(0, |sum, octet| sum << 8 | u32::from(*octet));
+    (part(0), part(1), part(2))
 }
 
 /// The leading ASes of `as_path` that `as4_path` lacks, and then `as4_path`. If it is the longer one it was not made

@@ -103,15 +103,21 @@ impl Framer {
     }
 }
 
-/// A message with its header. The body is at most `MAX_MESSAGE - HEADER` long, which its makers see to.
+/// A message with its header.
 pub(super) fn framed(kind: Kind, body: &[u8]) -> Vec<u8> {
-    let length = HEADER + body.len();
-    debug_assert!(length <= MAX_MESSAGE, "a message of {length} octets");
-    let mut bytes = vec![0xff; 16];
-    bytes.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
-    bytes.push(kind as u8);
+    let mut bytes = Vec::with_capacity(HEADER + body.len());
+    begin(&mut bytes, kind, body.len());
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// Writes the header of a message. The body that follows has so many octets, at most `MAX_MESSAGE - HEADER`, which its makers see to.
+pub(super) fn begin(bytes: &mut Vec<u8>, kind: Kind, body: usize) {
+    let length = HEADER + body;
+    debug_assert!(length <= MAX_MESSAGE, "a message of {length} octets");
+    bytes.extend_from_slice(&[0xff; 16]);
+    bytes.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+    bytes.push(kind as u8);
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub use notification::Notification;
 pub use open::{Capabilities, LongLived, Open, Refresh, RestartCapability};
 pub use types::{AsPath, Attributes, Origin, Segment};
 pub use update::{Reach, Update};
-pub use write::{encode_update, encode_withdrawals, end_of_rib, is_valid_next_hop};
+pub use write::{Template, encode_update, encode_withdrawals, end_of_rib, is_valid_next_hop};
 
 use prefix::Family;
 

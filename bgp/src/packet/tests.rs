@@ -2,6 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netgauze_bgp_pkt::BgpMessage;
+use netgauze_bgp_pkt::wire::deserializer::BgpParsingContext;
+use netgauze_parse_utils::reader::SliceReader;
+use netgauze_parse_utils::traits::ParseFromWithOneInput;
 use prefix::{Family, Prefix};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -165,6 +169,38 @@ proptest! {
             read.append(&mut update.reach[0].prefixes);
         }
         prop_assert_eq!(read, prefixes);
+    }
+
+    #[test]
+    fn another_codec_reads_the_same_in_what_was_written(
+        attributes in any_attributes(),
+        prefixes in vec(any_prefix(Family::V4), 1..900),
+    ) {
+        let attributes = Attributes { others: Vec::new(), ..attributes };
+        let mut read = Vec::new();
+        for bytes in encode_update(&attributes, "192.0.2.1".parse().unwrap(), &prefixes, MODERN).unwrap() {
+            let mut context = BgpParsingContext::asn2_default();
+            context.set_asn4(true);
+            let message = BgpMessage::parse(&mut SliceReader::new(&bytes), &mut context).unwrap();
+            let BgpMessage::Update(update) = message else { panic!("no UPDATE but {message:?}") };
+            read.extend(update.nlri().iter().map(|one| one.network().to_string()));
+            let mut expected = 3
+                + usize::from(attributes.med.is_some())
+                + usize::from(attributes.local_pref.is_some())
+                + usize::from(attributes.originator_id.is_some())
+                + usize::from(attributes.atomic_aggregate);
+            expected += [
+                attributes.communities.is_empty(),
+                attributes.large_communities.is_empty(),
+                attributes.extended_communities.is_empty(),
+                attributes.cluster_list.is_empty(),
+            ]
+            .into_iter()
+            .filter(|empty| !empty)
+            .count();
+            prop_assert_eq!(update.path_attributes().len(), expected);
+        }
+        prop_assert_eq!(read, prefixes.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
 
     #[test]

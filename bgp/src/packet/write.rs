@@ -1,19 +1,12 @@
 //! Writing UPDATE messages.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use netgauze_bgp_pkt::community::{Community, LargeCommunity};
-use netgauze_bgp_pkt::path_attribute::{
-    As2PathSegment, As4Path, As4PathSegment, AsPath as CodecPath, AsPathSegmentType, AtomicAggregate,
-    ClusterId, ClusterList, Communities, LargeCommunities, LocalPreference, MultiExitDiscriminator,
-    Origin as CodecOrigin, Originator, PathAttribute, PathAttributeValue, UnknownAttribute,
-};
-use netgauze_parse_utils::WritablePdu;
 use prefix::{Family, Prefix};
 
 use super::Context;
-use super::attribute::{EXTENDED_LENGTH, OPTIONAL, TRANSITIVE, code};
-use super::frame::{HEADER, Kind, MAX_MESSAGE, framed};
+use super::attribute::{AS_SEQUENCE, AS_SET, EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE, code};
+use super::frame::{HEADER, Kind, MAX_MESSAGE, begin};
 use super::open::AS_TRANS;
 use super::types::{AsPath, Attributes, Origin, Segment};
 
@@ -22,8 +15,56 @@ fn prefix_size(family: Family) -> usize {
     1 + usize::from(family.bits() / 8)
 }
 
-/// The messages that announce `prefixes` (all of one family) with `attributes` and `next_hop`, and withdraw nothing.
-/// `None` if the attributes leave no room for a prefix, or the next hop's family needs what the peer cannot do.
+/// What the UPDATEs of a route have in common, whatever its prefixes: the attributes as they are on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Template {
+    family: Family,
+    attributes: Vec<u8>,
+    /// The next hop where MP_REACH_NLRI holds it. Else it is one of the attributes.
+    reach: Option<IpAddr>,
+}
+
+impl Template {
+    /// Of a route of `family`. `None` if the attributes leave no room for a prefix, or the next hop's family needs what the peer
+    /// cannot do.
+    pub fn new(attributes: &Attributes, next_hop: IpAddr, family: Family, context: Context) -> Option<Self> {
+        let (classic, reach) = match (family, next_hop) {
+            (Family::V4, IpAddr::V4(next_hop)) => (Some(next_hop), None),
+            (Family::V4, IpAddr::V6(_)) if !context.extended_next_hop => return None,
+            (Family::V6, IpAddr::V4(_)) => return None,
+            _ => (None, Some(next_hop)),
+        };
+        let template = Self { family, attributes: written(attributes, classic, context), reach };
+        (template.room() > 0).then_some(template)
+    }
+
+    /// How many prefixes a message has room for.
+    fn room(&self) -> usize {
+        // Header, two lengths, and the fixed part of MP_REACH_NLRI.
+        let left = MAX_MESSAGE.saturating_sub(HEADER + 4 + 32 + self.attributes.len());
+        left / prefix_size(self.family)
+    }
+
+    /// The messages that announce `prefixes`, which are of its family, and withdraw nothing, one behind the other.
+    pub fn write(&self, prefixes: &[Prefix], bytes: &mut Vec<u8>) {
+        for chunk in prefixes.chunks(self.room().max(1)) {
+            self.message(chunk, bytes);
+        }
+    }
+
+    fn message(&self, prefixes: &[Prefix], bytes: &mut Vec<u8>) {
+        let list = nlri(prefixes);
+        match self.reach {
+            None => update(bytes, &[], &[&self.attributes], &list),
+            // RFC 7606 §5.1: it comes first, so that a reader that stumbles later still has the prefixes.
+            Some(next_hop) => {
+                update(bytes, &[], &[&reach(self.family, next_hop, &list), &self.attributes], &[]);
+            }
+        }
+    }
+}
+
+/// The messages that announce `prefixes` (all of one family) with `attributes` and `next_hop`; `None` as of [`Template::new`].
 pub fn encode_update(
     attributes: &Attributes,
     next_hop: IpAddr,
@@ -31,31 +72,10 @@ pub fn encode_update(
     context: Context,
 ) -> Option<Vec<Vec<u8>>> {
     let Some(family) = prefixes.first().map(Prefix::family) else { return Some(Vec::new()) };
-    let classic = match (family, next_hop) {
-        (Family::V4, IpAddr::V4(next_hop)) => Some(next_hop),
-        (Family::V4, IpAddr::V6(_)) if !context.extended_next_hop => return None,
-        (Family::V6, IpAddr::V4(_)) => return None,
-        _ => None,
-    };
-    let fixed = written(&attribute_list(attributes, context)?)?;
-    // Header, two lengths, and the larger of NEXT_HOP and the fixed part of MP_REACH_NLRI.
-    let room = MAX_MESSAGE.checked_sub(HEADER + 4 + 32 + fixed.len())?;
-    let count = room / prefix_size(family);
-    if count == 0 {
-        return None;
-    }
-    let message = |chunk: &[Prefix]| {
-        let list = nlri(chunk);
-        match classic {
-            Some(next_hop) => {
-                let next_hop = [&[TRANSITIVE, code::NEXT_HOP, 4][..], &next_hop.octets()].concat();
-                update(&[], &[&fixed, &next_hop], &list)
-            }
-            // RFC 7606 §5.1: it comes first, so that a reader that stumbles later still has the prefixes.
-            None => update(&[], &[&reach(family, next_hop, &list), &fixed], &[]),
-        }
-    };
-    Some(prefixes.chunks(count).map(message).collect())
+    let template = Template::new(attributes, next_hop, family, context)?;
+    Some(
+        prefixes.chunks(template.room()).map(|chunk| alone(|bytes| template.message(chunk, bytes))).collect(),
+    )
 }
 
 /// The messages that withdraw `prefixes`, all of one family.
@@ -63,7 +83,7 @@ pub fn encode_withdrawals(prefixes: &[Prefix]) -> Vec<Vec<u8>> {
     let Some(family) = prefixes.first().map(Prefix::family) else { return Vec::new() };
     let count = (MAX_MESSAGE - 19 - 4 - 7) / prefix_size(family);
     let message = |chunk: &[Prefix]| match family {
-        Family::V4 => update(&nlri(chunk), &[], &[]),
+        Family::V4 => alone(|bytes| update(bytes, &nlri(chunk), &[], &[])),
         Family::V6 => unreach(&nlri(chunk)),
     };
     prefixes.chunks(count).map(message).collect()
@@ -72,9 +92,16 @@ pub fn encode_withdrawals(prefixes: &[Prefix]) -> Vec<Vec<u8>> {
 /// The message that says that all routes of `family` have been sent (RFC 4724 §2).
 pub fn end_of_rib(family: Family) -> Vec<u8> {
     match family {
-        Family::V4 => update(&[], &[], &[]),
+        Family::V4 => alone(|bytes| update(bytes, &[], &[], &[])),
         Family::V6 => unreach(&[]),
     }
+}
+
+/// A message of its own.
+fn alone(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
 }
 
 /// Its makers see to it that all of it has room in a message.
@@ -82,11 +109,17 @@ fn length(octets: usize) -> [u8; 2] {
     u16::try_from(octets).unwrap_or(u16::MAX).to_be_bytes()
 }
 
-/// An UPDATE of its three parts (RFC 4271 §4.3), the second of which is a list itself.
-fn update(withdrawn: &[u8], attributes: &[&[u8]], announced: &[u8]) -> Vec<u8> {
-    let attributes = attributes.concat();
-    let parts = [&length(withdrawn.len())[..], withdrawn, &length(attributes.len()), &attributes, announced];
-    framed(Kind::Update, &parts.concat())
+/// Writes an UPDATE of its three parts (RFC 4271 §4.3), the second of which is a list itself.
+fn update(bytes: &mut Vec<u8>, withdrawn: &[u8], attributes: &[&[u8]], announced: &[u8]) {
+    let size = attributes.iter().map(|part| part.len()).sum();
+    begin(bytes, Kind::Update, withdrawn.len() + size + announced.len() + 4);
+    bytes.extend(length(withdrawn.len()));
+    bytes.extend(withdrawn);
+    bytes.extend(length(size));
+    for part in attributes {
+        bytes.extend(*part);
+    }
+    bytes.extend(announced);
 }
 
 /// Prefixes: their lengths in bits, and as many octets as hold them.
@@ -123,7 +156,8 @@ fn reach(family: Family, next_hop: IpAddr, list: &[u8]) -> Vec<u8> {
 
 /// A message with MP_UNREACH_NLRI alone (RFC 4760 §4).
 fn unreach(list: &[u8]) -> Vec<u8> {
-    update(&[], &[&optional(code::MP_UNREACH, &[&family_code(Family::V6)[..], list].concat())], &[])
+    let value = [&family_code(Family::V6)[..], list].concat();
+    alone(|bytes| update(bytes, &[], &[&optional(code::MP_UNREACH, &value)], &[]))
 }
 
 /// An optional attribute that is not passed on.
@@ -131,88 +165,70 @@ fn optional(code: u8, value: &[u8]) -> Vec<u8> {
     [&[OPTIONAL | EXTENDED_LENGTH, code][..], &length(value.len()), value].concat()
 }
 
-/// Attributes as they are on the wire.
-fn written(attributes: &[PathAttribute]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for attribute in attributes {
-        if let Err(error) = attribute.write(&mut bytes) {
-            tracing::error!(%error, "cannot write an attribute");
-            return None;
-        }
+/// One attribute. A value of more than 255 octets has a longer length.
+fn put(bytes: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
+    if let Ok(length) = u8::try_from(value.len()) {
+        bytes.extend([flags, code, length]);
+    } else {
+        bytes.extend([flags | EXTENDED_LENGTH, code]);
+        bytes.extend(length(value.len()));
     }
-    Some(bytes)
+    bytes.extend(value);
 }
 
-fn attribute(value: PathAttributeValue, optional: bool, transitive: bool) -> Option<PathAttribute> {
-    flagged(value, optional, transitive, false)
-}
-
-fn flagged(
-    value: PathAttributeValue,
-    optional: bool,
-    transitive: bool,
-    partial: bool,
-) -> Option<PathAttribute> {
-    // The length of a value needs a second octet from 256 on; the codec counts the header in.
-    let short = PathAttribute::from(optional, transitive, partial, false, value).ok()?;
-    if short.len() <= 3 + 255 {
-        return Some(short);
+/// A list of values, unless there are none.
+fn put_list<T: Copy, const N: usize>(
+    bytes: &mut Vec<u8>,
+    (flags, code): (u8, u8),
+    list: &[T],
+    octets: impl Fn(T) -> [u8; N],
+) {
+    if !list.is_empty() {
+        put(bytes, flags, code, &list.iter().flat_map(|one| octets(*one)).collect::<Vec<u8>>());
     }
-    PathAttribute::from(optional, transitive, partial, true, short.value().clone()).ok()
 }
 
-/// All attributes but the next hop, in the order of their codes.
-fn attribute_list(attributes: &Attributes, context: Context) -> Option<Vec<PathAttribute>> {
+/// Attributes as they are on the wire, in the order of their codes.
+fn written(attributes: &Attributes, next_hop: Option<Ipv4Addr>, context: Context) -> Vec<u8> {
+    const PASSED_ON: u8 = OPTIONAL | TRANSITIVE;
     let origin = match attributes.origin {
-        Origin::Igp => CodecOrigin::IGP,
-        Origin::Egp => CodecOrigin::EGP,
-        Origin::Incomplete => CodecOrigin::Incomplete,
+        Origin::Igp => 0,
+        Origin::Egp => 1,
+        Origin::Incomplete => 2,
     };
-    let mut list = vec![
-        attribute(PathAttributeValue::Origin(origin), false, true)?,
-        attribute(PathAttributeValue::AsPath(codec_path(&attributes.as_path, context)), false, true)?,
-    ];
+    let mut bytes = Vec::with_capacity(128);
+    put(&mut bytes, TRANSITIVE, code::ORIGIN, &[origin]);
+    put(&mut bytes, TRANSITIVE, code::AS_PATH, &as_path(&attributes.as_path, context.four_octet_as));
+    if let Some(next_hop) = next_hop {
+        put(&mut bytes, TRANSITIVE, code::NEXT_HOP, &next_hop.octets());
+    }
     if let Some(med) = attributes.med {
-        let value = PathAttributeValue::MultiExitDiscriminator(MultiExitDiscriminator::new(med));
-        list.push(attribute(value, true, false)?);
+        put(&mut bytes, OPTIONAL, code::MED, &med.to_be_bytes());
     }
     if let Some(local_pref) = attributes.local_pref {
-        let value = PathAttributeValue::LocalPreference(LocalPreference::new(local_pref));
-        list.push(attribute(value, false, true)?);
+        put(&mut bytes, TRANSITIVE, code::LOCAL_PREF, &local_pref.to_be_bytes());
     }
     if attributes.atomic_aggregate {
-        list.push(attribute(PathAttributeValue::AtomicAggregate(AtomicAggregate), false, true)?);
+        put(&mut bytes, TRANSITIVE, code::ATOMIC_AGGREGATE, &[]);
     }
-    if !attributes.communities.is_empty() {
-        let all: Vec<_> = attributes.communities.iter().copied().map(Community::new).collect();
-        list.push(attribute(PathAttributeValue::Communities(Communities::new(all)), true, true)?);
-    }
+    put_list(&mut bytes, (PASSED_ON, code::COMMUNITIES), &attributes.communities, u32::to_be_bytes);
     if let Some(id) = attributes.originator_id {
-        list.push(attribute(PathAttributeValue::Originator(Originator::new(id)), true, false)?);
+        put(&mut bytes, OPTIONAL, code::ORIGINATOR_ID, &id.octets());
     }
-    if !attributes.cluster_list.is_empty() {
-        let all: Vec<_> = attributes.cluster_list.iter().copied().map(ClusterId::new).collect();
-        list.push(attribute(PathAttributeValue::ClusterList(ClusterList::new(all)), true, false)?);
-    }
-    if !attributes.extended_communities.is_empty() {
-        let value = attributes.extended_communities.concat();
-        let value = UnknownAttribute::new(code::EXTENDED_COMMUNITIES, value);
-        list.push(attribute(PathAttributeValue::UnknownAttribute(value), true, true)?);
-    }
+    put_list(&mut bytes, (OPTIONAL, code::CLUSTER_LIST), &attributes.cluster_list, |id| id.octets());
+    put_list(&mut bytes, (PASSED_ON, code::EXTENDED_COMMUNITIES), &attributes.extended_communities, |one| {
+        one
+    });
     if needs_as4_path(&attributes.as_path, context) {
-        let segments = as4_segments(&attributes.as_path);
-        list.push(attribute(PathAttributeValue::As4Path(As4Path::new(segments)), true, true)?);
+        put(&mut bytes, PASSED_ON, code::AS4_PATH, &as_path(&attributes.as_path, true));
     }
-    if !attributes.large_communities.is_empty() {
-        let all: Vec<_> =
-            attributes.large_communities.iter().map(|(a, b, c)| LargeCommunity::new(*a, *b, *c)).collect();
-        list.push(attribute(PathAttributeValue::LargeCommunities(LargeCommunities::new(all)), true, true)?);
-    }
+    let parts: Vec<u32> = attributes.large_communities.iter().flat_map(|(a, b, c)| [*a, *b, *c]).collect();
+    put_list(&mut bytes, (PASSED_ON, code::LARGE_COMMUNITIES), &parts, u32::to_be_bytes);
     for raw in &attributes.others {
-        let value = UnknownAttribute::new(raw.code, raw.value.clone());
-        list.push(flagged(PathAttributeValue::UnknownAttribute(value), true, true, raw.partial)?);
+        let partial = if raw.partial { PARTIAL } else { 0 };
+        put(&mut bytes, PASSED_ON | partial, raw.code, &raw.value);
     }
-    Some(list)
+    bytes
 }
 
 fn needs_as4_path(path: &AsPath, context: Context) -> bool {
@@ -220,30 +236,27 @@ fn needs_as4_path(path: &AsPath, context: Context) -> bool {
     !context.four_octet_as && path.0.iter().flat_map(Segment::asns).any(wide)
 }
 
-fn kind(segment: &Segment) -> AsPathSegmentType {
-    match segment {
-        Segment::Sequence(_) => AsPathSegmentType::AsSequence,
-        Segment::Set(_) => AsPathSegmentType::AsSet,
+/// An AS_PATH of two or four octets a number. A number that needs four stands as AS_TRANS where there are two (RFC 6793).
+fn as_path(path: &AsPath, four_octets: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for segment in &path.0 {
+        let kind = match segment {
+            Segment::Sequence(_) => AS_SEQUENCE,
+            Segment::Set(_) => AS_SET,
+        };
+        // Their number is one octet.
+        for asns in segment.asns().chunks(u8::MAX.into()) {
+            bytes.extend([kind, u8::try_from(asns.len()).unwrap_or(u8::MAX)]);
+            for asn in asns {
+                if four_octets {
+                    bytes.extend(asn.to_be_bytes());
+                } else {
+                    bytes.extend(u16::try_from(*asn).unwrap_or(AS_TRANS).to_be_bytes());
+                }
+            }
+        }
     }
-}
-
-fn as4_segments(path: &AsPath) -> Vec<As4PathSegment> {
-    path.0.iter().map(|segment| As4PathSegment::new(kind(segment), segment.asns())).collect()
-}
-
-fn codec_path(path: &AsPath, context: Context) -> CodecPath {
-    if context.four_octet_as {
-        return CodecPath::as4_path_segments(as4_segments(path));
-    }
-    let narrow = |asn: &u32| u16::try_from(*asn).unwrap_or(AS_TRANS);
-    let segments: Vec<_> = path
-        .0
-        .iter()
-        .map(|segment| {
-            As2PathSegment::new(kind(segment), segment.asns().iter().map(narrow).collect::<Vec<_>>())
-        })
-        .collect();
-    CodecPath::as2_path_segments(segments)
+    bytes
 }
 
 /// True if `address` can be a next hop at all.

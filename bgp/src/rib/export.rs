@@ -2,31 +2,55 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use prefix::{Family, Prefix};
 
 use super::{Common, LOCAL_PREF, Path, PeerView, Route, Source, community};
 use crate::config::Communities;
-use crate::packet::Attributes;
+use crate::packet::{Attributes, Template};
 use crate::policy::Prepend;
 
 /// What a route depends on. The address of what paths share is enough while its owner is kept beside it.
 type Key = (*const Common, bool, Family);
 
 /// The routes that a peer is told, made once for all prefixes that share their path's attributes.
-#[derive(Debug, Default)]
-pub struct Exports {
-    made: HashMap<Key, (Arc<Common>, Option<Arc<Route>>)>,
+#[derive(Debug)]
+pub struct Exports<'a> {
+    peer: PeerView<'a>,
+    made: HashMap<Key, (Arc<Common>, Option<Rc<Template>>)>,
+    /// Neighbours share their attributes more often than not.
+    last: Option<(Key, Option<Rc<Template>>)>,
 }
 
-impl Exports {
-    /// As [`export`].
-    pub fn export(&mut self, peer: &PeerView<'_>, prefix: &Prefix, best: &Path) -> Option<Arc<Route>> {
-        let key = (Arc::as_ptr(&best.common), best.is_last_resort(), prefix.family());
-        let make = || (Arc::clone(&best.common), export(peer, prefix.family(), best).map(Arc::new));
-        self.made.entry(key).or_insert_with(make).1.clone()
+impl<'a> Exports<'a> {
+    /// None made yet.
+    pub fn new(peer: PeerView<'a>) -> Self {
+        Self { peer, made: HashMap::new(), last: None }
     }
+
+    /// The route that the peer is told for a prefix with this path, as it is written; `None` if it is told none.
+    pub fn template(&mut self, prefix: &Prefix, best: &Path) -> Option<Rc<Template>> {
+        let key = (Arc::as_ptr(&best.common), best.is_last_resort(), prefix.family());
+        if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == key) {
+            return last.clone();
+        }
+        let make = || (Arc::clone(&best.common), template(&self.peer, prefix, best).map(Rc::new));
+        let made = self.made.entry(key).or_insert_with(make).1.clone();
+        self.last = Some((key, made.clone()));
+        made
+    }
+}
+
+fn template(peer: &PeerView<'_>, prefix: &Prefix, best: &Path) -> Option<Template> {
+    let family = prefix.family();
+    let Route { next_hop, attributes } = export(peer, family, best)?;
+    let template = Template::new(&attributes, next_hop, family, peer.agreed.context);
+    if template.is_none() {
+        tracing::warn!(peer = %peer.config.address, %prefix, %next_hop, "the peer cannot be told this route: its session lacks the next hop's family, or the attributes are too long");
+    }
+    template
 }
 
 /// The route that `peer` is told for a prefix of `family` whose best path is `best`; `None` if it is told none.

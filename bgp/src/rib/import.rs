@@ -21,15 +21,16 @@ pub struct Imported {
 
 /// Judges an update from `peer`. `own` says of a prefix whether it is ours. A route that BGP itself refuses replaces
 /// and thereby withdraws an earlier one (RFC 4271 §3.1); what the import rules refuse is kept with that verdict.
-pub fn import(peer: &PeerView<'_>, update: &Update, own: impl Fn(&Prefix) -> bool) -> Imported {
+pub fn import(peer: &PeerView<'_>, update: Update, own: impl Fn(&Prefix) -> bool) -> Imported {
     let agreed = |prefix: &Prefix| peer.agreed.families.contains(&prefix.family());
-    let mut imported = Imported {
-        withdrawn: update.withdrawn.iter().filter(|prefix| agreed(prefix)).copied().collect(),
-        ..Imported::default()
-    };
-    let bad_attributes = refuse_attributes(peer, update);
-    for reach in &update.reach {
-        let prefixes = reach.prefixes.iter().filter(|prefix| agreed(prefix));
+    let bad_attributes = refuse_attributes(peer, &update);
+    let mut imported = Imported { withdrawn: update.withdrawn, ..Imported::default() };
+    imported.withdrawn.retain(agreed);
+    let mut attributes = taken(peer, update.attributes);
+    let mut left = update.reach.len();
+    for reach in update.reach {
+        left -= 1;
+        let prefixes = reach.prefixes.into_iter().filter(agreed);
         if let Some(refusal) = bad_attributes.clone().or_else(|| refuse_next_hop(peer, reach.next_hop)) {
             imported.withdrawn.extend(prefixes);
             imported.refused.push(refusal);
@@ -39,13 +40,14 @@ pub fn import(peer: &PeerView<'_>, update: &Update, own: impl Fn(&Prefix) -> boo
             source: peer.source(),
             router_id: peer.agreed.router_id,
             next_hop: reach.next_hop,
-            attributes: taken(peer, &update.attributes),
+            // There is seldom more than one.
+            attributes: if left == 0 { std::mem::take(&mut attributes) } else { attributes.clone() },
             client: peer.config.reflector_client,
             local: Local::default(),
         });
         imported.paths.extend(prefixes.map(|prefix| {
-            let verdict = peer.config.import.judge(prefix, own(prefix));
-            (*prefix, Path { verdict, ..Path::new(Arc::clone(&common)) })
+            let verdict = peer.config.import.judge(&prefix, own(&prefix));
+            (prefix, Path { verdict, ..Path::new(Arc::clone(&common)) })
         }));
     }
     imported.refused.dedup();
@@ -53,8 +55,7 @@ pub fn import(peer: &PeerView<'_>, update: &Update, own: impl Fn(&Prefix) -> boo
 }
 
 /// The attributes as they count here.
-fn taken(peer: &PeerView<'_>, attributes: &Attributes) -> Attributes {
-    let mut attributes = attributes.clone();
+fn taken(peer: &PeerView<'_>, mut attributes: Attributes) -> Attributes {
     // RFC 8326 §4.2: a router of another AS that is about to go is used only if nothing else leads there.
     if !peer.internal() && attributes.communities.contains(&community::GRACEFUL_SHUTDOWN) {
         attributes.local_pref = Some(0);

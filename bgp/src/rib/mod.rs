@@ -10,6 +10,7 @@ mod refused;
 mod table;
 #[cfg(test)]
 mod tests;
+mod untold;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,7 +25,8 @@ pub use best::select;
 pub use export::{Exports, export};
 pub use import::{Imported, import};
 pub use out::AdjOut;
-pub use table::{Count, Rib, Selected};
+pub use table::{Change, Count, Rib, Selected};
+pub use untold::News;
 
 /// LOCAL_PREF where nothing else is said.
 pub const LOCAL_PREF: u32 = 100;
@@ -127,8 +129,8 @@ impl Path {
     }
 }
 
-/// A route as it is told to a peer. The order only groups equal ones.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A route as it is told to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The next hop.
     pub next_hop: IpAddr,

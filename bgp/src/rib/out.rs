@@ -1,58 +1,66 @@
-//! What one peer has been told and what it is still to be told.
+//! What one peer is still to be told.
 //!
-//! At most one batch is under way at a time. What changes meanwhile is remembered by prefix only, so a slow peer costs
-//! no memory and gets the newest state instead of every step on the way to it.
+//! What it has been told is not written down: it is what its rules make of the path that is chosen for a prefix. Only of a prefix
+//! whose choice has changed since, the path is kept that the peer knows. At most one batch is under way at a time, so a slow peer
+//! costs little memory and gets the newest state instead of every step on the way to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use prefix::{Family, Prefix};
 
-use super::{Count, Path, Route};
+use super::{Change, Count, Exports, Path, Rib};
 use crate::packet::open::encode_route_refresh;
-use crate::packet::{Attributes, Context, Refresh, encode_update, encode_withdrawals, end_of_rib};
+use crate::packet::{Refresh, Template, encode_withdrawals, end_of_rib};
 
 /// Prefixes of one batch: enough to fill messages, and few enough to keep memory and waiting short.
 const BATCH: usize = 8192;
 
+/// What a peer knows of a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Known {
+    /// Nothing.
+    Nothing,
+    /// What its rules make of this path, which may be nothing.
+    Path(Path),
+    /// A route of which it is to be told again, even if it has not changed, or that it goes.
+    Outdated,
+}
+
+impl Known {
+    /// What is known of a prefix of which this was told, by rules that hold no more or long ago.
+    fn of_old(told: Option<&Rc<Template>>) -> Self {
+        told.map_or(Self::Nothing, |_| Self::Outdated)
+    }
+}
+
 /// Prefixes by what is told of them.
 #[derive(Debug, Default)]
 struct Groups {
-    made: Vec<(Family, Arc<Route>, Vec<Prefix>)>,
-    /// Their places, by the address of the route, which its owner there keeps: comparing what it says takes much longer.
-    places: HashMap<(Family, *const Route), usize>,
+    made: Vec<(Rc<Template>, Vec<Prefix>)>,
+    places: HashMap<Rc<Template>, usize>,
+    last: usize,
 }
 
 impl Groups {
-    fn add(&mut self, prefix: Prefix, route: &Arc<Route>) {
-        let family = prefix.family();
-        let place = *self.places.entry((family, Arc::as_ptr(route))).or_insert(self.made.len());
-        match self.made.get_mut(place) {
-            Some((_, _, prefixes)) => prefixes.push(prefix),
-            None => self.made.push((family, Arc::clone(route), vec![prefix])),
+    fn add(&mut self, prefix: Prefix, template: &Rc<Template>) {
+        // To compare all of what it says takes longer.
+        if !self.made.get(self.last).is_some_and(|(last, _)| Rc::ptr_eq(last, template)) {
+            self.last = *self.places.entry(Rc::clone(template)).or_insert(self.made.len());
         }
-    }
-
-    /// Equal routes count as one, so that they share messages.
-    fn finish(self) -> BTreeMap<(Family, Arc<Route>), Vec<Prefix>> {
-        let mut all: BTreeMap<(Family, Arc<Route>), Vec<Prefix>> = BTreeMap::new();
-        for (family, route, mut prefixes) in self.made {
-            all.entry((family, route)).or_default().append(&mut prefixes);
+        match self.made.get_mut(self.last) {
+            Some((_, prefixes)) => prefixes.push(prefix),
+            None => self.made.push((Rc::clone(template), vec![prefix])),
         }
-        all
     }
 }
 
 /// The Adj-RIB-Out of a session.
 #[derive(Debug, Default)]
 pub struct AdjOut {
-    /// By the path, which the table has anyway; the peer's rules make of it the route that was told.
-    told: BTreeMap<Prefix, Path>,
+    pending: BTreeMap<Prefix, Known>,
+    /// How many prefixes it knows.
     count: Count,
-    pending: BTreeSet<Prefix>,
-    /// Those of the pending prefixes that are told also if nothing has changed.
-    again: BTreeSet<Prefix>,
     /// Families whose end is to be told after what is pending.
     ends: BTreeSet<Family>,
     /// Those whose end was told.
@@ -64,14 +72,15 @@ pub struct AdjOut {
 }
 
 impl AdjOut {
-    /// Remembers that the route of `prefix` may have changed.
-    pub fn touch(&mut self, prefix: Prefix) {
-        self.pending.insert(prefix);
+    /// That of a peer that knows nothing yet and is to be told of these.
+    pub fn new<'a>(prefixes: impl Iterator<Item = &'a Prefix>) -> Self {
+        Self { pending: prefixes.map(|prefix| (*prefix, Known::Nothing)).collect(), ..Self::default() }
     }
 
-    /// The same of several.
-    pub fn touch_each(&mut self, prefixes: &[Prefix]) {
-        self.pending.extend(prefixes);
+    /// Remembers that the route of a prefix may have changed, and what the peer knows until it is told.
+    pub fn touch(&mut self, change: &Change) {
+        let known = || change.before.clone().map_or(Known::Nothing, Known::Path);
+        self.pending.entry(change.prefix).or_insert_with(known);
     }
 
     /// Remembers that all that is there of `family` has been told, once the pending prefixes are.
@@ -81,14 +90,26 @@ impl AdjOut {
 
     /// All of `family` is to be told again (RFC 2918), `marked` where that begins and ends (RFC 7313). There are no marks
     /// before the first routes have come to their end (§4 there).
-    pub fn refresh(&mut self, family: Family, marked: bool) {
+    pub fn refresh(&mut self, family: Family, marked: bool, rib: &Rib, exports: &mut Exports<'_>) {
         if marked && self.ended.contains(&family) {
             self.begins.insert(family);
             self.closes.insert(family);
         }
-        let prefixes = self.told.keys().filter(|prefix| prefix.family() == family);
-        self.again.extend(prefixes.copied());
-        self.pending.extend(self.again.iter());
+        let known = self.known(rib).filter(|(prefix, _)| prefix.family() == family);
+        let known =
+            known.map(|(prefix, path)| (*prefix, Known::of_old(exports.template(prefix, path).as_ref())));
+        let known: Vec<_> = known.collect();
+        self.pending.extend(known);
+    }
+
+    /// The peer's rules have changed: what they make of a path is another route now.
+    pub fn rules_changed(&mut self, rib: &Rib, before: &mut Exports<'_>, after: &mut Exports<'_>) {
+        let other = self.known(rib).filter_map(|(prefix, path)| {
+            let old = before.template(prefix, path);
+            (old != after.template(prefix, path)).then(|| (*prefix, Known::of_old(old.as_ref())))
+        });
+        let other: Vec<_> = other.collect();
+        self.pending.extend(other);
     }
 
     /// The last batch is with the network.
@@ -101,21 +122,14 @@ impl AdjOut {
         self.count
     }
 
-    /// The paths of which the peer has been told.
-    pub fn told(&self) -> impl Iterator<Item = (&Prefix, &Path)> {
-        self.told.iter()
-    }
-
-    /// True if the peer has been told of `prefix`.
-    pub fn knows(&self, prefix: &Prefix) -> bool {
-        self.told.contains_key(prefix)
-    }
-
-    /// The peer's rules have changed: that of which `differs` says that its route is another one now is told again.
-    pub fn rules_changed(&mut self, mut differs: impl FnMut(&Prefix, &Path) -> bool) {
-        let changed = self.told.iter().filter(|(prefix, path)| differs(prefix, path));
-        self.again.extend(changed.map(|(prefix, _)| *prefix));
-        self.pending.extend(self.again.iter());
+    /// The paths of which the peer has been told what its rules make of them. Outdated ones are left out.
+    pub fn known<'a>(&'a self, rib: &'a Rib) -> impl Iterator<Item = (&'a Prefix, &'a Path)> {
+        let settled = rib.prefixes().filter(|prefix| !self.pending.contains_key(prefix));
+        let settled = settled.filter_map(|prefix| Some((prefix, rib.best(prefix)?)));
+        settled.chain(self.pending.iter().filter_map(|(prefix, known)| match known {
+            Known::Path(path) => Some((prefix, path)),
+            Known::Nothing | Known::Outdated => None,
+        }))
     }
 
     /// True if there is nothing to do, or a batch is under way.
@@ -123,91 +137,53 @@ impl AdjOut {
         self.busy || (self.pending.is_empty() && self.ends.is_empty() && self.closes.is_empty())
     }
 
-    /// The next messages that bring the peer up to date, if there are any and none are under way. `best` is the path that is
-    /// chosen for a prefix, `export` what the peer should be told of a path to it.
-    pub fn batch(
-        &mut self,
-        context: Context,
-        best: impl Fn(&Prefix) -> Option<Path>,
-        mut export: impl FnMut(&Prefix, &Path) -> Option<Arc<Route>>,
-    ) -> Option<Vec<Vec<u8>>> {
+    /// The next messages that bring the peer up to date, one behind the other, if there are any and none are under way.
+    pub fn batch(&mut self, rib: &Rib, exports: &mut Exports<'_>) -> Option<Vec<u8>> {
         if self.is_idle() {
             return None;
         }
         let mark = |what| move |family| encode_route_refresh(family, what);
-        let begins = std::mem::take(&mut self.begins).into_iter().map(mark(Refresh::Begin));
-        let mut messages = Vec::new();
+        let mut messages: Vec<u8> =
+            std::mem::take(&mut self.begins).into_iter().flat_map(mark(Refresh::Begin)).collect();
         // What has not changed after all sends nothing, and then the next ones have their turn.
-        while messages.is_empty() && !self.pending.is_empty() {
-            messages = self.next_messages(context, &best, &mut export);
+        let marks = messages.len();
+        while messages.len() == marks && !self.pending.is_empty() {
+            self.next_messages(&mut messages, rib, exports);
         }
-        messages.splice(0..0, begins);
         if self.pending.is_empty() {
             self.ended.extend(&self.ends);
-            messages.extend(std::mem::take(&mut self.ends).into_iter().map(end_of_rib));
-            messages.extend(std::mem::take(&mut self.closes).into_iter().map(mark(Refresh::End)));
+            messages.extend(std::mem::take(&mut self.ends).into_iter().flat_map(end_of_rib));
+            messages.extend(std::mem::take(&mut self.closes).into_iter().flat_map(mark(Refresh::End)));
         }
         self.busy = !messages.is_empty();
         self.busy.then_some(messages)
     }
 
-    fn next_messages(
-        &mut self,
-        context: Context,
-        best: &impl Fn(&Prefix) -> Option<Path>,
-        export: &mut impl FnMut(&Prefix, &Path) -> Option<Arc<Route>>,
-    ) -> Vec<Vec<u8>> {
+    fn next_messages(&mut self, messages: &mut Vec<u8>, rib: &Rib, exports: &mut Exports<'_>) {
         let mut withdrawn: BTreeMap<Family, Vec<Prefix>> = BTreeMap::new();
         let mut announced = Groups::default();
         for _ in 0..BATCH {
-            let Some(prefix) = self.pending.pop_first() else { break };
-            let again = self.again.remove(&prefix);
-            let Some((path, route)) = best(&prefix).and_then(|path| {
-                let route = export(&prefix, &path)?;
-                Some((path, route))
-            }) else {
-                if self.forget(&prefix) {
-                    withdrawn.entry(prefix.family()).or_default().push(prefix);
-                }
-                continue;
+            let Some((prefix, known)) = self.pending.pop_first() else { break };
+            let old = match &known {
+                Known::Path(path) => exports.template(&prefix, path),
+                Known::Nothing | Known::Outdated => None,
             };
-            // Another path may come to the same route.
-            let old = self.told.insert(prefix, path);
-            *self.count.of_mut(prefix.family()) += usize::from(old.is_none());
-            let old = old.filter(|_| !again);
-            if old.and_then(|old| export(&prefix, &old)).as_ref() != Some(&route) {
-                announced.add(prefix, &route);
+            let knew = known == Known::Outdated || old.is_some();
+            let new = rib.best(&prefix).and_then(|path| exports.template(&prefix, path));
+            let count = self.count.of_mut(prefix.family());
+            *count = (*count + usize::from(new.is_some())).saturating_sub(usize::from(knew));
+            match new {
+                // Another path may come to the same route.
+                Some(new) if old.as_ref() != Some(&new) => announced.add(prefix, &new),
+                None if knew => withdrawn.entry(prefix.family()).or_default().push(prefix),
+                _ => {}
             }
         }
-        let mut messages: Vec<Vec<u8>> =
-            withdrawn.values().flat_map(|prefixes| encode_withdrawals(prefixes)).collect();
-        for ((_, route), prefixes) in announced.finish() {
-            messages.extend(self.announce(&route.attributes, route.next_hop, &prefixes, context));
+        for prefixes in withdrawn.values() {
+            messages.extend(encode_withdrawals(prefixes).into_iter().flatten());
         }
-        messages
-    }
-
-    /// The peer does not know of `prefix` any more; true if it did.
-    fn forget(&mut self, prefix: &Prefix) -> bool {
-        let knew = self.told.remove(prefix).is_some();
-        *self.count.of_mut(prefix.family()) -= usize::from(knew);
-        knew
-    }
-
-    /// What cannot be told counts as not told; an earlier route of it must then go.
-    fn announce(
-        &mut self,
-        attributes: &Attributes,
-        next_hop: IpAddr,
-        prefixes: &[Prefix],
-        context: Context,
-    ) -> Vec<Vec<u8>> {
-        encode_update(attributes, next_hop, prefixes, context).unwrap_or_else(|| {
-            tracing::warn!(?prefixes, %next_hop, "the peer cannot be told these routes: its session lacks the next hop's family, or the attributes are too long");
-            for prefix in prefixes {
-                self.forget(prefix);
-            }
-            encode_withdrawals(prefixes)
-        })
+        for (template, prefixes) in announced.made {
+            template.write(&prefixes, messages);
+        }
     }
 }

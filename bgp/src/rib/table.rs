@@ -8,6 +8,7 @@ use prefix::{Family, Prefix};
 
 use super::paths::Paths;
 use super::refused::Refused;
+use super::untold::{News, Untold};
 use super::{Age, Path, Source, community, select};
 use crate::policy::Verdict;
 
@@ -66,34 +67,64 @@ impl Count {
     }
 }
 
+/// The choice for a prefix has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// The best path before. Whoever has been told of the prefix has been told of this one.
+    pub before: Option<Path>,
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     paths: Paths,
     /// The consumer knows of a way to it.
     told: bool,
+    /// It is in the queue of what the consumer is to be told.
+    queued: bool,
 }
 
 impl Entry {
-    /// Makes a change of the paths; true if the choice is another one then.
-    fn change(&mut self, change: impl FnOnce(&mut Paths)) -> bool {
-        // Most prefixes have one path, for which there is nothing to choose.
-        if let [before] = &*self.paths {
-            let before = before.clone();
-            change(&mut self.paths);
-            if let [] | [_] = &*self.paths {
-                let taken = |path: &Path| path.verdict == Verdict::Taken;
-                let after = self.paths.first();
-                return after != Some(&before) && (taken(&before) || after.is_some_and(taken));
-            }
-            return Selected::of(&[before]) != Selected::of(&self.paths);
+    /// Makes a change of the paths to `prefix`, which is its own.
+    fn change(
+        &mut self,
+        prefix: &Prefix,
+        untold: &mut Untold,
+        change: impl FnOnce(&mut Paths),
+    ) -> Option<Change> {
+        let change = self.choose(*prefix, change)?;
+        if !self.queued {
+            self.queued = untold.queue(*prefix);
         }
-        let before = Selected::of(&self.paths);
+        Some(change)
+    }
+
+    fn choose(&mut self, prefix: Prefix, change: impl FnOnce(&mut Paths)) -> Option<Change> {
+        let ([] | [_]) = &*self.paths else {
+            let before = Selected::of(&self.paths);
+            change(&mut self.paths);
+            let other = before != Selected::of(&self.paths);
+            return other.then(|| Change { prefix, before: before.map(|selected| selected.best) });
+        };
+        // Most prefixes have one path, for which there is nothing to choose.
+        let taken = |path: &&Path| path.verdict == Verdict::Taken;
+        let before = self.paths.first().filter(taken).cloned();
         change(&mut self.paths);
-        before != Selected::of(&self.paths)
+        let other = match &*self.paths {
+            after @ ([] | [_]) => after.first().filter(taken) != before.as_ref(),
+            after => Selected::of(before.as_slice()) != Selected::of(after),
+        };
+        other.then_some(Change { prefix, before })
+    }
+
+    /// There is nothing left to remember of it.
+    fn is_void(&self) -> bool {
+        self.paths.is_empty() && !self.told && !self.queued
     }
 }
 
-/// The table of all paths. Methods that change it return the prefixes whose choice has changed.
+/// The table of all paths. Methods that change it return for which prefixes the choice has changed.
 #[derive(Debug, Default)]
 pub struct Rib {
     entries: BTreeMap<Prefix, Entry>,
@@ -101,16 +132,17 @@ pub struct Rib {
     reachable: usize,
     counts: BTreeMap<IpAddr, Count>,
     refused: Refused,
+    untold: Untold,
 }
 
 impl Rib {
-    /// Takes in a path in place of an earlier one of the same source; true if the choice has changed.
-    pub fn put(&mut self, prefix: Prefix, path: Path) -> bool {
+    /// Takes in a path in place of an earlier one of the same source.
+    pub fn put(&mut self, prefix: Prefix, path: Path) -> Option<Change> {
         let entry = self.entries.entry(prefix).or_default();
         let source = path.common.source;
         let place = entry.paths.iter().position(|old| old.common.source == source);
         if place.and_then(|at| entry.paths.get(at)) == Some(&path) {
-            return false;
+            return None;
         }
         if let (None, Some(peer)) = (place, source.peer()) {
             *self.counts.entry(peer).or_default().of_mut(prefix.family()) += 1;
@@ -118,20 +150,20 @@ impl Rib {
         let before = place.and_then(|at| entry.paths.get(at)).map(|old| old.verdict);
         self.refused.note(source, prefix.family(), before, Some(path.verdict));
         self.reachable += usize::from(entry.paths.is_empty());
-        entry.change(|paths| match place.and_then(|at| paths.get_mut(at)) {
+        entry.change(&prefix, &mut self.untold, |paths| match place.and_then(|at| paths.get_mut(at)) {
             Some(old) => *old = path,
             None => paths.push(path),
         })
     }
 
-    /// Takes a path out; true if the choice has changed.
-    pub fn remove(&mut self, prefix: &Prefix, source: Source) -> bool {
-        let Some(entry) = self.entries.get_mut(prefix) else { return false };
-        let Some(at) = entry.paths.iter().position(|path| path.common.source == source) else { return false };
+    /// Takes a path out.
+    pub fn remove(&mut self, prefix: &Prefix, source: Source) -> Option<Change> {
+        let entry = self.entries.get_mut(prefix)?;
+        let at = entry.paths.iter().position(|path| path.common.source == source)?;
         self.refused.note(source, prefix.family(), entry.paths.get(at).map(|path| path.verdict), None);
-        let changed = entry.change(|paths| paths.swap_remove(at));
+        let changed = entry.change(prefix, &mut self.untold, |paths| paths.swap_remove(at));
         self.reachable -= usize::from(entry.paths.is_empty());
-        if entry.paths.is_empty() && !entry.told {
+        if entry.is_void() {
             self.entries.remove(prefix);
         }
         if let Some(peer) = source.peer() {
@@ -150,18 +182,18 @@ impl Rib {
     }
 
     /// Takes all paths of a peer out.
-    pub fn remove_peer(&mut self, peer: IpAddr) -> Vec<Prefix> {
+    pub fn remove_peer(&mut self, peer: IpAddr) -> Vec<Change> {
         self.remove_where(peer, |_, _| true)
     }
 
     /// Marks all paths of a peer as stale.
-    pub fn mark_stale(&mut self, peer: IpAddr) -> Vec<Prefix> {
+    pub fn mark_stale(&mut self, peer: IpAddr) -> Vec<Change> {
         self.change_where(peer, |_, path| path.age = path.age.max(Age::Stale))
     }
 
     /// Keeps the stale paths of a peer that are of one of `families` as a last resort (RFC 9494 §4.2), but for those
     /// that do not want that.
-    pub fn mark_long_lived(&mut self, peer: IpAddr, families: &BTreeSet<Family>) -> Vec<Prefix> {
+    pub fn mark_long_lived(&mut self, peer: IpAddr, families: &BTreeSet<Family>) -> Vec<Change> {
         let mut changed = self.remove_where(peer, |prefix, path| {
             path.age == Age::Stale
                 && families.contains(&prefix.family())
@@ -176,19 +208,18 @@ impl Rib {
     }
 
     /// Takes the paths of a peer out that are not fresh and of one of `families`.
-    pub fn sweep(&mut self, peer: IpAddr, families: &BTreeSet<Family>) -> Vec<Prefix> {
+    pub fn sweep(&mut self, peer: IpAddr, families: &BTreeSet<Family>) -> Vec<Change> {
         self.remove_where(peer, |prefix, path| path.age != Age::Fresh && families.contains(&prefix.family()))
     }
 
     /// Judges the paths of a peer anew.
-    pub fn judge(&mut self, peer: IpAddr, verdict: impl Fn(&Prefix) -> Verdict) -> Vec<Prefix> {
+    pub fn judge(&mut self, peer: IpAddr, verdict: impl Fn(&Prefix) -> Verdict) -> Vec<Change> {
         self.change_where(peer, |prefix, path| path.verdict = verdict(prefix))
     }
 
-    /// Judges the paths to one prefix anew; true if the choice has changed.
-    pub fn judge_prefix(&mut self, prefix: &Prefix, verdict: impl Fn(IpAddr) -> Verdict) -> bool {
-        let Some(entry) = self.entries.get_mut(prefix) else { return false };
-        entry.change(|paths| {
+    /// Judges the paths to one prefix anew.
+    pub fn judge_prefix(&mut self, prefix: &Prefix, verdict: impl Fn(IpAddr) -> Verdict) -> Option<Change> {
+        self.entries.get_mut(prefix)?.change(prefix, &mut self.untold, |paths| {
             for path in &mut **paths {
                 if let Some(peer) = path.common.source.peer() {
                     let before = std::mem::replace(&mut path.verdict, verdict(peer));
@@ -199,7 +230,7 @@ impl Rib {
         })
     }
 
-    fn change_where(&mut self, peer: IpAddr, mut change: impl FnMut(&Prefix, &mut Path)) -> Vec<Prefix> {
+    fn change_where(&mut self, peer: IpAddr, mut change: impl FnMut(&Prefix, &mut Path)) -> Vec<Change> {
         if !self.counts.contains_key(&peer) {
             return Vec::new();
         }
@@ -208,22 +239,19 @@ impl Rib {
             let Some(at) = entry.paths.iter().position(|path| path.common.source.peer() == Some(peer)) else {
                 continue;
             };
-            let other = entry.change(|paths| {
+            changed.extend(entry.change(prefix, &mut self.untold, |paths| {
                 if let Some(path) = paths.get_mut(at) {
                     let before = path.verdict;
                     change(prefix, path);
                     let after = Some(path.verdict);
                     self.refused.note(path.common.source, prefix.family(), Some(before), after);
                 }
-            });
-            if other {
-                changed.push(*prefix);
-            }
+            }));
         }
         changed
     }
 
-    fn remove_where(&mut self, peer: IpAddr, wanted: impl Fn(&Prefix, &Path) -> bool) -> Vec<Prefix> {
+    fn remove_where(&mut self, peer: IpAddr, wanted: impl Fn(&Prefix, &Path) -> bool) -> Vec<Change> {
         if !self.counts.contains_key(&peer) {
             return Vec::new();
         }
@@ -233,11 +261,7 @@ impl Rib {
             Some((*prefix, path.common.source))
         };
         let found: Vec<(Prefix, Source)> = self.entries.iter().filter_map(of_peer).collect();
-        found
-            .into_iter()
-            .filter(|(prefix, source)| self.remove(prefix, *source))
-            .map(|(prefix, _)| prefix)
-            .collect()
+        found.into_iter().filter_map(|(prefix, source)| self.remove(&prefix, source)).collect()
     }
 
     /// The best path to `prefix`.
@@ -253,18 +277,42 @@ impl Rib {
         Selected::of(&self.entries.get(prefix)?.paths)
     }
 
-    /// What a consumer is to be told of `prefix`: next hops and peer, none for one that is lost or ours. `None` if it
-    /// has never heard of it and needs not. From then on it counts as told.
-    pub fn tell(&mut self, prefix: &Prefix) -> Option<(Vec<IpAddr>, Option<IpAddr>)> {
-        let entry = self.entries.get_mut(prefix)?;
+    /// True if there is something that the consumer is to be told.
+    pub fn has_news(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
+    /// What the consumer is to be told next.
+    pub fn news(&mut self) -> Option<News> {
+        loop {
+            let prefix = self.untold.next()?;
+            if let Some(news) = self.tell(prefix) {
+                return Some(news);
+            }
+        }
+    }
+
+    /// There is no consumer any more.
+    pub fn nobody_listens(&mut self) {
+        while self.news().is_some() {}
+        self.untold.close();
+    }
+
+    /// `None` if the consumer has never heard of it and needs not.
+    fn tell(&mut self, prefix: Prefix) -> Option<News> {
+        let entry = self.entries.get_mut(&prefix)?;
         let chosen = Selected::of(&entry.paths).filter(|one| one.best.common.source != Source::Local);
+        entry.queued = false;
         let knew = std::mem::replace(&mut entry.told, chosen.is_some());
-        if entry.paths.is_empty() {
-            self.entries.remove(prefix);
+        if entry.is_void() {
+            self.entries.remove(&prefix);
         }
         match chosen {
-            Some(selected) => Some((selected.next_hops, selected.best.common.source.peer())),
-            None => knew.then(Default::default),
+            Some(selected) => {
+                let peer = selected.best.common.source.peer();
+                Some(News { prefix, next_hops: selected.next_hops, peer })
+            }
+            None => knew.then(|| News { prefix, next_hops: Vec::new(), peer: None }),
         }
     }
 

@@ -18,9 +18,9 @@ pub use task::{Wiring, spawn};
 pub enum Command<S> {
     /// The peer has connected.
     Offer(S),
-    /// Messages to send, in order; answered by [`Event::Written`] when all have been given to the network. The number
+    /// Messages to send, one behind the other; answered by [`Event::Written`] when all have been given to the network. The number
     /// is that of [`Event::Up`]: what was made for an earlier session is not sent on a later one.
-    Send(u64, Vec<Vec<u8>>),
+    Send(u64, Vec<u8>),
     /// Ask the peer for all routes of a family again.
     Refresh(Family),
     /// End the connection with a notification, and come back later.

@@ -112,7 +112,7 @@ impl<N: Network, C: Clock> Session<N, C> {
                         self.handle(fsm::Event::Offered).await;
                         self.offered = None;
                     }
-                    Some(Command::Send(epoch, batch)) => self.send(epoch, &batch),
+                    Some(Command::Send(epoch, messages)) => self.send(epoch, messages),
                     Some(Command::Refresh(family)) => self.refresh(family),
                     Some(Command::Reset(reset)) => self.handle(fsm::Event::Reset(reset)).await,
                     Some(Command::Stop(notification)) => {
@@ -317,13 +317,12 @@ impl<N: Network, C: Clock> Session<N, C> {
     }
 
     /// Sends routes; only on an established session there are any, and then there is one connection.
-    fn send(&self, epoch: u64, batch: &[Vec<u8>]) {
+    fn send(&self, epoch: u64, messages: Vec<u8>) {
         if self.state != State::Established || epoch != self.epoch {
             return;
         }
         if let Some(link) = self.links.values().next() {
-            // As few system calls as can be.
-            link.send(batch.concat());
+            link.send(messages);
             link.mark();
         }
     }

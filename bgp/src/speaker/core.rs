@@ -18,7 +18,7 @@ use crate::config::SpeakerConfig;
 use crate::net::{Network, Passwords};
 use crate::packet::Notification;
 use crate::packet::notification::cease;
-use crate::rib::Rib;
+use crate::rib::{News, Rib};
 use crate::session;
 
 /// How long sessions may take to end at a shutdown.
@@ -47,7 +47,6 @@ pub(super) struct Core<N: Network, C> {
     pub(super) view_complete: bool,
     pub(super) passwords: watch::Sender<Passwords>,
     pub(super) next_number: u64,
-    pub(super) untold: BTreeSet<Prefix>,
     pub(super) session_sender: mpsc::Sender<(u64, session::Event)>,
     listeners: BTreeMap<SocketAddr, Listening>,
     refused: u64,
@@ -76,7 +75,6 @@ impl<N: Network, C: Clock> Core<N, C> {
             view_complete: false,
             passwords: watch::Sender::default(),
             next_number: 0,
-            untold: BTreeSet::new(),
             session_sender,
             listeners: BTreeMap::new(),
             refused: 0,
@@ -105,10 +103,10 @@ impl<N: Network, C: Clock> Core<N, C> {
                 },
                 Some((number, event)) = self.session_events.recv() => self.sessions(number, event),
                 Some(news) = self.listen_news.recv() => self.listen_news(news),
-                permit = self.events.clone().reserve_owned(), if !self.untold.is_empty() => match permit {
+                permit = self.events.clone().reserve_owned(), if self.rib.has_news() => match permit {
                     Ok(permit) => self.tell(permit),
                     // Nobody listens.
-                    Err(_) => self.untold.clear(),
+                    Err(_) => self.rib.nobody_listens(),
                 },
                 () = sleep_until(&self.clock, deadline) => self.sweep_overdue(),
             }
@@ -131,11 +129,9 @@ impl<N: Network, C: Clock> Core<N, C> {
         let room = self.events.capacity() + 1;
         let mut events = Vec::new();
         while events.len() < room
-            && let Some(prefix) = self.untold.pop_first()
+            && let Some(News { prefix, next_hops, peer }) = self.rib.news()
         {
-            if let Some((next_hops, peer)) = self.rib.tell(&prefix) {
-                events.push(RibEvent::Best { prefix, next_hops, peer });
-            }
+            events.push(RibEvent::Best { prefix, next_hops, peer });
         }
         let mut events = events.into_iter();
         if let Some(first) = events.next() {
@@ -171,7 +167,11 @@ impl<N: Network, C: Clock> Core<N, C> {
             }
             Command::Advertised(address, answer) => {
                 let peer = self.peers.get(&address.to_canonical());
-                drop(answer.send(peer.map(|peer| show::advertised(peer, &self.config, &self.clusters))));
+                drop(
+                    answer.send(
+                        peer.map(|peer| show::advertised(peer, &self.rib, &self.config, &self.clusters)),
+                    ),
+                );
             }
             Command::Shutdown(..) => {}
         }

@@ -48,13 +48,9 @@ impl<N: Network, C: Clock> Core<N, C> {
             && let Some(session) = &mut peer.session
         {
             let mut out = std::mem::take(&mut session.out);
-            let before = view(&old, session, &self.config, &self.clusters);
-            let after = view(&peer.config, session, &self.config, &self.clusters);
-            let (mut old_routes, mut new_routes) = (Exports::default(), Exports::default());
-            out.rules_changed(|prefix, path| {
-                old_routes.export(&before, prefix, path) != new_routes.export(&after, prefix, path)
-            });
-            self.rib.prefixes().for_each(|prefix| out.touch(*prefix));
+            let mut before = Exports::new(view(&old, session, &self.config, &self.clusters));
+            let mut after = Exports::new(view(&peer.config, session, &self.config, &self.clusters));
+            out.rules_changed(&self.rib, &mut before, &mut after);
             session.out = out;
         }
         if old.import != peer.config.import {
@@ -201,7 +197,7 @@ impl<N: Network, C: Clock> Core<N, C> {
                 self.up(address, epoch, *agreed, local_address);
             }
             session::Event::Down(down) => self.down(address, &down),
-            session::Event::Updates(updates) => self.updates(address, &updates),
+            session::Event::Updates(updates) => self.updates(address, updates),
         }
     }
 
@@ -209,13 +205,12 @@ impl<N: Network, C: Clock> Core<N, C> {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         tracing::info!(peer = %address, hold_time = agreed.hold_time, "BGP session established");
         let now = self.clock.now();
-        let mut out = AdjOut::default();
         // Without transit only what we originate can be of interest.
-        if peer.config.export.learnt {
-            self.rib.prefixes().for_each(|prefix| out.touch(*prefix));
+        let mut out = if peer.config.export.learnt {
+            AdjOut::new(self.rib.prefixes())
         } else {
-            self.originated.iter().for_each(|prefix| out.touch(*prefix));
-        }
+            AdjOut::new(self.originated.iter())
+        };
         if self.view_complete {
             agreed.families.iter().for_each(|family| out.finish(*family));
         }

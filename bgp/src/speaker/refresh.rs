@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use prefix::{Family, Prefix};
 
 use super::core::Core;
+use super::peer::{Session, view};
 use crate::clock::Clock;
 use crate::net::Network;
 use crate::packet::Refresh;
-use crate::rib::Imported;
+use crate::rib::{Change, Exports, Imported};
 
 /// What a peer that tells its routes again has not repeated yet. It is used as before until the peer is through: a choice
 /// that changed there and back would reach the kernel.
@@ -34,13 +35,17 @@ impl Repeating {
 impl<N: Network, C: Clock> Core<N, C> {
     /// The peer wants our routes again, or tells us that it begins or ends to repeat its own.
     pub(super) fn refreshed(&mut self, address: IpAddr, family: Family, what: Refresh) {
-        let session = self.peers.get_mut(&address).and_then(|peer| peer.session.as_mut());
-        let Some(session) = session.filter(|session| session.agreed.families.contains(&family)) else {
-            return;
-        };
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let agreed = |session: &&mut Session| session.agreed.families.contains(&family);
+        let Some(session) = peer.session.as_mut().filter(agreed) else { return };
         let marked = session.agreed.enhanced_refresh;
         match what {
-            Refresh::Request => session.out.refresh(family, marked),
+            Refresh::Request => {
+                let mut out = std::mem::take(&mut session.out);
+                let mut exports = Exports::new(view(&peer.config, session, &self.config, &self.clusters));
+                out.refresh(family, marked, &self.rib, &mut exports);
+                session.out = out;
+            }
             Refresh::Begin | Refresh::End if !marked => {}
             // RFC 7313 §4: before the end of its first routes a peer that restarts gracefully has nothing to repeat.
             Refresh::Begin
@@ -60,8 +65,8 @@ impl<N: Network, C: Clock> Core<N, C> {
         if !left.is_empty() {
             tracing::info!(peer = %address, prefixes = left.len(), "routes that the peer has not repeated go");
         }
-        let changed: Vec<Prefix> =
-            left.into_iter().filter(|prefix| self.rib.remove(prefix, source)).collect();
+        let changed: Vec<Change> =
+            left.into_iter().filter_map(|prefix| self.rib.remove(&prefix, source)).collect();
         self.touch(changed);
     }
 }

@@ -14,7 +14,7 @@ use crate::config::Announcement;
 use crate::net::Network;
 use crate::packet::{Attributes, Update};
 use crate::policy::Verdict;
-use crate::rib::{Common, Exports, Local, Path, Source, import};
+use crate::rib::{Change, Common, Exports, Local, Path, Source, import};
 
 impl<N: Network, C: Clock> Core<N, C> {
     pub(super) fn announce(&mut self, prefix: Prefix, announcement: Announcement) {
@@ -34,13 +34,9 @@ impl<N: Network, C: Clock> Core<N, C> {
             client: None,
             local: Local { audience: announcement.audience, prepend: announcement.prepend },
         };
-        let mut changed = self.rib.put(prefix, Path::new(Arc::new(common)));
-        if self.originated.insert(prefix) {
-            changed |= self.judge(&prefix);
-        }
-        if changed {
-            self.touch([prefix]);
-        }
+        let put = self.rib.put(prefix, Path::new(Arc::new(common)));
+        let judged = if self.originated.insert(prefix) { self.judge(&prefix) } else { None };
+        self.touch(put.into_iter().chain(judged));
     }
 
     pub(super) fn withdraw(&mut self, prefix: Prefix) {
@@ -48,21 +44,21 @@ impl<N: Network, C: Clock> Core<N, C> {
             return;
         }
         let judged = self.judge(&prefix);
-        if self.rib.remove(&prefix, Source::Local) || judged {
-            self.touch([prefix]);
-        }
+        let removed = self.rib.remove(&prefix, Source::Local);
+        self.touch(judged.into_iter().chain(removed));
     }
 
     /// This prefix is ours although we may not announce it, or is no more.
     pub(super) fn protect(&mut self, prefix: Prefix, ours: bool) {
         let is_new = if ours { self.protected.insert(prefix) } else { self.protected.remove(&prefix) };
-        if is_new && self.judge(&prefix) {
-            self.touch([prefix]);
+        if is_new {
+            let judged = self.judge(&prefix);
+            self.touch(judged);
         }
     }
 
-    /// Judges what peers tell of `prefix` anew; true if the choice has changed.
-    fn judge(&mut self, prefix: &Prefix) -> bool {
+    /// Judges what peers tell of `prefix` anew.
+    fn judge(&mut self, prefix: &Prefix) -> Option<Change> {
         let own = self.originated.contains(prefix) || self.protected.contains(prefix);
         let verdict = |peer: IpAddr| {
             let peer = self.peers.get(&peer);
@@ -82,24 +78,24 @@ impl<N: Network, C: Clock> Core<N, C> {
         }
     }
 
-    /// The choice for these prefixes has changed: peers and the consumer may have to hear of it.
-    pub(super) fn touch(&mut self, prefixes: impl IntoIterator<Item = Prefix>) {
-        let prefixes: Vec<Prefix> = prefixes.into_iter().collect();
-        let any_ours = prefixes.iter().any(|prefix| self.originated.contains(prefix));
-        for peer in self.peers.values_mut() {
-            let Some(session) = &mut peer.session else { continue };
-            if peer.config.export.learnt {
-                session.out.touch_each(&prefixes);
-            } else if any_ours || session.out.count().all() > 0 {
-                // What was ours before it may have been told as such.
-                for prefix in &prefixes {
-                    if self.originated.contains(prefix) || session.out.knows(prefix) {
-                        session.out.touch(*prefix);
-                    }
+    /// The choice for these prefixes has changed: peers may have to hear of it. A prefix that is there more than once has its changes in
+    /// their order.
+    pub(super) fn touch(&mut self, changes: impl IntoIterator<Item = Change>) {
+        let mut sessions: Vec<_> = self
+            .peers
+            .values_mut()
+            .filter_map(|peer| Some((peer.config.export.learnt, &mut peer.session.as_mut()?.out)))
+            .collect();
+        for change in changes {
+            // Nobody but those who are told what others tell hears of a route that was and is not ours.
+            let ours = |path: &Path| path.common.source == Source::Local;
+            let ours = change.before.as_ref().is_some_and(ours) || self.originated.contains(&change.prefix);
+            for (learnt, out) in &mut sessions {
+                if ours || *learnt {
+                    out.touch(&change);
                 }
             }
         }
-        self.untold.extend(prefixes);
     }
 
     /// Brings all peers up to date that are not busy.
@@ -107,15 +103,9 @@ impl<N: Network, C: Clock> Core<N, C> {
         for peer in self.peers.values_mut() {
             let Some(mut session) = peer.session.take_if(|session| !session.out.is_idle()) else { continue };
             let mut out = std::mem::take(&mut session.out);
-            let view = view(&peer.config, &session, &self.config, &self.clusters);
-            let mut exports = Exports::default();
-            let batch = out.batch(
-                session.agreed.context,
-                |prefix| self.rib.best(prefix).cloned(),
-                |prefix, path| exports.export(&view, prefix, path),
-            );
-            if let Some(batch) = batch {
-                peer.tell(session::Command::Send(session.epoch, batch));
+            let mut exports = Exports::new(view(&peer.config, &session, &self.config, &self.clusters));
+            if let Some(messages) = out.batch(&self.rib, &mut exports) {
+                peer.tell(session::Command::Send(session.epoch, messages));
             }
             session.out = out;
             peer.session = Some(session);
@@ -123,7 +113,7 @@ impl<N: Network, C: Clock> Core<N, C> {
     }
 
     /// Takes in what a peer told, in this order.
-    pub(super) fn updates(&mut self, address: IpAddr, updates: &[Update]) {
+    pub(super) fn updates(&mut self, address: IpAddr, updates: Vec<Update>) {
         let mut changed = Vec::new();
         for update in updates {
             changed.append(&mut self.update(address, update));
@@ -132,14 +122,15 @@ impl<N: Network, C: Clock> Core<N, C> {
         self.touch(changed);
     }
 
-    /// Takes an update in; the prefixes whose choice has changed.
-    fn update(&mut self, address: IpAddr, update: &Update) -> Vec<Prefix> {
+    /// Takes an update in.
+    fn update(&mut self, address: IpAddr, mut update: Update) -> Vec<Change> {
         let now = self.clock.now();
         let Some(peer) = self.peers.get_mut(&address) else { return Vec::new() };
         let Some(session) = peer.session.as_mut().filter(|session| !session.ending) else {
             return Vec::new();
         };
-        if let Some(family) = update.end_of_rib {
+        let (end_of_rib, faults) = (update.end_of_rib, std::mem::take(&mut update.faults));
+        if let Some(family) = end_of_rib {
             session.complete.insert(family);
             peer.kept.end_of_rib(family);
         }
@@ -148,23 +139,19 @@ impl<N: Network, C: Clock> Core<N, C> {
         session.repeating.note(&imported);
         peer.record.updates += 1;
         peer.record.last_update = Some(now);
-        if let Some(fault) = update.faults.iter().chain(&imported.refused).next_back() {
+        if let Some(fault) = faults.iter().chain(&imported.refused).next_back() {
             tracing::debug!(peer = %address, fault, "routes refused");
             peer.record.last_error = Some(fault.clone());
         }
         let source = peer.source(self.config.asn);
         let mut changed = Vec::new();
         for prefix in imported.withdrawn {
-            if self.rib.remove(&prefix, source) {
-                changed.push(prefix);
-            }
+            changed.extend(self.rib.remove(&prefix, source));
         }
         for (prefix, path) in imported.paths {
-            if self.rib.put(prefix, path) {
-                changed.push(prefix);
-            }
+            changed.extend(self.rib.put(prefix, path));
         }
-        if let Some(family) = update.end_of_rib {
+        if let Some(family) = end_of_rib {
             changed.extend(self.rib.sweep(address, &BTreeSet::<Family>::from([family])));
         }
         changed

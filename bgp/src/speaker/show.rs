@@ -10,7 +10,7 @@ use super::peer::{Peer, view};
 use super::status::{Advertised, PeerStatus, RibEntry, RibPath};
 use crate::config::SpeakerConfig;
 use crate::packet::Segment;
-use crate::rib::{Exports, Path, Rib, select};
+use crate::rib::{Exports, Path, Rib, Route, export, select};
 
 pub(super) fn entry(rib: &Rib, prefix: Prefix) -> RibEntry {
     let paths = rib.paths(&prefix);
@@ -65,15 +65,17 @@ pub(super) fn peer<S>(address: IpAddr, peer: &Peer<S>, rib: &Rib, now: Duration)
 /// What a peer has been told.
 pub(super) fn advertised<S>(
     peer: &Peer<S>,
+    rib: &Rib,
     speaker: &SpeakerConfig,
     clusters: &BTreeSet<Ipv4Addr>,
 ) -> Vec<Advertised> {
     let Some(session) = &peer.session else { return Vec::new() };
     let view = view(&peer.config, session, speaker, clusters);
-    let mut exports = Exports::default();
-    let told = session.out.told().filter_map(|(prefix, path)| {
-        let route = exports.export(&view, prefix, path)?;
-        Some(Advertised { prefix: *prefix, next_hop: route.next_hop, attributes: route.attributes.clone() })
+    let mut exports = Exports::new(view.clone());
+    let told = session.out.known(rib).filter_map(|(prefix, path)| {
+        exports.template(prefix, path)?;
+        let Route { next_hop, attributes } = export(&view, prefix.family(), path)?;
+        Some(Advertised { prefix: *prefix, next_hop, attributes })
     });
     told.collect()
 }

@@ -81,11 +81,11 @@ proptest! {
                 Step::Put(path) => {
                     expected.retain(|old| old.common.source != path.common.source);
                     expected.push(path.clone());
-                    rib.put(prefix, path)
+                    rib.put(prefix, path).is_some()
                 }
                 Step::Remove(source) => {
                     expected.retain(|old| old.common.source != source);
-                    rib.remove(&prefix, source)
+                    rib.remove(&prefix, source).is_some()
                 }
                 Step::Forget(last) => {
                     expected.retain(|old| old.common.source.peer() != Some(ip(last)));

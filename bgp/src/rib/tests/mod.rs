@@ -1,6 +1,7 @@
 //! Choice, import, export and what is told, as tables.
 
 mod laws;
+mod out;
 mod reflection;
 mod rules;
 
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use prefix::{Family, Prefix};
 
 use super::{
-    AdjOut, Age, Common, Imported, Local, Path, PeerView, Rib, Route, Source, community, export, import,
-    select,
+    AdjOut, Age, Change, Common, Exports, Imported, Local, Path, PeerView, Rib, Source, community, export,
+    import, select,
 };
 use crate::config::PeerConfig;
 use crate::fsm::Agreed;
@@ -39,6 +40,10 @@ fn path(last: u8, change: impl FnOnce(&mut Attributes, &mut Source)) -> Path {
         client: None,
         local: Local::default(),
     }))
+}
+
+fn prefixes(changes: Vec<Change>) -> Vec<Prefix> {
+    changes.into_iter().map(|change| change.prefix).collect()
 }
 
 fn by(asns: &[u32]) -> AsPath {
@@ -164,14 +169,14 @@ fn the_choice_does_not_depend_on_the_order_of_arrival() {
 fn equal_paths_share_and_a_lost_peer_takes_only_its_own() {
     let mut rib = Rib::default();
     let prefix = net("10.0.0.0/8");
-    assert!(rib.put(prefix, path(1, |_, _| {})));
-    assert!(rib.put(prefix, path(2, |_, _| {})));
-    assert!(!rib.put(prefix, path(2, |_, _| {})), "the same again is no change");
+    assert!(rib.put(prefix, path(1, |_, _| {})).is_some());
+    assert!(rib.put(prefix, path(2, |_, _| {})).is_some());
+    assert!(rib.put(prefix, path(2, |_, _| {})).is_none(), "the same again is no change");
     assert_eq!(rib.selected(&prefix).unwrap().next_hops, [ip(1), ip(2)]);
-    assert_eq!(rib.remove_peer(ip(1)), [prefix]);
+    assert_eq!(prefixes(rib.remove_peer(ip(1))), [prefix]);
     assert_eq!(rib.selected(&prefix).unwrap().next_hops, [ip(2)]);
     assert_eq!(rib.remove_peer(ip(1)), []);
-    assert_eq!(rib.remove_peer(ip(2)), [prefix]);
+    assert_eq!(prefixes(rib.remove_peer(ip(2))), [prefix]);
     assert!(rib.selected(&prefix).is_none() && rib.prefixes().next().is_none());
 }
 
@@ -183,9 +188,9 @@ fn what_a_returning_peer_does_not_repeat_is_swept_by_family() {
     }
     rib.mark_stale(ip(1));
     rib.put(net("10.1.0.0/16"), path(1, |_, _| {}));
-    assert_eq!(rib.sweep(ip(1), &[Family::V4].into()), [net("10.2.0.0/16")]);
+    assert_eq!(prefixes(rib.sweep(ip(1), &[Family::V4].into())), [net("10.2.0.0/16")]);
     assert_eq!(rib.count_of(ip(1)).all(), 2);
-    assert_eq!(rib.sweep(ip(1), &[Family::V6].into()), [net("fd00::/64")]);
+    assert_eq!(prefixes(rib.sweep(ip(1), &[Family::V6].into())), [net("fd00::/64")]);
 }
 
 fn agreed() -> Agreed {
@@ -239,7 +244,7 @@ fn routes_that_loop_or_lead_nowhere_are_refused() {
         ("from outside without a path", &outside, ip(9), Attributes::default(), false),
     ];
     for (name, config, next_hop, attributes, expected) in cases {
-        let imported = import(&view(config, &agreed), &update(next_hop, attributes), |_| false);
+        let imported = import(&view(config, &agreed), update(next_hop, attributes), |_| false);
         assert_eq!(imported.paths.len() == 1, expected, "{name}");
         assert_eq!(
             imported.withdrawn.len() == 1,
@@ -249,7 +254,7 @@ fn routes_that_loop_or_lead_nowhere_are_refused() {
     }
     let mut v6 = update(ip(9), Attributes::default());
     v6.reach[0].prefixes = vec![net("fd00::/64")];
-    assert_eq!(import(&view(&inside, &agreed), &v6, |_| false), Imported::default(), "a family not agreed");
+    assert_eq!(import(&view(&inside, &agreed), v6, |_| false), Imported::default(), "a family not agreed");
 }
 
 #[test]
@@ -308,47 +313,4 @@ fn attributes_change_at_the_border_of_the_as() {
     let through_us = PeerConfig { export: export_rules, ..inside };
     let route = export(&view(&through_us, &agreed), Family::V4, &external(8, &[70])).unwrap();
     assert_eq!(route.next_hop, ip(5));
-}
-
-#[test]
-fn a_peer_is_told_the_newest_state_and_nothing_twice() {
-    let mut out = AdjOut::default();
-    let prefix = net("10.0.0.0/8");
-    let context = Context { four_octet_as: true, ..Context::default() };
-    let batch = |out: &mut AdjOut, last: Option<u8>| {
-        let best = |_: &Prefix| last.map(|last| external(last, &[70]));
-        let export = |_: &Prefix, path: &Path| {
-            Some(Arc::new(Route { next_hop: path.common.next_hop, attributes: Attributes::default() }))
-        };
-        out.batch(context, best, export).map_or(0, |messages| messages.len())
-    };
-    assert_eq!(batch(&mut out, Some(1)), 0);
-    out.touch(prefix);
-    out.finish(Family::V4);
-    assert_eq!(batch(&mut out, Some(1)), 2, "the route and the end");
-    out.touch(prefix);
-    assert_eq!(batch(&mut out, Some(2)), 0, "one batch at a time");
-    out.touch(prefix);
-    out.written();
-    assert_eq!(batch(&mut out, Some(3)), 1, "two changes, one message");
-    out.written();
-    out.touch(prefix);
-    assert_eq!(batch(&mut out, Some(3)), 0, "no change");
-    out.rules_changed(|_, _| false);
-    assert_eq!(batch(&mut out, Some(3)), 0, "rules that mean the same here");
-    out.rules_changed(|_, _| true);
-    assert_eq!(batch(&mut out, Some(3)), 1, "rules that make another route of the same path");
-    out.written();
-    for (marked, messages) in [(false, 1), (true, 3)] {
-        out.refresh(Family::V4, marked);
-        assert_eq!(batch(&mut out, Some(3)), messages, "asked to repeat, with marks around it or without");
-        out.written();
-    }
-    out.refresh(Family::V6, true);
-    assert_eq!(batch(&mut out, Some(3)), 0, "no marks before the first end");
-    out.touch(prefix);
-    assert_eq!(batch(&mut out, None), 1);
-    out.written();
-    out.touch(prefix);
-    assert_eq!((batch(&mut out, None), out.count().all()), (0, 0));
 }

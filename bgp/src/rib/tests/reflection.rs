@@ -56,7 +56,7 @@ fn a_route_that_has_been_in_our_cluster_is_refused() {
     let clusters = BTreeSet::from([CLUSTER]);
     let view = PeerView { clusters: &clusters, ..view(&config, &agreed) };
     let been = |cluster| Attributes { cluster_list: vec![cluster], ..Attributes::default() };
-    let taken = |cluster| import(&view, &update(ip(9), been(cluster)), |_| false).paths.len();
+    let taken = |cluster| import(&view, update(ip(9), been(cluster)), |_| false).paths.len();
     assert_eq!(
         (taken(CLUSTER), taken(Ipv4Addr::new(1, 1, 1, 1))),
         (0, 1),
