@@ -142,11 +142,20 @@ impl Services {
         for port in &service.ports {
             let places = self.places(index, service, port, &external, &mut problems);
             let mut outlook = Outlook::of(index, service, port, local);
-            virtuals.extend(places.into_iter().map(|(origin, at)| {
+            let protocol = port.protocol;
+            for (origin, at) in places.iter().copied() {
                 let (backends, gate) = outlook.at(origin, at.family());
                 let number = if origin == Origin::NodePort { port.node_port } else { Some(port.port) };
-                let (protocol, port) = (port.protocol, number.unwrap_or(0));
-                VirtualService { origin, at, protocol, port, scheduling, backends, gate }
+                let port = number.unwrap_or(0);
+                virtuals.push(VirtualService { origin, at, protocol, port, scheduling, backends, gate });
+            }
+            let led = places.iter().filter(|(origin, _)| *origin != Origin::Cluster);
+            let led: BTreeSet<Family> = led.map(|(_, at)| at.family()).collect();
+            virtuals.extend(led.into_iter().filter_map(|family| {
+                let (to, backends) = outlook.private(family)?;
+                let (origin, at, port) = (Origin::Cluster, At::Virtual(to.ip()), to.port());
+                let gate = Gate { private: true, ..Gate::default() };
+                Some(VirtualService { origin, at, protocol, port, scheduling, backends, gate })
             }));
         }
         // Most have one, and it is kept as long as the Service.

@@ -47,7 +47,9 @@ fn serves(known: &State, wanted: &State, address: IpAddr) -> bool {
     let at_its_place = wanted.vips.get(&address).is_none_or(|vip| known.vips.get(&address) == Some(vip));
     let balanced = |(tuple, wish): (&Tuple, &std::sync::Arc<Balanced>)| {
         let there = known.services.get(tuple).is_some_and(|there| takes_connections(there));
-        there && takes_connections(wish) && known.packets.tuples.contains(tuple)
+        // What is private serves this node's clients only.
+        let private = wanted.packets.gates.private.contains(tuple);
+        there && takes_connections(wish) && known.packets.tuples.contains(tuple) && !private
     };
     at_its_place && wanted.services.range(first..=last).any(balanced)
 }

@@ -35,6 +35,8 @@ struct Sides {
     external: Backends,
     /// Where clients of this node are led if the external policy would give them less.
     detour: Option<SocketAddr>,
+    /// The endpoints there, if not those at the cluster address.
+    behind: Option<Backends>,
 }
 
 impl<'a> Outlook<'a> {
@@ -58,7 +60,13 @@ impl<'a> Outlook<'a> {
             (Some(ranges), Origin::Balancer) => Gate::admits(ranges, family),
             _ => None,
         };
-        (backends, Gate { sources, detour })
+        (backends, Gate { sources, detour, private: false })
+    }
+
+    /// Where clients of this node are led, if that is a place for this alone.
+    pub(super) fn private(&self, family: Family) -> Option<(SocketAddr, Backends)> {
+        let sides = self.seen[usize::from(family == Family::V6)].as_ref()?;
+        sides.detour.zip(sides.behind.clone())
     }
 
     fn sides(&self, family: Family) -> Sides {
@@ -70,9 +78,21 @@ impl<'a> Outlook<'a> {
             endpoints.backends(self.local.external)
         };
         // At the cluster address all endpoints serve, unless the internal policy is `Local` too.
+        let both = self.local.internal && self.local.external;
+        let behind = both.then(|| endpoints.backends(false));
+        let useful = self.local.external && !behind.as_ref().unwrap_or(&internal).by_socket.is_empty();
+        let port = if self.local.internal { self.private_port() } else { Some(self.port.port) };
         let cluster_ip = self.service.cluster_ips.iter().find(|address| Family::of(**address) == family);
-        let useful = self.local.external && !self.local.internal && !internal.by_socket.is_empty();
-        let detour = cluster_ip.filter(|_| useful).map(|address| SocketAddr::new(*address, self.port.port));
-        Sides { internal, external, detour }
+        let detour = cluster_ip.zip(port).filter(|_| useful);
+        let detour = detour.map(|(address, port)| SocketAddr::new(*address, port));
+        Sides { internal, external, detour, behind }
+    }
+
+    /// A port of the cluster address that is none of the Service's: the last free ones, one for each port.
+    fn private_port(&self) -> Option<u16> {
+        let ports = &self.service.ports;
+        let place = ports.iter().position(|port| port == self.port)?;
+        let is_free = |number: &u16| ports.iter().all(|port| port.port != *number);
+        (1..=u16::MAX).rev().filter(is_free).nth(place)
     }
 }

@@ -94,16 +94,17 @@ impl Program {
         }
         gates::lay(&mut program, node);
         firewall::lay(&mut program);
-        let mark: Vec<Rule> =
-            Family::BOTH.map(mark_rule).into_iter().chain(Family::BOTH.map(gates::guard_rule)).collect();
-        let refuse = Family::BOTH.map(refuse_rule);
+        let rules = [gates::unmarked_rule, mark_rule, gates::guard_rule];
+        let mark: Vec<Rule> = rules.into_iter().flat_map(|rule| Family::BOTH.map(rule)).collect();
+        let refuse = [gates::private_rule, refuse_rule].into_iter().flat_map(|rule| Family::BOTH.map(rule));
+        let refuse: Vec<Rule> = refuse.collect();
         let base = |name, kind, hook, priority| Chain::base(table().chain(name), kind, hook, priority);
         program.chain(base(PREROUTING, ChainType::Filter, Hook::Prerouting, priority::MANGLE), mark.clone());
         program.chain(base(OUTPUT, ChainType::Filter, Hook::Output, priority::MANGLE), mark);
         // Behind detours, and before IPVS, which takes the node's own packets right after.
-        program.chain(base(REFUSE, ChainType::Filter, Hook::Output, priority::DSTNAT + 1), refuse.to_vec());
+        program.chain(base(REFUSE, ChainType::Filter, Hook::Output, priority::DSTNAT + 1), refuse.clone());
         // Before policies judge: that nobody answers is so for everyone.
-        program.chain(base(INPUT, ChainType::Filter, Hook::Input, priority::FILTER - 10), refuse.to_vec());
+        program.chain(base(INPUT, ChainType::Filter, Hook::Input, priority::FILTER - 10), refuse);
         program.chain(
             base(POSTROUTING, ChainType::Nat, Hook::Postrouting, priority::SRCNAT),
             vec![Rule::new().masked(Field::Mark, MARK, MARK).goto(MASQUERADE)],

@@ -116,3 +116,48 @@ fn with_a_local_external_policy_clients_of_the_node_use_all_endpoints_and_others
         assert_eq!(refusal(from, BALANCER).0, ErrorKind::ConnectionRefused, "{}", from.name());
     }
 }
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn with_both_policies_local_clients_of_the_node_still_use_all_endpoints_but_at_the_cluster_address() {
+    let local = Service { external_local: true, internal_local: true, ..balanced() };
+    let (net, mut daemon) = scene(local);
+    for (from, source, source6) in
+        [(&net.pod_a, "10.1.1.2", "fd00:1:1::2"), (&net.node, "192.0.2.11", "2001:db8::11")]
+    {
+        for to in [BALANCER, "192.0.2.11:30080"] {
+            assert_eq!(ask(from, to), far(source), "{} to {to}", from.name());
+        }
+        for to in [BALANCER6, "[2001:db8::11]:30080"] {
+            assert_eq!(ask(from, to), far(source6), "{} to {to}", from.name());
+        }
+    }
+    assert_eq!(refusal(&net.pod_a, "10.96.0.1:80").0, ErrorKind::TimedOut, "no endpoint is here");
+    assert_eq!(refusal(&net.outside, BALANCER).0, ErrorKind::TimedOut, "no endpoint is here");
+    assert_eq!(daemon.applied(&net.node, &[]), 0, "it reads back as it was written");
+
+    // The place they are led to is nobody's by its own address.
+    net.outside.run("ip", &["route", "add", "10.96.0.1/32", "via", "192.0.2.11"]);
+    for (from, to) in [
+        (&net.pod_a, "10.96.0.1:65535"),
+        (&net.node, "[fd00:96::1]:65535"),
+        (&net.outside, "10.96.0.1:65535"),
+    ] {
+        assert_eq!(refusal(from, to).0, ErrorKind::ConnectionRefused, "{} to {to}", from.name());
+    }
+
+    serve_tcp(&net.pod_b, "10.1.1.3:8080", "near");
+    daemon.endpoints("web", 8080, Family::V4, vec![ready("10.1.1.3"), ready("10.1.2.2")]);
+    daemon.applied(&net.node, &["web"]);
+    let heard = |from, to| (0..6).map(|_| ask(from, to)).collect::<std::collections::BTreeSet<_>>();
+    let near = |source: &str| Heard { server: "near".into(), source: source.into() };
+    assert_eq!(heard(&net.pod_a, BALANCER), [near("10.1.1.2"), far("10.1.1.2")].into());
+    assert_eq!(heard(&net.pod_a, "10.96.0.1:80"), [near("10.1.1.2")].into());
+    assert_eq!(heard(&net.outside, BALANCER), [near("192.0.2.100")].into());
+
+    // Back to all at the cluster address.
+    daemon.put(Service { external_local: true, ..balanced() });
+    daemon.applied(&net.node, &["web"]);
+    assert_eq!(heard(&net.pod_a, "10.96.0.1:80").len(), 2);
+    assert!(!net.node.run("ipvsadm", &["-Sn"]).contains(":65535"));
+}

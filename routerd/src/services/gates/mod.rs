@@ -3,7 +3,8 @@
 //! - `spec.loadBalancerSourceRanges`: others get no answer at the load balancer's addresses.
 //! - With `externalTrafficPolicy: Local`, pods of this node and the node itself have no need to go over an outside
 //!   balancer that chooses a node with an endpoint. As with kube-proxy all endpoints serve them: they are led to the
-//!   cluster address.
+//!   cluster address. Where that has only endpoints of this node, too (`internalTrafficPolicy: Local`), they are led to a
+//!   private virtual service beside it, which nobody else reaches.
 
 mod rules;
 
@@ -12,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use prefix::{Family, Prefix};
 
-pub(super) use self::rules::{guard_rule, lay, observe, transaction};
+pub(super) use self::rules::{guard_rule, lay, observe, private_rule, transaction, unmarked_rule};
 use super::state::Tuple;
 
 /// First and last address, both included.
@@ -25,6 +26,8 @@ pub struct Gate {
     pub sources: Option<BTreeSet<Range>>,
     /// Where clients of this node are led.
     pub detour: Option<SocketAddr>,
+    /// It serves only those that have been led here.
+    pub private: bool,
 }
 
 impl Gate {
@@ -54,12 +57,15 @@ pub struct Gates {
     pub sources: BTreeMap<Tuple, BTreeSet<Range>>,
     /// Where clients of this node are led.
     pub detours: BTreeMap<Tuple, SocketAddr>,
+    /// Virtual services that nobody is to ask by their own address.
+    pub private: BTreeSet<Tuple>,
 }
 
 impl Gates {
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.guarded.len() + self.sources.values().map(BTreeSet::len).sum::<usize>() + self.detours.len()
+        let sources = self.sources.values().map(BTreeSet::len).sum::<usize>();
+        self.guarded.len() + sources + self.detours.len() + self.private.len()
     }
 
     /// True if there are none.
@@ -69,7 +75,7 @@ impl Gates {
 
     /// The virtual services that have one.
     pub(super) fn tuples(&self) -> impl Iterator<Item = &Tuple> {
-        self.guarded.iter().chain(self.sources.keys()).chain(self.detours.keys())
+        self.guarded.iter().chain(self.sources.keys()).chain(self.detours.keys()).chain(&self.private)
     }
 
     /// Puts `gate` in the place of what is before `tuple`.
@@ -77,6 +83,10 @@ impl Gates {
         self.guarded.remove(&tuple);
         self.sources.remove(&tuple);
         self.detours.remove(&tuple);
+        self.private.remove(&tuple);
+        if gate.private {
+            self.private.insert(tuple);
+        }
         if let Some(sources) = gate.sources {
             self.guarded.insert(tuple);
             if !sources.is_empty() {
@@ -92,6 +102,9 @@ impl Gates {
     pub(super) fn without(&self, other: &Self, tuple: Tuple, difference: &mut Self) {
         if self.guarded.contains(&tuple) && !other.guarded.contains(&tuple) {
             difference.guarded.insert(tuple);
+        }
+        if self.private.contains(&tuple) && !other.private.contains(&tuple) {
+            difference.private.insert(tuple);
         }
         let none = BTreeSet::new();
         let [own, others] = [self, other].map(|gates| gates.sources.get(&tuple).unwrap_or(&none));
@@ -115,6 +128,7 @@ impl Gates {
         }
         self.sources.retain(|_, sources| !sources.is_empty());
         self.detours.retain(|tuple, _| !others.detours.contains_key(tuple));
+        self.private.retain(|tuple| !others.private.contains(tuple));
     }
 
     /// Adds all of `others`.
@@ -124,6 +138,7 @@ impl Gates {
             self.sources.entry(*tuple).or_default().extend(sources);
         }
         self.detours.extend(&others.detours);
+        self.private.extend(&others.private);
     }
 }
 

@@ -1,6 +1,8 @@
-//! Gates as nf_tables has them: three sets a family and the rules that ask them.
+//! Gates as nf_tables has them: four sets a family and the rules that ask them.
 //!
 //! ```text
+//!  prerouting, output (mangle)   in services-private? -> no mark; where packets are refused: without the mark of a Service,
+//!                                that is not led here, refused
 //!  prerouting, output (mangle)   in services-guarded?  -> services-sources: its source in services-sources, or dropped
 //!  prerouting (dstnat)           from a pod of this node? -> to what services-detours says
 //!  output (dstnat)               -> to what services-detours says
@@ -20,10 +22,11 @@ use super::{GateChange, Gates, Range};
 use crate::ruleset::table;
 use crate::services::desired::NodeFacts;
 use crate::services::pods;
-use crate::services::program::{MARK, Program, tuple_fields};
+use crate::services::program::{MARK, Program, REJECT, tuple_fields};
 use crate::services::state::Tuple;
 
 const SOURCES: &str = "services-sources";
+const PRIVATE: &str = "services-private";
 const DETOUR: &str = "services-detour";
 const DETOUR_OWN: &str = "services-detour-own";
 
@@ -54,8 +57,24 @@ fn detour_map(family: Family) -> Set {
     Set::new(table().set(name("services-detours", family)), key).values(to)
 }
 
-fn sets(family: Family) -> [Set; 3] {
-    [guarded_set(family), source_set(family), detour_map(family)]
+/// The tuples that only those reach who are led there.
+fn private_set(family: Family) -> Set {
+    let key = [DataType::address(family), DataType::Protocol, DataType::Port];
+    Set::new(table().set(name(PRIVATE, family)), key)
+}
+
+fn sets(family: Family) -> [Set; 4] {
+    [guarded_set(family), source_set(family), detour_map(family), private_set(family)]
+}
+
+/// Before marks are set: who asks for a private place gets none.
+pub(in crate::services) fn unmarked_rule(family: Family) -> Rule {
+    Rule::new().in_set(&tuple_fields(family), name(PRIVATE, family)).return_()
+}
+
+/// Who asks for a private place by its own address: the mark of a Service comes from where clients were led away.
+pub(in crate::services) fn private_rule(family: Family) -> Rule {
+    Rule::new().masked(Field::Mark, 0, MARK).in_set(&tuple_fields(family), name(PRIVATE, family)).goto(REJECT)
 }
 
 /// Adds sets and chains to the program.
@@ -106,13 +125,15 @@ fn detour(tuple: &Tuple, to: &SocketAddr) -> Element {
 }
 
 /// The elements of each set of `family`.
-fn elements(gates: &Gates, family: Family) -> [Vec<Element>; 3] {
+fn elements(gates: &Gates, family: Family) -> [Vec<Element>; 4] {
     let within = |tuple: &&Tuple| Family::of(tuple.address) == family;
-    let guarded = gates.guarded.iter().filter(within).map(|tuple| Element::new(Key(key(tuple).to_vec())));
+    let [guarded, private] = [&gates.guarded, &gates.private].map(|tuples| {
+        tuples.iter().filter(within).map(|tuple| Element::new(Key(key(tuple).to_vec()))).collect()
+    });
     let sources = gates.sources.iter().filter(|(tuple, _)| within(tuple));
     let sources = sources.flat_map(|(tuple, ranges)| ranges.iter().map(|range| source(tuple, range)));
     let detours = gates.detours.iter().filter(|(tuple, _)| within(tuple));
-    [guarded.collect(), sources.collect(), detours.map(|(tuple, to)| detour(tuple, to)).collect()]
+    [guarded, sources.collect(), detours.map(|(tuple, to)| detour(tuple, to)).collect(), private]
 }
 
 /// Writes a change.
@@ -140,7 +161,7 @@ pub(in crate::services) fn observe(
                 continue;
             }
             for element in nft.list_elements(&set)? {
-                take(&mut gates, &element);
+                take(&mut gates, &element, set == private_set(family));
             }
             ours.insert(set.name.name.clone(), set);
         }
@@ -148,7 +169,7 @@ pub(in crate::services) fn observe(
     Ok(gates)
 }
 
-fn take(gates: &mut Gates, element: &Element) {
+fn take(gates: &mut Gates, element: &Element, private: bool) {
     let (first, last) = match &element.span {
         Span::Key(key) => (&key.0[..], &key.0[..]),
         Span::Range(first, last) => (&first.0[..], &last.0[..]),
@@ -164,6 +185,7 @@ fn take(gates: &mut Gates, element: &Element) {
                 gates.sources.entry(tuple).or_default().insert(range);
             }
         }
+        _ if private => gates.private.extend(tuple_of(first)),
         _ => gates.guarded.extend(tuple_of(first)),
     }
 }

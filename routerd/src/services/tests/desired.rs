@@ -10,7 +10,7 @@ use super::super::desired::{At, Key, NodeFacts, Services, Value};
 use super::super::gates::Gate;
 use super::super::wanted::LocalAddresses;
 use super::fixture::*;
-use crate::cluster::objects::{Endpoint, Labels, Protocol, Service, ServiceKind, ServicePort};
+use crate::cluster::objects::{Endpoint, Labels, Pod, Protocol, Service, ServiceKind, ServicePort};
 use crate::cluster::{Event, Index, Object, ObjectKey};
 use crate::runner::Plane;
 
@@ -192,7 +192,7 @@ fn a_change_touches_the_services_it_concerns() {
     assert_eq!(touched(&mut index, Event::Upsert(Object::Node(other.clone()))), BTreeSet::new());
     let mut own = node();
     own.internal_addresses.remove(1);
-    let all = BTreeSet::from([Key::Node, Key::Service(name("db"))]);
+    let all = BTreeSet::from([Key::Node, Key::Pods, Key::Service(name("db"))]);
     assert_eq!(touched(&mut index, Event::Upsert(Object::Node(own.clone()))), all);
 
     own.labels.insert("disk".into(), "fast".into());
@@ -211,6 +211,15 @@ fn a_change_touches_the_services_it_concerns() {
     own.labels.insert("topology.kubernetes.io/zone".into(), "b".into());
     let db = BTreeSet::from([Key::Service(name("db"))]);
     assert_eq!(touched(&mut index, Event::Upsert(Object::Node(own))), db);
+
+    // Of pods only one of this node with an address that nobody could tell.
+    let mut pod = |node: &str, address: &str| {
+        let pod = Pod { node: Some(node.into()), addresses: vec![ip(address)], ..Pod::default() };
+        touched(&mut index, Event::Upsert(Object::Pod(pod)))
+    };
+    assert_eq!(pod(NODE, "10.1.1.7"), BTreeSet::new());
+    assert_eq!(pod("n2", "10.77.0.7"), BTreeSet::new());
+    assert_eq!(pod(NODE, "10.77.0.8"), BTreeSet::from([Key::Pods]));
 
     // A node gets an address that a Service has among its external ones.
     let public = Service { external_ips: vec![ip("192.0.2.12")], ..service("db", "10.96.0.2") };
@@ -265,7 +274,11 @@ fn a_local_external_policy_leads_clients_of_the_node_to_the_cluster_address_if_t
     assert_eq!(gate(&web, elsewhere()).detour, Some("10.96.0.1:53".parse().unwrap()));
     assert_eq!(gate(&web, Vec::new()).detour, None, "nobody serves: refused like everybody");
     web.internal_local = true;
-    assert_eq!(gate(&web, elsewhere()).detour, None, "the cluster address has no more");
+    assert_eq!(
+        gate(&web, elsewhere()).detour,
+        Some("10.96.0.1:65535".parse().unwrap()),
+        "a place of its own"
+    );
     (web.internal_local, web.external_local) = (false, false);
     assert_eq!(gate(&web, elsewhere()).detour, None);
     web.annotations.insert("kube-router.io/service.local".into(), "maybe".into());

@@ -39,7 +39,7 @@ fn backend(number: u8, weight: u32) -> (SocketAddr, Backend) {
 }
 
 prop_compose! {
-    fn gate()(sources in proptest::option::of(0u8..8), detour in 0u16..3) -> Gate {
+    fn gate()(sources in proptest::option::of(0u8..8), detour in 0u16..3, private: bool) -> Gate {
         // Prefixes that lie in each other or beside each other.
         let all = ["192.0.2.0/24", "192.0.2.0/25", "198.51.100.1/32"].map(|text| text.parse().unwrap());
         let some = |bits: u8| all.iter().enumerate().filter(move |(number, _)| bits & (1 << number) != 0);
@@ -48,6 +48,7 @@ prop_compose! {
                 Gate::admits(&some(bits).map(|(_, prefix)| *prefix).collect::<Vec<_>>(), Family::V4)
             }),
             detour: (detour > 0).then(|| SocketAddr::new(ip("10.96.0.1"), 80 + detour)),
+            private,
         }
     }
 }
