@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kernel::ipvs::{Command, Destination};
 
 use super::plan::{Extent, Plan, UDP};
-use super::state::{State, Tuple};
+use super::state::{State, Tuple, Weight};
 
 type Backend = (Tuple, SocketAddr);
 
@@ -54,13 +54,14 @@ impl Draining {
         let Some(period) = self.period else { return };
         let mut kept = BTreeSet::new();
         plan.balance.retain_mut(|command| {
-            let Some((backend, found)) = deleted(command, kernel) else { return true };
+            let Some((backend, weight)) = deleted(command, kernel) else { return true };
             if backend.0.protocol == UDP || self.is_over(&backend, now) {
                 return true;
             }
             kept.insert(backend);
-            *command = Command::SetDestination(backend.0.key(), Destination { weight: 0, ..found });
-            found.weight != 0
+            let drained = Destination::masquerade(backend.1.ip(), backend.1.port(), 0);
+            *command = Command::SetDestination(backend.0.key(), drained);
+            weight != Some(0)
         });
         let judged = |tuple: &Tuple| match extent {
             Extent::Everything => true,
@@ -74,7 +75,7 @@ impl Draining {
 }
 
 /// The backend that a command deletes, as the kernel has it.
-fn deleted(command: &Command, kernel: &State) -> Option<(Backend, Destination)> {
+fn deleted(command: &Command, kernel: &State) -> Option<(Backend, Weight)> {
     let Command::DeleteDestination(key, socket) = command else { return None };
     let tuple = Tuple::of(key)?;
     let found = kernel.services.get(&tuple)?.destinations.get(socket)?;

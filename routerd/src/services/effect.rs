@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use kernel::ipvs::Command;
 
-use super::Few;
 use super::plan::{PacketChange, Plan, VipStep};
-use super::state::{Balanced, Packets, State, Tuple, Vip};
+use super::scheduling::Scheduling;
+use super::state::{Balanced, Packets, State, Tuple, Vip, weight_of};
 
 impl Plan {
     /// Does to `state` what the kernel does when the plan is written to it.
@@ -51,8 +51,7 @@ pub(super) fn apply_command(command: &Command, services: &mut BTreeMap<Tuple, Ar
     let Some(tuple) = command.service().and_then(|key| Tuple::of(&key)) else { return };
     match command {
         Command::AddService(service) => {
-            let balanced = Balanced { service: service.clone(), destinations: Few::default() };
-            services.insert(tuple, Arc::new(balanced));
+            services.insert(tuple, Arc::new(Balanced::of(service)));
         }
         Command::DeleteService(_) => _ = services.remove(&tuple),
         _ => {
@@ -65,9 +64,9 @@ pub(super) fn apply_command(command: &Command, services: &mut BTreeMap<Tuple, Ar
 
 fn apply_change(command: &Command, balanced: &mut Balanced) {
     match command {
-        Command::SetService(service) => balanced.service = service.clone(),
+        Command::SetService(service) => balanced.scheduling = Scheduling::of_kernel(service),
         Command::AddDestination(_, destination) | Command::SetDestination(_, destination) => {
-            balanced.destinations.insert(destination.socket(), *destination);
+            balanced.destinations.insert(destination.socket(), weight_of(destination));
         }
         Command::DeleteDestination(_, socket) => _ = balanced.destinations.remove(socket),
         Command::AddService(_) | Command::DeleteService(_) | Command::SetTimeouts(_) => {}

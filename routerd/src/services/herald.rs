@@ -56,5 +56,5 @@ fn serves(known: &State, wanted: &State, address: IpAddr) -> bool {
 
 /// True if a destination gets new connections.
 pub(super) fn takes_connections(balanced: &Balanced) -> bool {
-    balanced.destinations.iter().any(|(_, destination)| destination.weight > 0)
+    balanced.destinations.values().any(|weight| *weight != Some(0))
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use kernel::ipvs::Command;
+use kernel::ipvs::{Command, Destination};
 
 use super::Few;
 use super::gates::GateChange;
@@ -195,20 +195,23 @@ impl Plan {
             return;
         };
         match old {
-            None => self.balance.push(Command::AddService(new.service.clone())),
-            Some(old) if old.service != new.service => {
-                self.balance.push(Command::SetService(new.service.clone()));
+            Some(old) if old.scheduling == new.scheduling => {}
+            // What is wanted says how it chooses.
+            _ => {
+                let service = new.scheduling.map(|scheduling| scheduling.service(key));
+                let command = if old.is_none() { Command::AddService } else { Command::SetService };
+                self.balance.extend(service.map(command));
             }
-            Some(_) => {}
         }
         let before = old.map(|old| &old.destinations);
         let known = |socket: &SocketAddr| before.and_then(|before| before.get(socket));
         // New ones come before old ones go, so that there is always one that takes connections.
-        for (socket, destination) in new.destinations.iter() {
+        for (socket, weight) in new.destinations.iter() {
+            let destination = Destination::masquerade(socket.ip(), socket.port(), weight.unwrap_or(0));
             match known(socket) {
-                None => self.balance.push(Command::AddDestination(key, *destination)),
-                Some(found) if found != destination => {
-                    self.balance.push(Command::SetDestination(key, *destination));
+                None => self.balance.push(Command::AddDestination(key, destination)),
+                Some(found) if found != weight => {
+                    self.balance.push(Command::SetDestination(key, destination));
                 }
                 Some(_) => {}
             }

@@ -1,6 +1,6 @@
 //! How a virtual service chooses among its backends: annotations and session affinity.
 
-use kernel::ipvs::ServiceFlags;
+use kernel::ipvs::{self, ServiceFlags, ServiceKey};
 
 use crate::cluster::objects::Service;
 
@@ -33,6 +33,21 @@ impl Scheduling {
             flags = flags.with(ServiceFlags::PERSISTENT);
         }
         Self { scheduler, flags, affinity_seconds }
+    }
+
+    /// The IPVS service that chooses so.
+    pub(super) fn service(&self, key: ServiceKey) -> ipvs::Service {
+        let mut service = ipvs::Service::new(key, self.scheduler);
+        service.flags = self.flags;
+        service.persistence_seconds = self.affinity_seconds;
+        service
+    }
+
+    /// How an IPVS service chooses, if a Service can ask for it.
+    pub(super) fn of_kernel(service: &ipvs::Service) -> Option<Self> {
+        let scheduler = KNOWN.into_iter().find(|known| *known == service.scheduler)?;
+        let found = Self { scheduler, flags: service.flags, affinity_seconds: service.persistence_seconds };
+        (found.service(service.key) == *service).then_some(found)
     }
 }
 

@@ -10,6 +10,7 @@ use kernel::ipvs::{Destination, Service, ServiceKey};
 use super::Few;
 use super::gates::Gates;
 use super::program::Program;
+use super::scheduling::Scheduling;
 use crate::cluster::pack;
 
 /// What a virtual service is reached by. They sort by address first.
@@ -65,13 +66,29 @@ pub enum Refusal {
     Drop,
 }
 
-/// An IPVS service with its destinations.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The share of a destination; `None` of one that we would not make so, as with another method or with limits.
+pub type Weight = Option<u32>;
+
+/// The weight of a destination as the kernel shows it.
+pub(super) fn weight_of(found: &Destination) -> Weight {
+    let ours = Destination::masquerade(found.address, found.port, found.weight);
+    (*found == ours).then_some(found.weight)
+}
+
+/// An IPVS service with its destinations. There are many, so what is not ours to set is only known as being other than that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Balanced {
-    /// The service.
-    pub service: Service,
+    /// How it chooses; `None` if in a way that no Service can ask for.
+    pub scheduling: Option<Scheduling>,
     /// By address and port.
-    pub destinations: Few<SocketAddr, Destination>,
+    pub destinations: Few<SocketAddr, Weight>,
+}
+
+impl Balanced {
+    /// As the kernel shows it, without destinations.
+    pub(super) fn of(service: &Service) -> Self {
+        Self { scheduling: Scheduling::of_kernel(service), destinations: Few::default() }
+    }
 }
 
 /// A virtual address at the dummy device.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::KernelError;
-use kernel::ipvs::Destination;
 
 use super::apply::{Applier, Kernel};
 use super::execute::Known;
 use super::plan::Extent;
-use super::state::{State, Tuple};
+use super::scheduling::Scheduling;
+use super::state::{State, Tuple, Weight, weight_of};
 use super::wanted::Touched;
 use super::{Few, status};
 use crate::runner::Report;
@@ -95,13 +95,15 @@ impl<K: Kernel> Applier<K> {
     /// The virtual services of ours that are not as `known` says; it then says how they are.
     fn missed(&mut self, known: &mut State) -> Result<BTreeSet<Tuple>, KernelError> {
         let found = self.kernel.services()?;
+        let schedulings =
+            found.iter().map(|service| (Tuple::of(&service.key), Scheduling::of_kernel(service)));
         let mut found: BTreeMap<Tuple, _> =
-            found.into_iter().filter_map(|service| Some((Tuple::of(&service.key)?, service))).collect();
+            schedulings.filter_map(|(tuple, scheduling)| Some((tuple?, scheduling))).collect();
         let mut missed = BTreeSet::new();
         for tuple in self.wanted.state().services.keys() {
             match (known.services.get_mut(tuple), found.remove(tuple)) {
-                (Some(balanced), Some(service)) if balanced.service != service => {
-                    Arc::make_mut(balanced).service = service;
+                (Some(balanced), Some(scheduling)) if balanced.scheduling != scheduling => {
+                    Arc::make_mut(balanced).scheduling = scheduling;
                 }
                 (Some(_), None) => _ = known.services.remove(tuple),
                 _ => continue,
@@ -112,8 +114,8 @@ impl<K: Kernel> Applier<K> {
         while let Some(tuple) = self.next() {
             let Some(balanced) = known.services.get_mut(&tuple) else { continue };
             let found = self.kernel.backends(&tuple)?;
-            let found: Few<SocketAddr, Destination> =
-                found.into_iter().map(|(destination, _)| (destination.socket(), destination)).collect();
+            let found: Few<SocketAddr, Weight> =
+                found.iter().map(|(found, _)| (found.socket(), weight_of(found))).collect();
             if balanced.destinations != found {
                 Arc::make_mut(balanced).destinations = found;
                 missed.insert(tuple);

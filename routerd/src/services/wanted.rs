@@ -1,10 +1,9 @@
 //! What all Services together want, kept up to date Service by Service.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use kernel::ipvs;
 use prefix::{Family, Prefix};
 
 use super::desired::{At, NodeFacts, Origin, VirtualService, Wish};
@@ -23,8 +22,14 @@ struct Claim {
     refusal: Refusal,
     /// Most have none.
     gate: Option<Box<Gate>>,
-    /// Backends of this node.
-    local: BTreeSet<IpAddr>,
+    /// Backends of this node; none for most.
+    local: Option<Box<BTreeSet<IpAddr>>>,
+}
+
+impl Claim {
+    fn local(&self) -> impl Iterator<Item = &IpAddr> {
+        self.local.iter().flat_map(|local| local.iter())
+    }
 }
 
 /// Who wants a tuple. The first gets it: every node decides so, and a restart does not change it. What is given by the API
@@ -33,7 +38,7 @@ struct Claim {
 struct Claimant {
     origin: Origin,
     since: i64,
-    name: Arc<ObjectName>,
+    name: ObjectName,
 }
 
 /// The parts of the state that a change has touched.
@@ -75,7 +80,7 @@ pub struct Wanted {
     local_addresses: LocalAddresses,
     /// Who wants a tuple, and what there.
     claims: BTreeMap<Tuple, Few<Claimant, Claim>>,
-    tuples_of: BTreeMap<Arc<ObjectName>, Few<Tuple, Claimant>>,
+    tuples_of: BTreeMap<ObjectName, Few<Tuple, Claimant>>,
     /// How many virtual services a local backend serves.
     hairpin_users: BTreeMap<IpAddr, usize>,
     firewall: bool,
@@ -111,7 +116,7 @@ impl Wanted {
 
     /// The Service that gets a tuple.
     pub fn owner(&self, tuple: &Tuple) -> Option<&ObjectName> {
-        self.claims.get(tuple)?.keys().next().map(|claimant| claimant.name.as_ref())
+        self.claims.get(tuple)?.keys().next().map(|claimant| &claimant.name)
     }
 
     /// Number of Services that want something.
@@ -143,21 +148,19 @@ impl Wanted {
 
     /// Replaces what a Service wants; what of the state that touches.
     pub fn set(&mut self, name: &ObjectName, wish: Option<&Wish>) -> Touched {
-        let known = self.tuples_of.get_key_value(name).map(|(name, _)| Arc::clone(name));
-        let own = known.unwrap_or_else(|| Arc::new(name.clone()));
         let mut new = BTreeMap::new();
         for (since, wanted) in
             wish.into_iter().flat_map(|wish| wish.virtuals.iter().map(|one| (wish.since, one)))
         {
             for (tuple, claim) in self.claims_of(wanted) {
-                let claimant = Claimant { origin: wanted.origin, since, name: Arc::clone(&own) };
+                let claimant = Claimant { origin: wanted.origin, since, name: name.clone() };
                 // A Service cannot be in conflict with itself but by an address that it has twice.
                 new.entry(tuple).or_insert((claimant, claim));
             }
         }
         let mut touched = Touched::default();
         let tuples = new.iter().map(|(tuple, (claimant, _))| (*tuple, claimant.clone())).collect();
-        let old = self.tuples_of.insert(own, tuples).unwrap_or_default();
+        let old = self.tuples_of.insert(name.clone(), tuples).unwrap_or_default();
         if new.is_empty() {
             self.tuples_of.remove(name);
         }
@@ -181,11 +184,7 @@ impl Wanted {
             At::EveryAddress(family) => (false, self.addresses_of(family)),
         };
         let tuple = |address| Tuple { address, protocol: wanted.protocol.number(), port: wanted.port };
-        addresses
-            .into_iter()
-            .map(tuple)
-            .map(|tuple| (tuple, Claim { on_device, ..claim(tuple, wanted) }))
-            .collect()
+        addresses.into_iter().map(tuple).map(|tuple| (tuple, Claim { on_device, ..claim(wanted) })).collect()
     }
 
     fn addresses_of(&self, family: Family) -> Vec<IpAddr> {
@@ -205,7 +204,7 @@ impl Wanted {
         if let Some(old) = old {
             claims.remove(old);
         }
-        touched.rivals.extend(claims.keys().map(|claimant| claimant.name.as_ref().clone()));
+        touched.rivals.extend(claims.keys().map(|claimant| claimant.name.clone()));
         if let Some((claimant, claim)) = new {
             claims.insert(claimant, claim);
         }
@@ -253,13 +252,13 @@ impl Wanted {
     }
 
     fn count_hairpin(&mut self, before: Option<&Claim>, after: Option<&Claim>, touched: &mut Touched) {
-        for address in after.into_iter().flat_map(|claim| &claim.local) {
+        for address in after.into_iter().flat_map(Claim::local) {
             *self.hairpin_users.entry(*address).or_insert(0) += 1;
             if self.state.packets.hairpin.insert(*address) {
                 touched.hairpin.insert(*address);
             }
         }
-        for address in before.into_iter().flat_map(|claim| &claim.local) {
+        for address in before.into_iter().flat_map(Claim::local) {
             let Some(users) = self.hairpin_users.get_mut(address) else { continue };
             *users -= 1;
             if *users == 0 {
@@ -271,20 +270,16 @@ impl Wanted {
     }
 }
 
-fn claim(tuple: Tuple, wanted: &VirtualService) -> Claim {
-    let mut service = ipvs::Service::new(tuple.key(), wanted.scheduling.scheduler);
-    service.flags = wanted.scheduling.flags;
-    service.persistence_seconds = wanted.scheduling.affinity_seconds;
-    let destination = |socket: &SocketAddr, weight| {
-        (*socket, ipvs::Destination::masquerade(socket.ip(), socket.port(), weight))
-    };
+fn claim(wanted: &VirtualService) -> Claim {
     let backends = &wanted.backends.by_socket;
-    let destinations = backends.iter().map(|(socket, backend)| destination(socket, backend.weight)).collect();
+    let destinations = backends.iter().map(|(socket, backend)| (*socket, Some(backend.weight))).collect();
+    let local = backends.iter().filter(|(_, backend)| backend.local).map(|(socket, _)| socket.ip());
+    let local: BTreeSet<IpAddr> = local.collect();
     Claim {
         on_device: false,
-        balanced: Arc::new(Balanced { service, destinations }),
+        balanced: Arc::new(Balanced { scheduling: Some(wanted.scheduling), destinations }),
         refusal: wanted.backends.refusal,
         gate: (wanted.gate != Gate::default()).then(|| Box::new(wanted.gate.clone())),
-        local: backends.iter().filter(|(_, backend)| backend.local).map(|(socket, _)| socket.ip()).collect(),
+        local: (!local.is_empty()).then(|| Box::new(local)),
     }
 }

@@ -13,11 +13,11 @@ use kernel::{Result, sysctl};
 use prefix::{Family, Prefix};
 
 use super::marks::BIT;
-use super::plan::ByMark;
+use super::plan::{Balanced, ByMark};
 use crate::routing::PROTOCOL;
 use crate::ruleset::{Ruleset, table};
 use crate::services::program::tuple_fields;
-use crate::services::state::{Balanced, Tuple};
+use crate::services::state::Tuple;
 
 /// What the plane's chains and sets are called by.
 const PREFIX: &str = "dsr-";

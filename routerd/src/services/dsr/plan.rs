@@ -10,8 +10,16 @@ use super::desired::Wish;
 use super::marks;
 use crate::cluster::objects::ObjectName;
 use crate::services::Few;
-use crate::services::herald::takes_connections;
-use crate::services::state::{Balanced, Tuple};
+use crate::services::state::Tuple;
+
+/// An IPVS service with its destinations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Balanced {
+    /// The service.
+    pub(super) service: Service,
+    /// By address and port.
+    pub(super) destinations: Few<SocketAddr, Destination>,
+}
 
 /// IPVS services by mark.
 pub(super) type ByMark = BTreeMap<u32, Balanced>;
@@ -57,8 +65,13 @@ impl Plan {
 
     /// The addresses with an endpoint that takes new connections, but for what the kernel has `refused` something of.
     pub(super) fn served(&self, refused: &BTreeSet<u32>) -> impl Iterator<Item = IpAddr> {
-        let usable =
-            |mark: &u32| !refused.contains(mark) && self.services.get(mark).is_some_and(takes_connections);
+        let usable = |mark: &u32| {
+            !refused.contains(mark)
+                && self
+                    .services
+                    .get(mark)
+                    .is_some_and(|one| one.destinations.values().any(|to| to.weight > 0))
+        };
         self.marks.iter().filter(move |(_, mark)| usable(mark)).map(|(tuple, _)| tuple.address)
     }
 

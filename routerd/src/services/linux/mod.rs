@@ -17,7 +17,7 @@ use kernel::rtnl::Rtnl;
 use super::Settings;
 use super::apply::{Hindrance, Kernel};
 use super::plan::{PacketChange, StaleFlows, VipStep};
-use super::state::{Balanced, State, Tuple};
+use super::state::{Balanced, State, Tuple, weight_of};
 use super::wanted::LocalAddresses;
 
 type Result<T> = std::result::Result<T, KernelError>;
@@ -100,8 +100,8 @@ impl Kernel for Linux {
                 Some(destinations) => destinations,
                 None => sockets.ipvs.destinations(&key)?.iter().map(|found| found.destination).collect(),
             };
-            let destinations = destinations.into_iter().map(|found| (found.socket(), found)).collect();
-            let balanced = Balanced { service: entry.service, destinations };
+            let destinations = destinations.iter().map(|found| (found.socket(), weight_of(found))).collect();
+            let balanced = Balanced { destinations, ..Balanced::of(&entry.service) };
             state.services.insert(tuple, Arc::new(balanced));
         }
         Ok(state)

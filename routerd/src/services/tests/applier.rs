@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use kernel::ipvs;
 
+use super::super::Settings;
 use super::super::apply::Applier;
 use super::super::desired::{Key, Value};
 use super::super::state::Balanced;
-use super::super::{Few, Settings};
 use super::fake::Fake;
 use super::fixture::*;
 use crate::cluster::objects::{Protocol, Service, ServiceKind};
@@ -79,8 +79,7 @@ fn what_an_earlier_run_made_and_nobody_wants_goes_and_foreign_services_stay() {
     first.apply(&desired, &Scope::Everything);
     let mut left = Fake { state: first.kernel().state.clone(), ..Fake::default() };
     let foreign = tuple("192.0.2.11", 6, 30053);
-    let balanced =
-        Balanced { service: ipvs::Service::new(foreign.key(), "wlc"), destinations: Few::default() };
+    let balanced = Balanced::of(&ipvs::Service::new(foreign.key(), "wlc"));
     left.state.services.insert(foreign, balanced.into());
 
     let mut second = applier(left);

@@ -124,11 +124,11 @@ fn what_is_somebody_elses_or_wrong_there_is_not_touched() {
     let others = left_by(first()).services[&api].clone();
     left.services.insert(api, others);
     let balanced = std::sync::Arc::make_mut(left.services.get_mut(&api).unwrap());
-    balanced.service.scheduler = "sh".into();
+    balanced.scheduling.as_mut().unwrap().scheduler = "sh";
     let mut applier = applier(left);
     applier.early(&desired(&index(first())));
     let found = &applier.kernel().state.services[&api];
-    assert_eq!((found.service.scheduler.as_str(), found.destinations.len()), ("sh", 1));
+    assert_eq!((found.scheduling.map(|one| one.scheduler), found.destinations.len()), (Some("sh"), 1));
 
     // One without backends gets them, and keeps what it is.
     let mut left = applier.kernel().state.clone();
@@ -136,7 +136,7 @@ fn what_is_somebody_elses_or_wrong_there_is_not_touched() {
     let mut applier = self::applier(left);
     applier.early(&desired(&index(first())));
     let found = &applier.kernel().state.services[&api];
-    assert_eq!((found.service.scheduler.as_str(), found.destinations.len()), ("sh", 1));
+    assert_eq!((found.scheduling.map(|one| one.scheduler), found.destinations.len()), (Some("sh"), 1));
 }
 
 #[test]

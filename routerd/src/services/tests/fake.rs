@@ -12,7 +12,8 @@ use super::super::apply::{Hindrance, Kernel};
 use super::super::effect::{apply_packets, apply_step};
 use super::super::gates::{GateChange, Gates};
 use super::super::plan::{PacketChange, StaleFlows, VipStep};
-use super::super::state::{Balanced, State, Tuple};
+use super::super::scheduling::Scheduling;
+use super::super::state::{Balanced, State, Tuple, Weight, weight_of};
 use super::super::wanted::LocalAddresses;
 use super::super::{Few, Settings};
 
@@ -59,14 +60,13 @@ impl Fake {
         match (command, there) {
             (Command::AddService(_), true) => return Err(self.refuse(what, Errno::EEXIST)),
             (Command::AddService(service), false) => {
-                let balanced = Balanced { service: service.clone(), destinations: Few::default() };
-                self.state.services.insert(tuple, Arc::new(balanced));
+                self.state.services.insert(tuple, Arc::new(Balanced::of(service)));
                 self.made.push(tuple);
             }
             (_, false) => return Err(self.refuse(what, Errno::ESRCH)),
             (Command::DeleteService(_), true) => _ = self.state.services.remove(&tuple),
             (Command::SetService(service), true) => {
-                self.balanced(tuple).service = service.clone();
+                self.balanced(tuple).scheduling = Scheduling::of_kernel(service);
             }
             _ => {
                 let destinations = &mut self.balanced(tuple).destinations;
@@ -97,13 +97,13 @@ impl Fake {
     }
 }
 
-fn destination(command: &Command, destinations: &mut Few<SocketAddr, Destination>) -> Result<(), Errno> {
+fn destination(command: &Command, destinations: &mut Few<SocketAddr, Weight>) -> Result<(), Errno> {
     match command {
-        Command::AddDestination(_, new) => match destinations.insert(new.socket(), *new) {
+        Command::AddDestination(_, new) => match destinations.insert(new.socket(), weight_of(new)) {
             Some(_) => Err(Errno::EEXIST),
             None => Ok(()),
         },
-        Command::SetDestination(_, new) => match destinations.insert(new.socket(), *new) {
+        Command::SetDestination(_, new) => match destinations.insert(new.socket(), weight_of(new)) {
             Some(_) => Ok(()),
             None => Err(Errno::ENOENT),
         },
@@ -149,15 +149,23 @@ impl Kernel for Fake {
     }
 
     fn services(&mut self) -> Result<Vec<Service>, KernelError> {
-        Ok(self.state.services.values().map(|balanced| balanced.service.clone()).collect())
+        Ok(self
+            .state
+            .services
+            .iter()
+            .filter_map(|(tuple, one)| Some(one.scheduling?.service(tuple.key())))
+            .collect())
     }
 
     fn backends(&mut self, tuple: &Tuple) -> Result<Vec<(Destination, u32)>, KernelError> {
-        let destinations =
-            self.state.services.get(tuple).into_iter().flat_map(|one| one.destinations.values());
+        let destinations = self.state.services.get(tuple).into_iter().flat_map(|one| one.destinations.iter());
         let connections =
-            |one: &Destination| self.connections.get(&(*tuple, one.socket())).copied().unwrap_or(0);
-        Ok(destinations.map(|one| (*one, connections(one))).collect())
+            |socket: &SocketAddr| self.connections.get(&(*tuple, *socket)).copied().unwrap_or(0);
+        let found = |(socket, weight): (&SocketAddr, &Weight)| {
+            let found = Destination::masquerade(socket.ip(), socket.port(), weight.unwrap_or(1));
+            (found, connections(socket))
+        };
+        Ok(destinations.map(found).collect())
     }
 
     fn balance(&mut self, commands: &[Command]) -> Vec<Result<(), KernelError>> {

@@ -36,8 +36,8 @@ fn web() -> Tuple {
 }
 
 fn weights(applier: &Applier<Fake>, tuple: Tuple) -> Vec<(String, u32)> {
-    let destinations = applier.kernel().state.services[&tuple].destinations.values();
-    destinations.map(|one| (one.address.to_string(), one.weight)).collect()
+    let destinations = applier.kernel().state.services[&tuple].destinations.iter();
+    destinations.map(|(socket, weight)| (socket.ip().to_string(), weight.unwrap())).collect()
 }
 
 fn clean(report: &Report) {
@@ -111,7 +111,7 @@ fn what_somebody_takes_out_of_ipvs_comes_back_without_reading_everything() {
     let breakages: [fn(&mut Fake); 3] = [
         |kernel| _ = kernel.state.services.remove(&web()),
         |kernel| kernel.balanced(web()).destinations = Few::default(),
-        |kernel| kernel.balanced(web()).service.scheduler = "wlc".into(),
+        |kernel| kernel.balanced(web()).scheduling.as_mut().unwrap().scheduler = "wlc",
     ];
     for breakage in breakages {
         breakage(applier.kernel_mut());
