@@ -23,6 +23,7 @@ struct Claim {
     /// Most have none.
     gate: Option<Box<Gate>>,
     /// Backends of this node; none for most.
+    #[expect(clippy::box_collection, reason = "a word for the many that have none")]
     local: Option<Box<BTreeSet<IpAddr>>>,
 }
 

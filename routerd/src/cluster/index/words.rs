@@ -43,7 +43,9 @@ impl Index {
                     name,
                     known.or_else(|| self.slices_of_service.get_key_value(name).map(|(known, _)| known)),
                 );
-                ports.iter_mut().for_each(|port| self.words.share(&mut port.name));
+                for port in ports {
+                    self.words.share(&mut port.name);
+                }
             }
             Object::EndpointSlice(EndpointSlice { name, service, ports, endpoints, .. }) => {
                 share(name, self.slices.get_key_value(name).map(|(known, _)| known));
@@ -74,7 +76,9 @@ mod tests {
     fn a_text_is_in_memory_once_and_no_longer_than_it_is_used() {
         let mut words = Words::default();
         let mut used: Vec<Word> = (0..10).map(|number| Word::from(format!("n{}", number % 2))).collect();
-        used.iter_mut().for_each(|word| words.share(word));
+        for word in &mut used {
+            words.share(word);
+        }
         assert!(std::ptr::eq(used[0].as_str(), used[8].as_str()));
         for number in 0..3 * MANY {
             words.share(&mut Word::from(format!("gone{number}")));
