@@ -53,7 +53,8 @@ fn namespace(index: &Index, delta: &Delta<Namespace>, keys: &mut BTreeSet<Policy
 fn policy(index: &Index, PolicyDelta { delta, crowds, named }: &PolicyDelta, keys: &mut BTreeSet<PolicyKey>) {
     for policy in delta.both() {
         let uses = Uses::of(policy);
-        with_policy(&policy.name, &uses, keys);
+        keys.insert(PolicyKey::Policy(policy.name.clone()));
+        keys.extend(uses.ports.iter().cloned().map(PolicyKey::Ports));
         let judged = index.local_pods_in(&policy.name.namespace);
         let judged = judged.filter(|pod| policy.pods.matches(&pod.labels));
         keys.extend(judged.map(|pod| PolicyKey::Pod(pod.name.clone())));
@@ -68,6 +69,8 @@ fn policy(index: &Index, PolicyDelta { delta, crowds, named }: &PolicyDelta, key
             }
         }
     }
+    // Of a group that others of the side name too, nothing but who uses it has changed.
+    keys.extend(named.iter().map(|(_, group)| PolicyKey::Group(group.clone())));
     // Whether they are a crowd or are none any more, all policies of the side are now somewhere else.
     for side in crowds {
         crowd::keys(index, side, keys);
