@@ -23,18 +23,18 @@ fn stream(data: &[u8]) {
     let whole = frames([data]);
     let middle = data.len() / 2;
     assert_eq!(whole, frames([&data[..middle], &data[middle..]]));
-    for frame in &whole {
-        let _ = Message::decode(frame, context(*first)).map_err(|notification| notification.to_string());
+    for (kind, body) in &whole {
+        let _ = read(*kind, body, context(*first)).map_err(|notification| notification.to_string());
     }
 }
 
-fn frames<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<Frame> {
+fn frames<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Kind, Vec<u8>)> {
     let mut framer = Framer::default();
     let mut frames = Vec::new();
     for part in parts {
         framer.push(part);
         while let Ok(Some(frame)) = framer.take() {
-            frames.push(frame);
+            frames.push((frame.kind, frame.body.to_vec()));
         }
     }
     frames
@@ -76,14 +76,15 @@ fn update(data: &[u8]) {
 }
 
 fn read(kind: Kind, body: &[u8], context: Context) -> Result<Message, crate::packet::Notification> {
-    Message::decode(&Frame { kind, body: body.to_vec() }, context)
+    Message::decode(Frame { kind, body }, context)
 }
 
 /// Reads one message that we have written.
 fn again<T>(bytes: &[u8], take: impl Fn(Message) -> Option<T>) -> T {
     let frames = frames([bytes]);
     assert_eq!(frames.len(), 1, "{bytes:?}");
-    let message = Message::decode(&frames[0], MODERN);
+    let (kind, body) = &frames[0];
+    let message = read(*kind, body, MODERN);
     match message.map(take) {
         Ok(Some(message)) => message,
         other => unreachable!("{:?} of {bytes:?}", other.err()),

@@ -48,12 +48,12 @@ impl Kind {
 }
 
 /// One message as it was on the wire, without its header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
     /// Its type.
     pub kind: Kind,
     /// What follows the header.
-    pub body: Vec<u8>,
+    pub body: &'a [u8],
 }
 
 /// Cuts a byte stream into messages.
@@ -72,9 +72,16 @@ impl Framer {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Gives the memory back that nothing waits in.
+    pub fn trim(&mut self) {
+        if self.taken == self.buffer.len() {
+            *self = Self::default();
+        }
+    }
+
     /// The next whole message; `None` if more bytes are needed. After an error the stream has no meaning any more
     /// and the notification ends the session.
-    pub fn take(&mut self) -> Result<Option<Frame>, Notification> {
+    pub fn take(&mut self) -> Result<Option<Frame<'_>>, Notification> {
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
         let Some((head, _)) = rest.split_first_chunk::<HEADER>() else {
             return Ok(None);
@@ -95,7 +102,7 @@ impl Framer {
         if length < kind.minimum() || (kind == Kind::Keepalive && length != HEADER) {
             return Err(bad_length());
         }
-        let Some(body) = rest.get(HEADER..length).map(<[u8]>::to_vec) else {
+        let Some(body) = rest.get(HEADER..length) else {
             return Ok(None);
         };
         self.taken += length;
@@ -141,11 +148,11 @@ mod tests {
             for part in [&stream[..split], &stream[split..]] {
                 framer.push(part);
                 while let Some(frame) = framer.take().unwrap() {
-                    frames.push(frame);
+                    frames.push((frame.kind, frame.body.to_vec()));
                 }
             }
             assert_eq!(frames.len(), 2, "split at {split}");
-            assert_eq!(frames[1], Frame { kind: Kind::Notification, body: vec![6, 2, 1, 2] });
+            assert_eq!(frames[1], (Kind::Notification, vec![6, 2, 1, 2]));
         }
     }
 

@@ -63,15 +63,15 @@ impl Message {
     }
 
     /// Reads a message from its frame. The error is the notification that ends the session.
-    pub fn decode(frame: &Frame, context: Context) -> Result<Self, Notification> {
+    pub fn decode(frame: Frame<'_>, context: Context) -> Result<Self, Notification> {
         match frame.kind {
-            Kind::Open => Open::decode(&frame.body).map(Message::Open),
+            Kind::Open => Open::decode(frame.body).map(Message::Open),
             Kind::Update => {
-                update::decode(&frame.body, context).map(|update| Message::Update(Box::new(update)))
+                update::decode(frame.body, context).map(|update| Message::Update(Box::new(update)))
             }
-            Kind::Notification => Ok(Message::Notification(Notification::decode(&frame.body))),
+            Kind::Notification => Ok(Message::Notification(Notification::decode(frame.body))),
             Kind::Keepalive => Ok(Message::Keepalive),
-            Kind::RouteRefresh => open::decode_route_refresh(&frame.body).map(Message::RouteRefresh),
+            Kind::RouteRefresh => open::decode_route_refresh(frame.body).map(Message::RouteRefresh),
         }
     }
 }

@@ -10,7 +10,7 @@ use prefix::{Family, Prefix};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::frame::{Frame, Framer};
+use super::frame::{Frame, Framer, Kind};
 use super::types::RawAttribute;
 use super::{
     AsPath, Attributes, Capabilities, Context, LongLived, Message, Notification, Open, Origin,
@@ -19,12 +19,12 @@ use super::{
 
 const MODERN: Context = Context { four_octet_as: true, extended_next_hop: true, internal: true };
 
-fn frames(bytes: &[u8]) -> Result<Vec<Frame>, Notification> {
+fn frames(bytes: &[u8]) -> Result<Vec<(Kind, Vec<u8>)>, Notification> {
     let mut framer = Framer::default();
     framer.push(bytes);
     let mut frames = Vec::new();
     while let Some(frame) = framer.take()? {
-        frames.push(frame);
+        frames.push((frame.kind, frame.body.to_vec()));
     }
     Ok(frames)
 }
@@ -32,7 +32,7 @@ fn frames(bytes: &[u8]) -> Result<Vec<Frame>, Notification> {
 fn decode(bytes: &[u8], context: Context) -> Result<Message, Notification> {
     let frames = frames(bytes)?;
     assert_eq!(frames.len(), 1, "one message");
-    Message::decode(&frames[0], context)
+    Message::decode(Frame { kind: frames[0].0, body: &frames[0].1 }, context)
 }
 
 fn update(bytes: &[u8], context: Context) -> super::Update {
@@ -260,8 +260,8 @@ proptest! {
         stream.extend_from_slice(&bytes);
         let context = Context { four_octet_as: four, extended_next_hop: four, internal };
         if let Ok(frames) = frames(&stream) {
-            for frame in frames {
-                let _ = Message::decode(&frame, context);
+            for (kind, body) in frames {
+                let _ = Message::decode(Frame { kind, body: &body }, context);
             }
         }
     }

@@ -9,15 +9,15 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::clock::Clock;
 use crate::net::Stream;
-use crate::packet::Notification;
-use crate::packet::frame::{Frame, Framer};
+use crate::packet::frame::Framer;
 
 /// How long the network may refuse to take what we send before the connection counts as broken (RFC 9687 §4.4): a
 /// peer that sends but does not read.
 const SEND_HOLD_TIME: Duration = Duration::from_mins(8);
 
-/// Messages that are handed on at once at most. It bounds what a task holds that waits for its turn.
-const AT_ONCE: usize = 64;
+/// Octets for which there is room while little comes, and at most: the more at once, the less often a task is woken.
+const LITTLE: usize = 4 * 1024;
+const MUCH: usize = 64 * 1024;
 
 /// The number of a connection, so that news of an earlier one are not taken for those of a later one.
 pub(super) type LinkId = u64;
@@ -25,10 +25,8 @@ pub(super) type LinkId = u64;
 /// What happens on a connection.
 #[derive(Debug)]
 pub(super) enum News {
-    /// Messages came.
-    Frames(Vec<Frame>),
-    /// What came is no message.
-    Invalid(Notification),
+    /// A part of the stream of messages came.
+    Received(Vec<u8>),
     /// The end.
     Lost(String),
     /// All that was written up to a mark is with the network.
@@ -45,6 +43,8 @@ enum Outbound {
 pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) local_address: Option<IpAddr>,
+    /// What came of a message that is not whole.
+    pub(super) framer: Framer,
     outbound: mpsc::UnboundedSender<Outbound>,
     reader: AbortHandle,
 }
@@ -69,7 +69,7 @@ impl Link {
         let (outbound, queue) = mpsc::unbounded_channel();
         let reader = tokio::spawn(read_all(read, id, news.clone())).abort_handle();
         let writer = tokio::spawn(write_all(write, id, clock, queue, news));
-        (Self { id, local_address, outbound, reader }, writer)
+        (Self { id, local_address, framer: Framer::default(), outbound, reader }, writer)
     }
 
     /// Sends a message.
@@ -85,50 +85,22 @@ impl Link {
 }
 
 async fn read_all<S: Stream>(mut stream: ReadHalf<S>, id: LinkId, news: mpsc::Sender<(LinkId, News)>) {
-    let mut framer = Framer::default();
-    let mut buffer = vec![0; 16 * 1024];
+    let mut room = LITTLE;
     loop {
-        let end = match stream.read(&mut buffer).await {
-            Ok(0) => News::Lost("the peer closed the connection".to_owned()),
-            Err(error) => News::Lost(format!("the connection broke: {error}")),
+        let mut bytes = Vec::with_capacity(room);
+        let end = match stream.read_buf(&mut bytes).await {
+            Ok(0) => "the peer closed the connection".to_owned(),
+            Err(error) => format!("the connection broke: {error}"),
             Ok(length) => {
-                framer.push(buffer.get(..length).unwrap_or_default());
-                match deliver(&mut framer, id, &news).await {
-                    Ok(()) => continue,
-                    Err(notification) => News::Invalid(notification),
-                }
+                // Where there was no room for more, there may be more.
+                room = if length < room { LITTLE } else { MUCH.min(room * 4) };
+                // A session that is gone aborts this task.
+                let _ = news.send((id, News::Received(bytes))).await;
+                continue;
             }
         };
-        let _ = news.send((id, end)).await;
+        let _ = news.send((id, News::Lost(end))).await;
         return;
-    }
-}
-
-/// Hands all whole messages on, as many at once as may be: a short one takes less than waking another task for it. A session that
-/// is gone aborts this task.
-async fn deliver(
-    framer: &mut Framer,
-    id: LinkId,
-    news: &mpsc::Sender<(LinkId, News)>,
-) -> Result<(), Notification> {
-    loop {
-        let mut frames = Vec::new();
-        let end = loop {
-            match framer.take() {
-                Ok(Some(frame)) => frames.push(frame),
-                Ok(None) => break Some(Ok(())),
-                Err(notification) => break Some(Err(notification)),
-            }
-            if frames.len() == AT_ONCE {
-                break None;
-            }
-        };
-        if !frames.is_empty() {
-            let _ = news.send((id, News::Frames(frames))).await;
-        }
-        if let Some(end) = end {
-            return end;
-        }
     }
 }
 

@@ -15,12 +15,14 @@ use super::{Command, Event};
 use crate::clock::{Clock, sleep_until};
 use crate::fsm::{self, Action, Fsm, Settings, Side, State, Timer};
 use crate::net::{Network, Stream, Way};
-use crate::packet::frame::Frame;
 use crate::packet::open::{encode_keepalive, encode_route_refresh};
 use crate::packet::{Message, Refresh, Update};
 
 /// How long the last messages of a stopped session may take.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Messages with routes that are handed on at once at most. It bounds what a session holds that waits for its turn.
+const AT_ONCE: usize = 64;
 
 /// A timer that is noticed so much too late means that this process did not run. What the peer sent meanwhile waits to
 /// be read, so its silence proves nothing yet.
@@ -146,17 +148,9 @@ impl<N: Network, C: Clock> Session<N, C> {
                 self.handle(fsm::Event::Connected).await;
             }
             Internal::Connected(Err(failure)) => self.handle(failure).await,
-            Internal::Link(id, News::Frames(frames)) => {
-                for frame in frames {
-                    // One before may have closed the connection.
-                    let Some(side) = self.side(id) else { break };
-                    self.frame(side, &frame).await;
-                }
-                self.hand_over().await;
-            }
             Internal::Link(id, news) => {
                 if let Some(side) = self.side(id) {
-                    self.news(side, news).await;
+                    self.news(id, side, news).await;
                 }
             }
         }
@@ -166,19 +160,39 @@ impl<N: Network, C: Clock> Session<N, C> {
         self.links.iter().find(|(_, link)| link.id == id).map(|(side, _)| *side)
     }
 
-    async fn frame(&mut self, side: Side, frame: &Frame) {
-        let event = match Message::decode(frame, self.fsm.context(side)) {
-            Ok(message) => fsm::Event::Received(side, message),
-            Err(notification) => fsm::Event::Invalid(side, notification),
-        };
-        self.handle(event).await;
+    /// Takes in all whole messages.
+    async fn received(&mut self, id: LinkId, bytes: &[u8]) {
+        let Some(link) = self.links.values_mut().find(|link| link.id == id) else { return };
+        let mut framer = std::mem::take(&mut link.framer);
+        framer.push(bytes);
+        // A message may close the connection.
+        while let Some(side) = self.side(id) {
+            let event = match framer.take() {
+                Ok(Some(frame)) => match Message::decode(frame, self.fsm.context(side)) {
+                    Ok(message) => fsm::Event::Received(side, message),
+                    Err(notification) => fsm::Event::Invalid(side, notification),
+                },
+                Ok(None) => break,
+                Err(notification) => {
+                    self.handle(fsm::Event::Invalid(side, notification)).await;
+                    break;
+                }
+            };
+            self.handle(event).await;
+            if self.updates.len() >= AT_ONCE {
+                self.hand_over().await;
+            }
+        }
+        self.hand_over().await;
+        framer.trim();
+        if let Some(link) = self.links.values_mut().find(|link| link.id == id) {
+            link.framer = framer;
+        }
     }
 
-    async fn news(&mut self, side: Side, news: News) {
+    async fn news(&mut self, id: LinkId, side: Side, news: News) {
         let event = match news {
-            // They have been taken in one by one.
-            News::Frames(_) => return,
-            News::Invalid(notification) => fsm::Event::Invalid(side, notification),
+            News::Received(bytes) => return self.received(id, &bytes).await,
             News::Lost(reason) => fsm::Event::Lost(side, reason),
             News::Written => return self.tell(Event::Written).await,
         };

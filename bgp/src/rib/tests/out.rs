@@ -57,7 +57,7 @@ impl Client {
         let mut messages = 0;
         while let Some(frame) = framer.take().unwrap() {
             messages += 1;
-            let Message::Update(update) = Message::decode(&frame, self.agreed.context).unwrap() else {
+            let Message::Update(update) = Message::decode(frame, self.agreed.context).unwrap() else {
                 continue;
             };
             for prefix in update.withdrawn {

@@ -184,7 +184,7 @@ impl RawPeer {
         let mut buffer = [0; 4096];
         loop {
             if let Some(frame) = self.framer.take().unwrap() {
-                return Some(Message::decode(&frame, context).unwrap());
+                return Some(Message::decode(frame, context).unwrap());
             }
             let wait = self.stream.read(&mut buffer);
             match tokio::time::timeout(Duration::from_secs(20), wait).await.expect("nothing came") {
