@@ -12,6 +12,7 @@ pub mod drops;
 pub mod explain;
 mod http;
 pub mod janitor;
+pub mod latency;
 pub mod loadbalancer;
 pub mod pods;
 pub mod policy;

@@ -9,6 +9,7 @@ use super::Published;
 use crate::cluster::status::ClusterStatus;
 use crate::drops::DropsStatus;
 use crate::janitor::JanitorStatus;
+use crate::latency::Latency;
 use crate::pods::PodsStatus;
 use crate::runner::Status;
 
@@ -29,6 +30,9 @@ pub struct PlaneSnapshot {
     pub repairs: u64,
     /// How long the last run took, in milliseconds.
     pub last_duration_ms: f64,
+    /// How long runs took; for the metrics.
+    #[serde(skip)]
+    pub durations: Latency,
     /// When a run last ended without a problem, in seconds since 1970.
     pub last_success: Option<f64>,
     /// What could not be done.
@@ -91,6 +95,7 @@ fn plane(status: &Status) -> PlaneSnapshot {
         writes: status.writes,
         repairs: status.repairs,
         last_duration_ms: status.last_duration.as_secs_f64() * 1000.0,
+        durations: status.durations.clone(),
         last_success: status
             .last_success
             .and_then(|at| at.duration_since(UNIX_EPOCH).ok())

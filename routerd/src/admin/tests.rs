@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::http::{Pages, respond};
 use super::*;
-use crate::pods::{BOUNDS, Latency};
+use crate::latency::{BOUNDS, Latency};
 use crate::runner::Problem;
 
 struct World {
@@ -102,7 +102,7 @@ async fn metrics_carry_counts_writes_and_peers() {
     world.plane.send_modify(|status| {
         status.counts = std::collections::BTreeMap::from([("virtual services", 3)]);
         status.writes = 7;
-        status.last_duration = Duration::from_millis(2);
+        status.record_duration(Duration::from_millis(2));
     });
     let (status, text) = get("/metrics", &world.published).await;
     assert_eq!(status, StatusCode::OK);
@@ -118,8 +118,12 @@ async fn metrics_carry_counts_writes_and_peers() {
         "kube_router_bgp_peer_flaps_total{address=\"192.0.2.2\"} 2",
         "kube_router_bgp_peer_updates_total{address=\"192.0.2.2\"} 9",
         "kube_router_bgp_peer_last_update_timestamp_seconds{address=\"192.0.2.2\"} 1700000000.5",
-        "kube_router_controller_bgp_advertisements_received_total 9",
-        "kube_router_controller_bgp_advertisements_sent_total{type=\"advertise-vip\"} 5",
+        "# TYPE kube_router_controller_bgp_advertisements_received unknown",
+        "kube_router_controller_bgp_advertisements_received 9",
+        "kube_router_controller_bgp_advertisements_sent{type=\"advertise-vip\"} 5",
+        "kube_router_controller_ipvs_services 3",
+        "kube_router_controller_ipvs_services_sync_time_bucket{le=\"0.0025\"} 1",
+        "kube_router_controller_ipvs_services_sync_time_count 1",
         "kube_router_bgp_refused_connections_total 6",
         "kube_router_ready 1",
     ] {

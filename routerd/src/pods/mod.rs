@@ -24,7 +24,7 @@ pub use cluster::{Cluster, Gate};
 pub use listen::ListenError;
 pub use record::RecordError;
 pub use refusal::{Reason, Refusal};
-pub use status::{BOUNDS, Board, Latency, PodsStatus, board};
+pub use status::{Board, PodsStatus, board};
 
 use std::collections::VecDeque;
 use std::future::Future;

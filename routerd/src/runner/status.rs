@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::{Problem, Report};
+use crate::latency::Latency;
 
 /// The state of a plane, as `routerd status`, `/readyz` and the metrics show it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Status {
     /// The plane's name.
     pub name: &'static str,
@@ -18,6 +19,8 @@ pub struct Status {
     pub repairs: u64,
     /// How long the last run took.
     pub last_duration: Duration,
+    /// How long runs took.
+    pub durations: Latency,
     /// When a run last ended without a problem.
     pub last_success: Option<SystemTime>,
     /// True once the complete view was applied, whatever problems single objects had.
@@ -37,13 +40,19 @@ impl Status {
         self.runs += 1;
         self.writes += report.writes;
         self.repairs += u64::from(report.repaired);
-        self.last_duration = duration;
+        self.record_duration(duration);
         self.synced = true;
         self.counts = report.counts;
         self.problems = report.problems;
         if self.problems.is_empty() {
             self.last_success = Some(now);
         }
+    }
+
+    /// Takes in how long a run took.
+    pub(crate) fn record_duration(&mut self, duration: Duration) {
+        self.last_duration = duration;
+        self.durations.observe(duration);
     }
 
     /// True if the plane as a whole does not work, as on a kernel without IPVS.

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 
+use super::kinds::Plain;
 use super::{Float, gauge_value};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,14 +59,16 @@ pub(super) fn register(registry: &mut Registry, bgp: &Value) {
     sessions(registry, peers());
     let updates: u64 = peers().map(|peer| number(&peer["updates"])).sum();
     // Names of kube-router.
+    let received = Plain::default();
+    received.0.set(gauge_value(updates));
     registry.register(
         "controller_bgp_advertisements_received",
         "UPDATE messages of the peers there are",
-        ConstCounter::new(updates),
+        received,
     );
-    let sent = Family::<Sent, Counter>::default();
+    let sent = Family::<Sent, Plain>::default();
     for r#type in ["pod-route", "advertise-vip", "withdraw-vip"] {
-        sent.get_or_create(&Sent { r#type }).inc_by(number(&bgp["told"][r#type]));
+        sent.get_or_create(&Sent { r#type }).0.set(gauge_value(number(&bgp["told"][r#type])));
     }
     registry.register(
         "controller_bgp_advertisements_sent",

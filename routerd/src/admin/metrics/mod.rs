@@ -6,6 +6,8 @@
 mod bgp;
 mod drops;
 mod janitor;
+mod kinds;
+mod kube_router;
 mod pods;
 
 use std::fmt::Error;
@@ -107,6 +109,7 @@ pub(in crate::admin) fn encode(snapshot: &Snapshot, refused: Option<&Totals>) ->
     problems.set(gauge_value(snapshot.cluster.problems.len() as u64));
     registry.register("cluster_problems", "Objects or files that could not be read", problems);
     planes(&mut registry, &snapshot.planes);
+    kube_router::register(&mut registry, &snapshot.planes);
     bgp::register(&mut registry, &snapshot.bgp);
     pods::register(&mut registry, &snapshot.pods);
     janitor::register(&mut registry, &snapshot.janitor);

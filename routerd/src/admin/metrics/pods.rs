@@ -1,36 +1,18 @@
 //! The metrics of the plugin's socket.
 
-use std::fmt::Error;
-
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::gauge_value;
-use crate::pods::{BOUNDS, Latency, PodsStatus};
+use super::kinds::Counted;
+use crate::pods::PodsStatus;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Why {
     reason: &'static str,
-}
-
-/// A histogram that was counted elsewhere.
-#[derive(Debug)]
-struct Counted(Latency);
-
-impl EncodeMetric for Counted {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), Error> {
-        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(self.0.classes).collect();
-        encoder.encode_histogram::<[(&str, &str); 0]>(self.0.sum_seconds, self.0.count, &buckets, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
-    }
 }
 
 /// Registers what the socket tells.
