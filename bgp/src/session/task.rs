@@ -24,12 +24,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Messages with routes that are handed on at once at most. It bounds what a session holds that waits for its turn.
 const AT_ONCE: usize = 64;
 
-/// A timer that is noticed so much too late means that this process did not run. What the peer sent meanwhile waits to
-/// be read, so its silence proves nothing yet.
-const STALLED: Duration = Duration::from_millis(500);
-/// How long there is to read it.
-const REPRIEVE: Duration = Duration::from_secs(1);
-
 /// What a session is connected to.
 #[derive(Debug)]
 pub struct Wiring<N: Network, C> {
@@ -208,8 +202,11 @@ impl<N: Network, C: Clock> Session<N, C> {
             let Some(deadline) = self.timers.get_mut(&timer).filter(|deadline| **deadline <= now) else {
                 continue;
             };
-            if matches!(timer, Timer::Hold(_)) && now > *deadline + STALLED {
-                *deadline = now + REPRIEVE;
+            if let Some((stalled, reprieve)) =
+                patience(timer).filter(|(stalled, _)| now > *deadline + *stalled)
+            {
+                tracing::debug!(?timer, ?stalled, "this process did not run when it should have");
+                *deadline = now + reprieve;
                 continue;
             }
             self.timers.remove(&timer);
@@ -339,6 +336,16 @@ impl<N: Network, C: Clock> Session<N, C> {
             link.send(messages);
             link.mark();
         }
+    }
+}
+
+/// For a timer by which the peer's silence is judged: how late it must be noticed to show that this process did not run, so that what the
+/// peer sent meanwhile waits to be read and its silence proves nothing yet; and how long there then is to read it.
+fn patience(timer: Timer) -> Option<(Duration, Duration)> {
+    match timer {
+        Timer::Hold(_) => Some((Duration::from_millis(500), Duration::from_secs(1))),
+        Timer::Crossing => Some((Duration::from_millis(30), Duration::from_millis(100))),
+        Timer::Connect | Timer::Keepalive(_) | Timer::Settle => None,
     }
 }
 
