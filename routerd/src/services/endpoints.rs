@@ -141,6 +141,12 @@ fn fault(index: &Index, service: &Service, slice: &EndpointSlice, address: IpAdd
     if Family::of(address) != slice.family {
         return Some("it is not of the family that addressType says");
     }
+    let own = || is_own(index, service, address).then_some("it is the Service's own address");
+    unusable(address).or_else(own)
+}
+
+/// Why no machine of the network can be reached by an address.
+pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     let link_local = match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
@@ -153,7 +159,6 @@ fn fault(index: &Index, service: &Service, slice: &EndpointSlice, address: IpAdd
         () if address.is_loopback() => Some("a loopback address leads into each node itself"),
         () if link_local => Some("a link-local address means another machine on each link"),
         () if nobodys => Some("it is no machine's address"),
-        () if is_own(index, service, address) => Some("it is the Service's own address"),
         () => None,
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use prefix::Prefix;
 
-use super::Settings;
+use super::{Settings, endpoints};
 use crate::cluster::Index;
 use crate::cluster::objects::{Node, Service, ServiceKind};
 
@@ -69,6 +69,9 @@ fn refusal(
     (flag, ranges): (&str, &[Prefix]),
     address: IpAddr,
 ) -> Option<String> {
+    if let Some(why) = endpoints::unusable(address) {
+        return Some(why.to_owned());
+    }
     if let Some(node) = node_of(index, address) {
         return Some(format!("it is an address of Node {}", node.name));
     }

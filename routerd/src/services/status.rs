@@ -1,9 +1,9 @@
 //! What the plane counts and how its problems are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::NAME;
-use super::desired::Wish;
+use super::desired::{At, VirtualService, Wish};
 use super::state::Tuple;
 use super::wanted::Wanted;
 use crate::cluster::objects::ObjectName;
@@ -40,7 +40,21 @@ pub(super) fn of_part(message: impl Into<String>, retry: bool) -> Problem {
 /// What is wrong with the object of a Service; trying again does not help.
 pub(super) fn of_object(name: &ObjectName, wish: &Wish, wanted: &Wanted) -> Vec<Problem> {
     let problem = |message| Problem { item: item(name), message, retry: false };
-    wish.problems.iter().cloned().chain(lost(name, wanted)).map(problem).collect()
+    let all = wish.problems.iter().cloned().chain(of_the_node(wish, wanted)).chain(lost(name, wanted));
+    all.map(problem).collect()
+}
+
+/// Addresses that devices of the node have.
+fn of_the_node(wish: &Wish, wanted: &Wanted) -> BTreeSet<String> {
+    let told = |one: &VirtualService| {
+        match one.at {
+        At::Virtual(address) => wanted.device_of(address).map(|device| {
+            format!("{address} is not programmed: device {device} of this node has it as its own; use another address")
+        }),
+        _ => None,
+    }
+    };
+    wish.virtuals.iter().filter_map(told).collect()
 }
 
 /// What other Services have, one sentence for each of them: a node port can be at many addresses.

@@ -58,6 +58,8 @@ pub struct Touched {
 pub struct LocalAddresses {
     /// Of all devices but the dummy device.
     pub all: BTreeSet<IpAddr>,
+    /// Those that are the node's own, with the device that has them: whatever a Service says, nothing of them is ours.
+    pub own: BTreeMap<IpAddr, String>,
     /// Those that node ports are reached at with `--nodeport-bindon-all-ip`.
     pub for_node_ports: BTreeSet<IpAddr>,
 }
@@ -108,6 +110,11 @@ impl Wanted {
     /// These are the pods of this node outside of its pod ranges.
     pub fn set_pods(&mut self, pods: BTreeSet<IpAddr>) {
         self.state.packets.pods = pods;
+    }
+
+    /// The device of the node that has `address` as its own.
+    pub(super) fn device_of(&self, address: IpAddr) -> Option<&str> {
+        self.local_addresses.own.get(&address).map(String::as_str)
     }
 
     /// The desired state.
@@ -179,6 +186,7 @@ impl Wanted {
 
     fn claims_of(&self, wanted: &VirtualService) -> Vec<(Tuple, Claim)> {
         let (on_device, addresses) = match wanted.at {
+            At::Virtual(address) if self.device_of(address).is_some() => return Vec::new(),
             // An address that another device has must not be given to the dummy device: its route would go with ours.
             At::Virtual(address) => (!self.local_addresses.all.contains(&address), vec![address]),
             At::Node(address) => (false, vec![address]),

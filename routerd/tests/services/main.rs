@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
 
 mod beside;
+mod changes;
 mod choice;
 mod cluster;
 mod draining;

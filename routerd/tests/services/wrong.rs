@@ -42,9 +42,13 @@ fn mistakes(daemon: &mut Daemon) {
     wrong(daemon, "in-pod-range", 11, |one| one.external_ips = vec![ip("10.1.1.77")]);
     wrong(daemon, "node-address", 12, |one| one.external_ips = vec![ip("192.0.2.11")]);
     wrong(daemon, "out-of-range", 13, |one| one.external_ips = vec![ip("203.0.113.1")]);
+    wrong(daemon, "loopback-address", 14, |one| one.external_ips = vec![ip("127.0.0.7")]);
+    wrong(daemon, "nobodys-address", 15, |one| one.external_ips = vec![ip("224.0.0.9")]);
+    wrong(daemon, "device-address", 16, |one| one.external_ips = vec![ip("198.51.100.9")]);
+    wrong(daemon, "same-address", 17, |one| one.external_ips = vec![ip("198.51.100.1")]);
 }
 
-const EXPECTED: [(&str, &str); 12] = [
+const EXPECTED: [(&str, &str); 16] = [
     ("scheduler", "\"fastest\" is none of rr, wrr, lc"),
     ("flag", "\"flag-7\" is none of flag-1, flag-2, flag-3"),
     ("flags-of-none", "scheduler rr has no flags"),
@@ -60,6 +64,10 @@ const EXPECTED: [(&str, &str); 12] = [
     ),
     ("node-address", "192.0.2.11 is not programmed: it is an address of Node node"),
     ("out-of-range", "203.0.113.1 is not programmed: it lies in no range that --service-external-ip-range"),
+    ("loopback-address", "127.0.0.7 is not programmed: a loopback address"),
+    ("nobodys-address", "224.0.0.9 is not programmed: it is no machine's address"),
+    ("device-address", "198.51.100.9 is not programmed: device uplink of this node has it"),
+    ("same-address", "TCP 198.51.100.1:80 is not programmed: Service default/good has the same"),
 ];
 
 #[test]
@@ -72,7 +80,11 @@ fn each_mistake_is_told_of_its_service_and_all_services_answer() {
         external_ranges: vec!["198.51.100.0/24".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
         ..Settings::default()
     });
-    wrong(&mut daemon, "good", 1, |_| {});
+    // An address that the Node object does not know.
+    net.node.run("ip", &["addr", "add", "198.51.100.9/32", "dev", "uplink"]);
+    net.outside.run("ip", &["route", "add", "198.51.100.0/24", "via", "192.0.2.11"]);
+    serve_tcp(&net.node, "198.51.100.9:80", "host");
+    wrong(&mut daemon, "good", 1, |one| one.external_ips = vec![ip("198.51.100.1")]);
     mistakes(&mut daemon);
     let report = daemon.apply(&net.node, &[]);
     let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -86,11 +98,13 @@ fn each_mistake_is_told_of_its_service_and_all_services_answer() {
         assert!(right, "of {name} there should be one that says {text:?}: {messages:?}");
     }
     assert_eq!(told, BTreeMap::new(), "nothing is wrong with the others");
-    for last in 1..=13 {
+    for last in 1..=17 {
         assert_eq!(ask(&net.pod_a, &format!("10.96.0.{last}:80")).server, "far", "Service {last}");
     }
     assert_eq!(daemon.apply(&net.node, &[]).writes, 0);
-    // The node's own address is as it was.
+    assert_eq!(ask(&net.outside, "198.51.100.1:80").server, "far", "the older one has it");
+    // The node's own addresses are as they were.
+    assert_eq!(ask(&net.outside, "198.51.100.9:80").server, "host");
     let addresses = net.node.run("ip", &["addr", "show", "dev", "kube-dummy-if"]);
     assert!(!addresses.contains("192.0.2.11/"), "{addresses}");
 }

@@ -19,6 +19,8 @@ use crate::services::wanted::LocalAddresses;
 
 /// The protocol number of all routes that are ours.
 const OWN: u8 = 179;
+/// Where kube-proxy's IPVS mode leaves the virtual addresses of all Services.
+const KUBE_PROXYS_DEVICE: &str = "kube-ipvs0";
 /// Devices whose names hold one of these carry no node port: they belong to pods and Services.
 const NOT_THE_NODES: [&str; 3] = ["dummy", "kube", "docker"];
 
@@ -128,8 +130,11 @@ pub(super) fn local_addresses(rtnl: &mut Rtnl, dummy: u32) -> Result<LocalAddres
     let mut found = LocalAddresses::default();
     for address in rtnl.addresses(None, None)?.into_iter().filter(|address| address.link != dummy) {
         found.all.insert(address.address);
-        let foreign =
-            names.get(&address.link).is_none_or(|name| NOT_THE_NODES.iter().any(|word| name.contains(word)));
+        let name = names.get(&address.link).map(String::as_str).unwrap_or_default();
+        if name != KUBE_PROXYS_DEVICE {
+            found.own.insert(address.address, name.to_owned());
+        }
+        let foreign = name.is_empty() || NOT_THE_NODES.iter().any(|word| name.contains(word));
         // A client at a loopback address never gets its reply from another node, and a link-local address needs a device.
         if !foreign && !address.address.is_loopback() && !is_link_local(address.address) {
             found.for_node_ports.insert(address.address);
