@@ -12,6 +12,7 @@ use crate::lab::{Lab, Plan};
 use crate::sandbox::Inside;
 use crate::setup::go::Programs;
 
+mod balancers;
 mod checks;
 mod control_plane;
 mod diagnose;
@@ -62,7 +63,8 @@ pub fn verify(inside: &Inside, parts: &Parts) -> Result<Vec<Line>> {
     let begin = Instant::now();
     let folder = inside.folder.join("cluster");
     std::fs::create_dir_all(&folder)?;
-    let mut cluster = Cluster::new(boot(inside, parts, NODES, IPV4)?, folder, IPV4);
+    let lab = boot(inside, parts, NODES, IPV4)?;
+    let mut cluster = Cluster::new(lab, folder, IPV4).with_flags(&balancers::FLAGS.map(str::to_owned));
     match cluster.run(parts) {
         Ok(()) => {
             let mut lines = cluster.end()?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::checks::Scene;
 use super::control_plane::{ControlPlane, Ranges};
 use super::node::{self, Member, PAUSE};
-use super::{Line, Parts, diagnose, dns, health, host_ports, manifest, pods, policy, rollout, teardown};
+use super::{Line, Parts, balancers, diagnose, dns, health, host_ports, manifest, pods, policy, rollout, teardown};
 use crate::image::{self, Image};
 use crate::lab::Lab;
 use crate::net::{ip, node_address6};
@@ -174,6 +174,9 @@ impl Cluster {
         })?;
         check(&mut lines, "routerd status by kubectl exec", || health::all_is_well(self.plane()?))?;
         check(&mut lines, "memory", || self.memory())?;
+        check(&mut lines, "addresses of load balancers, whoever is killed", || {
+            balancers::are_given(self.plane()?, &self.lab)
+        })?;
         self.lines.extend(lines);
         Ok(())
     }
