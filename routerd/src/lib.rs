@@ -10,6 +10,7 @@ pub mod conflist;
 mod daemon;
 pub mod drops;
 pub mod explain;
+pub mod hops;
 mod http;
 pub mod janitor;
 pub mod latency;

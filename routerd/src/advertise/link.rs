@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::plan::{Counts, Plan, State};
 use crate::cluster::objects::LearntRoute;
+use crate::hops::Hops;
 
 /// Routes handed on at once.
 const BATCH: usize = 1024;
@@ -169,7 +170,7 @@ pub(super) async fn forward(
     if link.is_ending() {
         return;
     }
-    let lost = known.into_iter().map(|prefix| LearntRoute { prefix, next_hops: Vec::new() });
+    let lost = known.into_iter().map(|prefix| LearntRoute { prefix, next_hops: Hops::default() });
     // Whoever took them is gone only with the daemon.
     let _ = routes.send(lost.collect()).await;
 }
@@ -181,7 +182,7 @@ fn learnt(event: RibEvent, known: &mut BTreeSet<Prefix>) -> LearntRoute {
     } else {
         known.insert(prefix);
     }
-    LearntRoute { prefix, next_hops }
+    LearntRoute { prefix, next_hops: next_hops.into_iter().collect() }
 }
 
 /// Ends the sessions whose paths are lost: their routes go at once, long before the hold time.

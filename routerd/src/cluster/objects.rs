@@ -12,6 +12,7 @@ use prefix::{Family, Prefix};
 use super::direction::Direction;
 pub use super::name::{ObjectName, Word};
 use super::selector::Selector;
+use crate::hops::Hops;
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
@@ -383,5 +384,5 @@ pub struct LearntRoute {
     /// The destination.
     pub prefix: Prefix,
     /// The next hops, all equally good.
-    pub next_hops: Vec<IpAddr>,
+    pub next_hops: Hops<IpAddr>,
 }

@@ -207,18 +207,31 @@ impl Applier {
     fn apply_routes(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>, report: &mut Report) {
         let plan = match scope {
             Scope::Everything => self.everything(desired, report),
-            Scope::Keys(keys) => {
-                let prefixes = prefixes_of(keys);
-                if keys.iter().any(|key| matches!(key, Key::Node | Key::Peer(_))) {
-                    self.network(desired, &prefixes)
-                } else {
-                    Ok(self.routes(desired, &prefixes))
-                }
+            Scope::Keys(keys) if keys.iter().any(|key| matches!(key, Key::Node | Key::Peer(_))) => {
+                self.network(desired, &prefixes_of(keys).collect())
             }
+            Scope::Keys(keys) => return self.apply_learnt(desired, prefixes_of(keys), report),
         };
         match plan {
             Ok(plan) => self.write(&plan, report),
             Err(error) => report.problems.push(problem(Routing::NAME.to_owned(), &error)),
+        }
+    }
+
+    /// One part of them after the other: what is made of a part on its way is in memory until it is in the kernel.
+    fn apply_learnt(
+        &mut self,
+        desired: &BTreeMap<Key, Value>,
+        mut prefixes: impl Iterator<Item = Prefix>,
+        report: &mut Report,
+    ) {
+        loop {
+            let some: BTreeSet<Prefix> = prefixes.by_ref().take(TOGETHER).collect();
+            if some.is_empty() {
+                return;
+            }
+            let plan = self.routes(desired, &some);
+            self.write(&plan, report);
         }
     }
 
@@ -245,12 +258,21 @@ impl Applier {
     }
 }
 
-fn prefixes_of(keys: &BTreeSet<Key>) -> BTreeSet<Prefix> {
-    let prefixes = keys.iter().filter_map(|key| match key {
+fn prefixes_of(keys: &BTreeSet<Key>) -> impl Iterator<Item = Prefix> {
+    keys.iter().filter_map(|key| match key {
         Key::Route(prefix) => Some(*prefix),
         _ => None,
-    });
-    prefixes.collect()
+    })
+}
+
+/// How many ranges and nodes there are, and routes of the main table. Their orders have these at one end: a walk through all routes would
+/// take longer than a change of one.
+fn counts(desired: &BTreeMap<Key, Value>, routes: &BTreeMap<Place, Path>) -> (usize, usize) {
+    let is_member = |key: &&Key| matches!(key, Key::PodRange(_) | Key::NodeAddress(_));
+    let members = desired.keys().rev().take_while(is_member).count();
+    let below = routes.keys().take_while(|(number, _)| *number < table::MAIN).count();
+    let above = routes.keys().rev().take_while(|(number, _)| *number > table::MAIN).count();
+    (members, routes.len() - below - above)
 }
 
 /// True if the rules or the settings depend on one of the keys.
@@ -267,8 +289,8 @@ impl Apply for Applier {
 
     fn apply(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>) -> Report {
         let mut report = Report::default();
-        if let (Scope::Everything, Some(Value::Node { families, .. })) = (scope, desired.get(&Key::Node)) {
-            settings::apply(&mut report, families);
+        if let (Scope::Everything, Some(Value::Node(own))) = (scope, desired.get(&Key::Node)) {
+            settings::apply(&mut report, &own.families);
         }
         self.apply_routes(desired, scope, &mut report);
         if concerns_rules(scope) {
@@ -280,8 +302,7 @@ impl Apply for Applier {
                 Err(error) => tracing::debug!(%error, "the rules of others cannot be read"),
             }
         }
-        let members = desired.values().filter(|value| **value == Value::Member).count();
-        let routes = self.found.state.routes.keys().filter(|(number, _)| *number == table::MAIN).count();
+        let (members, routes) = counts(desired, &self.found.state.routes);
         report.counts = BTreeMap::from([
             ("routes", routes as u64),
             ("tunnels", self.found.state.tunnels.len() as u64),

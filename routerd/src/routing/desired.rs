@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use prefix::{Family, Prefix};
 
-use super::hops::Hops;
 use crate::cluster::objects::Node;
 use crate::cluster::{Change, Delta, Index};
+use crate::hops::Hops;
 use crate::runner::Plane;
 
 /// What the plane's work is divided by.
@@ -16,7 +16,7 @@ pub enum Key {
     /// The node's own settings and rules.
     Node,
     /// Another node, by name.
-    Peer(String),
+    Peer(Box<str>),
     /// The route to a prefix.
     Route(Prefix),
     /// A pod range of some node.
@@ -50,18 +50,22 @@ pub struct NextHop {
     pub of_node: bool,
 }
 
+/// What this node does whatever others are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Families in which packets are forwarded.
+    pub families: Vec<Family>,
+    /// `--enable-pod-egress`: pods reach the outside with the node's address.
+    pub egress: bool,
+    /// The node's own object; empty as long as there is none.
+    pub own: Own,
+}
+
 /// What should be for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Packets are forwarded in these families; pods reach the outside with the node's address if `egress`.
-    Node {
-        /// Families in use.
-        families: Vec<Family>,
-        /// `--enable-pod-egress`.
-        egress: bool,
-        /// The node's own object; empty as long as there is none.
-        own: Own,
-    },
+    /// What concerns the node as a whole. There is one, and one place for it in a table of routes would make all of them as large.
+    Node(Box<Settings>),
     /// The first address of each family in use, by which the node can be reached.
     Peer(Vec<IpAddr>),
     /// The prefix is reached by these routers, which share the traffic.
@@ -83,7 +87,7 @@ impl Routing {
     fn keys_of(node: &Node) -> impl Iterator<Item = Key> + '_ {
         let ranges = node.pod_cidrs.iter().map(|range| Key::PodRange(*range));
         let members = ranges.chain(node.addresses().map(Key::NodeAddress));
-        members.chain([Key::Peer(node.name.clone())])
+        members.chain([Key::Peer(node.name.as_str().into())])
     }
 
     /// The first address of each family.
@@ -151,13 +155,13 @@ impl Plane for Routing {
             index.nodes().values().any(|node| test(node)).then_some(Value::Member)
         };
         match key {
-            Key::Node => Some(Value::Node {
+            Key::Node => Some(Value::Node(Box::new(Settings {
                 families: self.families.clone(),
                 egress: self.egress,
                 own: self.own(index),
-            }),
-            Key::Peer(name) if name == index.node_name() => None,
-            Key::Peer(name) => Some(Value::Peer(self.addresses(index.nodes().get(name)?))),
+            }))),
+            Key::Peer(name) if **name == *index.node_name() => None,
+            Key::Peer(name) => Some(Value::Peer(self.addresses(index.nodes().get(&**name)?))),
             Key::Route(prefix) => self.route(index, prefix),
             Key::PodRange(range) => some_node(&|node| node.pod_cidrs.contains(range)),
             Key::NodeAddress(address) => some_node(&|node| node.addresses().any(|one| one == *address)),

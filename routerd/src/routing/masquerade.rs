@@ -39,9 +39,10 @@ fn rule(family: Family) -> Rule {
 
 /// The chains and sets that should be.
 pub(super) fn desired(all: &BTreeMap<Key, Value>) -> Ruleset {
-    let Some(Value::Node { families, egress: true, .. }) = all.get(&Key::Node) else {
+    let Some(Value::Node(settings)) = all.get(&Key::Node) else { return Ruleset::default() };
+    if !settings.egress {
         return Ruleset::default();
-    };
+    }
     let (mut pods, mut nodes) = (BTreeSet::new(), BTreeSet::new());
     for key in all.keys() {
         match key {
@@ -51,7 +52,7 @@ pub(super) fn desired(all: &BTreeMap<Key, Value>) -> Ruleset {
         }
     }
     let mut ruleset = Ruleset::default();
-    for family in families {
+    for family in &settings.families {
         for (what, members) in [("pods", &pods), ("nodes", &nodes)] {
             let (set, elements) = interval_set(what, *family, members);
             ruleset = ruleset.set(set, elements);
@@ -59,5 +60,5 @@ pub(super) fn desired(all: &BTreeMap<Key, Value>) -> Ruleset {
     }
     // After the services' chain at the same hook, which decides about what it marked.
     let chain = Chain::base(table().chain(CHAIN), ChainType::Nat, Hook::Postrouting, priority::SRCNAT + 5);
-    ruleset.chain(chain, families.iter().map(|family| rule(*family)).collect())
+    ruleset.chain(chain, settings.families.iter().map(|family| rule(*family)).collect())
 }

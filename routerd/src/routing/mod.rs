@@ -16,7 +16,6 @@ mod apply;
 mod desired;
 mod devices;
 mod foreign;
-mod hops;
 mod masquerade;
 mod names;
 mod observe;
@@ -29,8 +28,7 @@ mod tests;
 mod wanted;
 
 pub use apply::Applier;
-pub use desired::{Key, NextHop, Own, Routing, Value};
-pub use hops::Hops;
+pub use desired::{Key, NextHop, Own, Routing, Settings, Value};
 pub use names::is_name_of;
 pub use observe::carried;
 pub use overlay::{Overlay, Reach};

@@ -7,7 +7,7 @@ use kernel::fou::Port;
 use kernel::rtnl::{Tunnel, table};
 use prefix::Prefix;
 
-use super::hops::Hops;
+use crate::hops::Hops;
 
 /// Where a route is: table and destination.
 pub type Place = (u32, Prefix);

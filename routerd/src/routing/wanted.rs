@@ -8,10 +8,10 @@ use kernel::rtnl::{Encapsulation, table};
 use prefix::{Family, Prefix};
 
 use super::desired::{Key, NextHop, Own, Value};
-use super::hops::Hops;
 use super::overlay::{Around, Overlay};
 use super::plan::{Hop, Path, Place, State, Tunnelled};
 use super::{POD_TABLE, PROTOCOL};
+use crate::hops::Hops;
 
 /// The addresses of other nodes that a tunnel may lead to.
 pub(super) fn peers(desired: &BTreeMap<Key, Value>) -> impl Iterator<Item = IpAddr> + '_ {
@@ -27,7 +27,7 @@ pub(super) fn peers(desired: &BTreeMap<Key, Value>) -> impl Iterator<Item = IpAd
 /// The node's own addresses and ranges.
 pub(super) fn own(desired: &BTreeMap<Key, Value>) -> Option<&Own> {
     match desired.get(&Key::Node) {
-        Some(Value::Node { own, .. }) => Some(own),
+        Some(Value::Node(settings)) => Some(&settings.own),
         _ => None,
     }
 }

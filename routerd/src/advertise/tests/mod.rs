@@ -292,7 +292,7 @@ impl Learnt<'_> {
                 if next_hops.is_empty() {
                     self.1.remove(&prefix);
                 } else {
-                    self.1.insert(prefix, next_hops);
+                    self.1.insert(prefix, next_hops.to_vec());
                 }
             }
         }

@@ -325,7 +325,7 @@ async fn learnt_routes_and_problems_reach_planes_and_status() {
     world
         .ends
         .handle
-        .routes(vec![LearntRoute { prefix, next_hops: vec!["192.0.2.2".parse().unwrap()] }])
+        .routes(vec![LearntRoute { prefix, next_hops: ["192.0.2.2".parse().unwrap()].into_iter().collect() }])
         .await;
     while !matches!(told(&world.other), Told::Changed(changes, _) if matches!(&changes[..], [Change::Route(_)]))
     {
