@@ -7,10 +7,10 @@ use crate::lab::{Lab, wait_for};
 use kernel::testing::TestNs;
 use nix::sys::signal::Signal;
 
-const ROUTER: &str = "192.0.2.200";
+pub(crate) const ROUTER: &str = "192.0.2.200";
 pub(crate) const VIP: &str = "203.0.113.7";
 /// `s3cret` in base64.
-const PASSWORD: &str = "czNjcmV0";
+pub(crate) const PASSWORD: &str = "czNjcmV0";
 
 /// A session with a node; `bfd` is what BIRD does when the path is lost: `on` ends it, `graceful` keeps the routes.
 fn session(number: usize, bfd: &str) -> String {

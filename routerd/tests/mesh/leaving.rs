@@ -31,7 +31,7 @@ fn with(lab: &Lab, field: &str) -> String {
     objects(lab).replacen("spec: {podCIDRs", &format!("spec: {{{field}, podCIDRs"), 1)
 }
 
-fn pod() -> String {
+pub(crate) fn pod() -> String {
     "---
 apiVersion: v1
 kind: Pod

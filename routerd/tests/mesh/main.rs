@@ -4,10 +4,22 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod external;
+#[path = "../../../bgp/tests/peers/kit/mod.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::format_push_string,
+    reason = "the routers of the speaker's own tests, of which others show less here"
+)]
+mod kit;
 mod lab;
 mod leaving;
 mod overlay;
 mod restarts;
+mod routers;
 mod secrets;
 mod served;
 
