@@ -85,6 +85,8 @@ fn config(nodes: &[String]) -> String {
     let family: String = nodes.iter().map(activate).collect();
     format!(
         "hostname router
+log timestamp precision 3
+debug bgp neighbor-events
 router bgp {ASN}
  bgp router-id {GATEWAY}
  no bgp ebgp-requires-policy

@@ -48,6 +48,7 @@ impl Pulse {
 pub(super) fn pulse(server: SocketAddr) -> Result<()> {
     let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).context("a socket for datagrams")?;
+    super::serve::widen(&socket)?;
     let mut waiting: BTreeMap<u64, Instant> = BTreeMap::new();
     let mut counted = Pulse { sent: 0, lost: 0, longest: 0 };
     let (mut told, mut answered) = (Instant::now(), Instant::now());

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use anyhow::{Context, Result};
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// Serves until killed. On TCP every line is answered with one; on UDP every datagram.
 pub(super) fn serve(tcp: &[u16], udp: &[u16], name: &str) -> Result<()> {
@@ -17,6 +18,7 @@ pub(super) fn serve(tcp: &[u16], udp: &[u16], name: &str) -> Result<()> {
     for port in udp {
         let socket =
             UdpSocket::bind((Ipv6Addr::UNSPECIFIED, *port)).with_context(|| format!("UDP port {port}"))?;
+        widen(&socket)?;
         let name = name.to_owned();
         threads.push(std::thread::spawn(move || datagrams(&socket, &name)));
     }
@@ -27,6 +29,13 @@ pub(super) fn serve(tcp: &[u16], udp: &[u16], name: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Room for what comes while this program does not run: on a busy machine a guest stands still for a second, and what its kernel then has no
+/// room for would count as lost in the network.
+pub(super) fn widen(socket: &UdpSocket) -> Result<()> {
+    const OCTETS: usize = 16 << 20;
+    setsockopt(socket, sockopt::RcvBufForce, &OCTETS).context("more room for datagrams")
 }
 
 fn connections(listener: &TcpListener, name: &str) -> Result<()> {
