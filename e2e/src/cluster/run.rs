@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use super::checks::Scene;
 use super::control_plane::{ControlPlane, Ranges};
 use super::node::{self, Member, PAUSE};
-use super::{Line, Parts, balancers, diagnose, dns, health, host_ports, manifest, pods, policy, rollout, teardown};
+use super::{
+    Line, Parts, balancers, diagnose, dns, health, host_ports, manifest, pods, policy, rollout, teardown,
+};
 use crate::image::{self, Image};
 use crate::lab::Lab;
 use crate::net::{ip, node_address6};

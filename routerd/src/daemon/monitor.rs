@@ -4,6 +4,7 @@
 //! its own work rarely has; of nf_tables those that came by none of our own sockets. So a plane does not read everything
 //! back after each of its own writes, and does it at once after another's.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -57,28 +58,56 @@ fn run(planes: &[Watched], follow: impl Fn() -> kernel::Result<()>) {
 
 fn follow(planes: &[Watched]) -> kernel::Result<()> {
     let mut monitor = Monitor::open()?;
-    let mut of_services = OfServices { rtnl: Rtnl::open()?, device: None };
+    let mut addresses = Addresses { rtnl: Rtnl::open()?, device: None, known: BTreeSet::new() };
     loop {
         for event in monitor.next(TICK)? {
-            let vip = match &event {
-                Event::Address(address) | Event::AddressGone(address) => of_services.has(address),
-                _ => false,
+            let news = match &event {
+                Event::Address(address) => addresses.added(address),
+                Event::AddressGone(address) => addresses.gone(address),
+                _ => News::Other,
             };
-            poke(planes, |plane| concerns(plane, &event, vip));
+            poke(planes, |plane| concerns(plane, &event, news));
         }
     }
 }
 
-/// Tells the addresses of Services, of which there may be thousands, from others that have no subnet either: a node's own may be
-/// a /32 or /128.
-struct OfServices {
-    rtnl: Rtnl,
-    /// The number of the device that has them.
-    device: Option<u32>,
+/// What an event about an address tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// It is about an address of Services.
+    OfServices,
+    /// An address that was not heard of before.
+    New,
+    /// Something else, as that a lease is renewed.
+    Other,
 }
 
-impl OfServices {
-    fn has(&mut self, address: &Address) -> bool {
+/// The node's addresses as far as events have told of them, without those of Services.
+struct Addresses {
+    rtnl: Rtnl,
+    /// The number of the device that has those of Services.
+    device: Option<u32>,
+    /// Device and address.
+    known: BTreeSet<(u32, IpAddr)>,
+}
+
+impl Addresses {
+    fn added(&mut self, address: &Address) -> News {
+        match (self.is_of_services(address), (address.link, address.address)) {
+            (true, _) => News::OfServices,
+            (false, one) if self.known.insert(one) => News::New,
+            (false, _) => News::Other,
+        }
+    }
+
+    fn gone(&mut self, address: &Address) -> News {
+        self.known.remove(&(address.link, address.address));
+        if self.is_of_services(address) { News::OfServices } else { News::Other }
+    }
+
+    /// Tells the addresses of Services, of which there may be thousands, from others that have no subnet either: a node's
+    /// own may be a /32 or /128.
+    fn is_of_services(&mut self, address: &Address) -> bool {
         // What has a subnet is none of them.
         if !address.prefix().is_some_and(|subnet| subnet.is_host()) {
             return false;
@@ -134,8 +163,8 @@ fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// True if the plane should look at the kernel after `event`; `vip` if that is about an address of Services.
-fn concerns(plane: &Watched, event: &Event, vip: bool) -> bool {
+/// True if the plane should look at the kernel after `event`, which tells `news` of addresses.
+fn concerns(plane: &Watched, event: &Event, news: News) -> bool {
     let name = plane.name;
     if name == network::NAME {
         return network::concerns(&plane.status.borrow().counts, event);
@@ -156,9 +185,15 @@ fn concerns(plane: &Watched, event: &Event, vip: bool) -> bool {
             "services" => link.name == services::DUMMY_DEVICE,
             _ => false,
         },
-        Event::AddressGone(_) => name == "services" || (name == "routing" && !vip),
-        // It may be the node's own, and say which nodes need a tunnel.
-        Event::Address(address) => name == "routing" && !vip && !is_link_local(address.address),
+        Event::AddressGone(_) => name == "services" || (name == "routing" && news != News::OfServices),
+        Event::Address(address) if is_link_local(address.address) => false,
+        Event::Address(_) => match name {
+            // It may be the node's own, and say which nodes need a tunnel.
+            "routing" => news != News::OfServices,
+            // Node ports may be at it, and no Service may have it.
+            "services" => news == News::New,
+            _ => false,
+        },
         Event::RuleGone(rule) => name == "routing" && rule.action == RuleAction::Table(routing::POD_TABLE),
         Event::Rule(_) => false,
     }
@@ -166,6 +201,8 @@ fn concerns(plane: &Watched, event: &Event, vip: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use kernel::testing::TestNs;
+
     use super::*;
 
     #[test]
@@ -175,5 +212,25 @@ mod tests {
         assert_eq!(concerned(Some("services-tuples")), [false, true, false, false]);
         assert_eq!(concerned(Some("policyless")), [false; 4]);
         assert_eq!(concerned(None), [true, true, true, false]);
+    }
+
+    #[test]
+    fn an_address_is_news_once_and_again_when_it_was_gone_and_those_of_services_never() {
+        let namespace = TestNs::new("addresses");
+        namespace.run("ip", &["link", "add", "kube-dummy-if", "type", "bridge"]);
+        namespace.run("ip", &["link", "add", "uplink", "type", "bridge"]);
+        let mut rtnl = namespace.run_in(|| Rtnl::open().unwrap());
+        let mut address = |device: &str, text: &str| {
+            namespace.run("ip", &["address", "add", text, "dev", device]);
+            let link = rtnl.link_by_name(device).unwrap().unwrap().index;
+            let all = rtnl.addresses(Some(link), None).unwrap();
+            all.into_iter().find(|one| text.starts_with(&one.address.to_string())).unwrap()
+        };
+        let (own, vip) = (address("uplink", "198.51.100.7/32"), address("kube-dummy-if", "10.96.0.1/32"));
+        let rtnl = namespace.run_in(|| Rtnl::open().unwrap());
+        let mut addresses = Addresses { rtnl, device: None, known: BTreeSet::new() };
+        assert_eq!((addresses.added(&own), addresses.added(&own)), (News::New, News::Other));
+        assert_eq!((addresses.gone(&own), addresses.added(&own)), (News::Other, News::New));
+        assert_eq!((addresses.added(&vip), addresses.gone(&vip)), (News::OfServices, News::OfServices));
     }
 }
