@@ -44,21 +44,24 @@ impl fmt::Display for MacAddress {
 impl FromStr for MacAddress {
     type Err = MacAddressError;
 
-    /// Takes six pairs of hexadecimal digits, separated by `:` or `-`.
+    /// Takes six pairs of hexadecimal digits, separated by `:` or `-`, or three groups of four, separated by `.`: what Go's
+    /// `net.ParseMAC` takes, which other plugins read such texts with.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || MacAddressError { text: text.to_owned() };
-        let separator = if text.contains('-') { '-' } else { ':' };
-        let mut bytes = [0; 6];
-        let mut parts = text.split(separator);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(error)?;
-            // `from_str_radix` would take "+1".
-            if !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return Err(error());
-            }
-            *byte = u8::from_str_radix(part, 16).map_err(|_| error())?;
+        let (separator, width) = match text {
+            dotted if dotted.contains('.') => ('.', 4),
+            dashed if dashed.contains('-') => ('-', 2),
+            _ => (':', 2),
+        };
+        // `from_str_radix` would take "+1".
+        let is_group =
+            |part: &str| part.len() == width && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let digits = text.replace(separator, "");
+        if !text.split(separator).all(is_group) || digits.len() != 12 {
+            return Err(error());
         }
-        if parts.next().is_some() { Err(error()) } else { Ok(Self(bytes)) }
+        let bytes = u64::from_str_radix(&digits, 16).map_err(|_| error())?.to_be_bytes();
+        Self::from_bytes(&bytes[2..]).ok_or_else(error)
     }
 }
 
@@ -71,6 +74,7 @@ mod tests {
         let address: MacAddress = "0A:58:0a:f4:01:02".parse().unwrap();
         assert_eq!(address.to_string(), "0a:58:0a:f4:01:02");
         assert_eq!("0a-58-0a-f4-01-02".parse::<MacAddress>().unwrap(), address);
+        assert_eq!("0a58.0af4.0102".parse::<MacAddress>().unwrap(), address);
         assert!(!address.is_multicast());
     }
 
@@ -83,6 +87,9 @@ mod tests {
             "0a:58:0a:f4:01:zz",
             "a:b:c:d:e:f",
             "+1:58:0a:f4:01:02",
+            "0a58.0af4",
+            "0a58.0af4.01-2",
+            "0a58:0af4:0102",
         ] {
             assert_eq!(text.parse::<MacAddress>().unwrap_err().text, text);
         }
