@@ -7,7 +7,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kernel::ipvs::{
-    Command, Destination, Forwarding, Ipvs, Netmask, Service, ServiceFlags, ServiceKey, Timeouts, Tunnel,
+    Census, Command, Destination, Forwarding, Ipvs, Netmask, Service, ServiceFlags, ServiceKey, Timeouts,
+    Tunnel,
 };
 use kernel::testing::TestNs;
 use prefix::Family;
@@ -75,6 +76,43 @@ fn what_is_set_reads_back_equal_and_ipvsadm_sees_the_same() {
     ] {
         assert!(seen.lines().any(|found| found.trim_end() == line), "no {line:?} in\n{seen}");
     }
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn at_a_glance_ipv4_services_are_seen_with_the_number_of_their_destinations() {
+    let (namespace, mut ipvs) = open("census");
+    let mut census = namespace.run_in(Census::open).unwrap();
+    census.read().unwrap();
+    assert_eq!(census.headings().count(), 0);
+    let services = all_services();
+    let first = services[0].key;
+    let commands = services.iter().cloned().map(Command::AddService);
+    let backends = [1, 2].map(|last| Destination::masquerade(Ipv4Addr::new(10, 1, 1, last).into(), 80, 1));
+    let commands: Vec<Command> =
+        commands.chain(backends.map(|backend| Command::AddDestination(first, backend))).collect();
+    assert!(ipvs.change_all(&commands).iter().all(Result::is_ok));
+    let mut glance = || {
+        census.read().unwrap();
+        let seen = census.headings().map(|found| {
+            let service = Service {
+                flags: found.flags,
+                persistence_seconds: found.persistence_seconds,
+                netmask: found.netmask,
+                ..Service::new(found.key, found.scheduler)
+            };
+            let place = services.iter().position(|other| *other == service);
+            (place.unwrap_or_else(|| panic!("{found:?}")), found.destinations)
+        });
+        let mut seen: Vec<(usize, u32)> = seen.collect();
+        seen.sort_unstable();
+        seen
+    };
+    assert_eq!(glance(), [(0, 2), (1, 0), (3, 0)], "neither IPv6 nor marks");
+    namespace.run("ipvsadm", &["-d", "-t", "10.96.0.1:443", "-r", "10.1.1.2:80"]);
+    assert_eq!(glance(), [(0, 1), (1, 0), (3, 0)]);
+    namespace.run("ipvsadm", &["-D", "-u", "10.96.0.1:53"]);
+    assert_eq!(glance(), [(0, 1), (3, 0)]);
 }
 
 #[test]

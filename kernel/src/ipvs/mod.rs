@@ -3,6 +3,7 @@
 //! Own code, because no published crate decodes what a comparison needs (flags, netmask, thresholds). It speaks to
 //! the tables of the network namespace that the socket was opened in.
 
+mod census;
 mod command;
 mod decode;
 mod encode;
@@ -12,6 +13,7 @@ mod table;
 mod tests;
 mod wire;
 
+pub use census::{Census, Heading};
 pub use command::Command;
 pub use model::{
     Destination, DestinationEntry, Forwarding, Info, Netmask, Service, ServiceEntry, ServiceFlags,
