@@ -9,16 +9,17 @@ mod lock;
 mod log;
 mod monitor;
 mod network;
+mod owner;
 mod planes;
 mod sockets;
 
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
 
 pub(crate) use self::sockets::ADMIN_SOCKET;
 
@@ -38,7 +39,7 @@ use crate::pods::{self, Cluster, Gate};
 use crate::policy;
 use crate::runner::Status;
 
-/// Threads for sockets, sources and the index. The planes have their own.
+/// Threads for sockets and BGP. The planes and the index have their own.
 const WORKERS: usize = 2;
 
 /// Runs the daemon until it is told to end.
@@ -85,7 +86,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let Started { mut owner, link, campaign } = start(config, started).await;
+    let Started { mut owner, link, campaign } = start(config, started).await?;
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -106,14 +107,15 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
 /// What the end of the daemon needs of its start.
 struct Started {
     /// The task that owns the index.
-    owner: JoinHandle<()>,
+    owner: oneshot::Receiver<()>,
     /// BGP.
     link: Option<Link>,
     /// For the Lease of the allocator.
     campaign: Option<Campaign>,
 }
 
-async fn start(config: &Config, started: Instant) -> Started {
+async fn start(config: &Config, started: Instant) -> io::Result<Started> {
+    let runtime = owner::runtime()?;
     let server = api_server(config);
     let source = match (&config.source, &server) {
         (ClusterSource::Manifests(folder), _) => format!("folder {}", folder.display()),
@@ -185,15 +187,18 @@ async fn start(config: &Config, started: Instant) -> Started {
             if let Err(error) = manifests::spawn(folder.clone(), sender) {
                 failed.add("manifests", format!("its thread cannot start: {error}"));
             }
-            (tokio::spawn(task.run()), None)
+            (owner::run(runtime, task), None)
         }
         ClusterSource::Api { .. } => {
             let writers = Writers { reporter: Some(reporter), office };
-            let (lookup, campaign) = api::spawn(server, sender, handle.clone(), writers);
-            (tokio::spawn(task.with_lookup(lookup).run()), campaign)
+            let (lookup, campaign) = {
+                let _inside = runtime.enter();
+                api::spawn(server, sender, handle.clone(), writers)
+            };
+            (owner::run(runtime, task.with_lookup(lookup)), campaign)
         }
     };
-    Started { owner, link, campaign }
+    Ok(Started { owner, link, campaign })
 }
 
 /// Nothing takes as much as the lists of a start and what planes make of them.

@@ -369,7 +369,12 @@ impl<A: Apply> Worker<A> {
                 self.next_retry = [self.next_retry, asked].into_iter().flatten().min();
             }
         }
-        self.publish.send_modify(|status| status.record(report, duration, SystemTime::now()));
+        // Who waits for news of the plane waits for what is wrong, or for its first run; each run would wake them for nothing.
+        self.publish.send_if_modified(|status| {
+            let news = !status.synced || status.problems != report.problems;
+            status.record(report, duration, SystemTime::now());
+            news
+        });
     }
 
     /// A run for some keys says nothing of the others: what was wrong with them still is.
