@@ -11,6 +11,7 @@ use super::desired::{Key, NodeFacts, Value, Wish};
 use super::draining::Draining;
 use super::execute::Known;
 use super::plan::{Extent, PacketChange, StaleFlows, VipStep};
+use super::scheduling::Scheduling;
 use super::state::{State, Tuple};
 use super::tend::Round;
 use super::wanted::{LocalAddresses, Touched, Wanted};
@@ -32,6 +33,9 @@ pub struct Hindrance {
     pub retry: bool,
 }
 
+/// Who is told of virtual services: how they choose, and how many backends they have.
+pub type Headings<'a> = dyn FnMut(Tuple, Option<Scheduling>, usize) + 'a;
+
 /// The kernel as the plane needs it. The real one is [`super::linux::Linux`]; tests have one in memory.
 pub trait Kernel: Send + 'static {
     /// Makes what all Services need: the dummy device, kernel settings, timeouts. The number of writes, and what could
@@ -46,6 +50,8 @@ pub trait Kernel: Send + 'static {
     fn local_addresses(&mut self) -> Result<LocalAddresses, KernelError>;
     /// The virtual services that are found by a tuple.
     fn services(&mut self) -> Result<Vec<Service>, KernelError>;
+    /// Tells of each IPv4 service that is found by a tuple, and of the number of its backends. It costs little.
+    fn headings(&mut self, tell: &mut Headings<'_>) -> Result<(), KernelError>;
     /// The backends of a virtual service, each with the number of its connections.
     fn backends(&mut self, tuple: &Tuple) -> Result<Vec<(Destination, u32)>, KernelError>;
     /// Changes IPVS; the outcome of each command.
@@ -241,6 +247,8 @@ impl<K: Kernel> Apply for Applier<K> {
                         herald.tell(NAME, ForceNews::Unknown);
                     }
                 }
+                // What was read and compared is more than what is kept.
+                kernel::memory::give_back();
             }
         }
         report.problems.extend(self.of_objects(desired, keys.map(|_| &judged)));

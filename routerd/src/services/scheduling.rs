@@ -1,6 +1,6 @@
 //! How a virtual service chooses among its backends: annotations and session affinity.
 
-use kernel::ipvs::{self, ServiceFlags, ServiceKey};
+use kernel::ipvs::{self, Heading, Netmask, ServiceFlags, ServiceKey};
 
 use crate::cluster::objects::Service;
 
@@ -13,7 +13,7 @@ const KNOWN: [&str; 9] = ["rr", "wrr", "lc", "wlc", "dh", "sh", "mh", "sed", "nq
 const WITH_FLAGS: [&str; 2] = ["sh", "mh"];
 
 /// How backends are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scheduling {
     /// The kernel's name of the scheduler.
     pub scheduler: &'static str,
@@ -41,6 +41,14 @@ impl Scheduling {
         service.flags = self.flags;
         service.persistence_seconds = self.affinity_seconds;
         service
+    }
+
+    /// How an IPVS service chooses that was seen at a glance, if a Service can ask for it.
+    pub(super) fn of_heading(heading: &Heading<'_>) -> Option<Self> {
+        let (flags, affinity_seconds) = (heading.flags, heading.persistence_seconds);
+        let scheduler = KNOWN.into_iter().find(|known| *known == heading.scheduler)?;
+        let usual = heading.netmask == Netmask::host(heading.key.family());
+        usual.then_some(Self { scheduler, flags, affinity_seconds })
     }
 
     /// How an IPVS service chooses, if a Service can ask for it.

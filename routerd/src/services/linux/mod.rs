@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use kernel::KernelError;
 use kernel::conntrack::Conntrack;
-use kernel::ipvs::{Command, Destination, DestinationEntry, Ipvs, Service, Table, read_table};
+use kernel::ipvs::{Census, Command, Destination, DestinationEntry, Ipvs, Service, Table, read_table};
 use kernel::nft::{Identity, Nft};
 use kernel::rtnl::Rtnl;
 
 use super::Settings;
-use super::apply::{Hindrance, Kernel};
+use super::apply::{Headings, Hindrance, Kernel};
 use super::plan::{PacketChange, StaleFlows, VipStep};
+use super::scheduling::Scheduling;
 use super::state::{Balanced, State, Tuple, weight_of};
 use super::wanted::LocalAddresses;
 
@@ -38,6 +39,7 @@ pub struct Linux {
 #[derive(Debug)]
 struct Sockets {
     ipvs: Ipvs,
+    census: Census,
     rtnl: Rtnl,
     nft: Nft,
     conntrack: Conntrack,
@@ -67,7 +69,7 @@ impl Linux {
 impl Kernel for Linux {
     fn prepare(&mut self, settings: &Settings) -> Result<(u64, Vec<Hindrance>)> {
         self.open = None;
-        let mut ipvs = Ipvs::open()?;
+        let (mut ipvs, census) = (Ipvs::open()?, Census::open()?);
         let mut rtnl = Rtnl::open()?;
         let (dummy, made) = vips::device(&mut rtnl)?;
         let (set, mut hindrances) = settings::apply();
@@ -79,7 +81,7 @@ impl Kernel for Linux {
             }
         };
         let (nft, conntrack) = (Nft::open_as(self.identity)?, Conntrack::open()?);
-        self.open = Some(Sockets { ipvs, rtnl, nft, conntrack, dummy });
+        self.open = Some(Sockets { ipvs, census, rtnl, nft, conntrack, dummy });
         Ok((made + set + timed, hindrances))
     }
 
@@ -115,6 +117,18 @@ impl Kernel for Linux {
     fn services(&mut self) -> Result<Vec<Service>> {
         let entries = self.sockets()?.ipvs.services()?;
         Ok(entries.into_iter().map(|entry| entry.service).collect())
+    }
+
+    fn headings(&mut self, tell: &mut Headings<'_>) -> Result<()> {
+        let census = &mut self.sockets()?.census;
+        census.read()?;
+        for heading in census.headings() {
+            let backends = usize::try_from(heading.destinations).unwrap_or(usize::MAX);
+            if let Some(tuple) = Tuple::of(&heading.key) {
+                tell(tuple, Scheduling::of_heading(&heading), backends);
+            }
+        }
+        Ok(())
     }
 
     fn backends(&mut self, tuple: &Tuple) -> Result<Vec<(Destination, u32)>> {

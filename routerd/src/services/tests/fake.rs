@@ -8,7 +8,7 @@ use kernel::KernelError;
 use kernel::ipvs::{Command, Destination, Service};
 use nix::errno::Errno;
 
-use super::super::apply::{Hindrance, Kernel};
+use super::super::apply::{Headings, Hindrance, Kernel};
 use super::super::effect::{apply_packets, apply_step};
 use super::super::gates::{GateChange, Gates};
 use super::super::plan::{PacketChange, StaleFlows, VipStep};
@@ -155,6 +155,12 @@ impl Kernel for Fake {
             .iter()
             .filter_map(|(tuple, one)| Some(one.scheduling?.service(tuple.key())))
             .collect())
+    }
+
+    fn headings(&mut self, tell: &mut Headings<'_>) -> Result<(), KernelError> {
+        let ipv4 = self.state.services.iter().filter(|(tuple, _)| tuple.address.is_ipv4());
+        ipv4.for_each(|(tuple, one)| tell(*tuple, one.scheduling, one.destinations.len()));
+        Ok(())
     }
 
     fn backends(&mut self, tuple: &Tuple) -> Result<Vec<(Destination, u32)>, KernelError> {

@@ -9,7 +9,7 @@ use kernel::ipvs::{Command, Destination, Service};
 use serde_json::json;
 
 use super::super::Settings;
-use super::super::apply::{Applier, Hindrance, Kernel};
+use super::super::apply::{Applier, Headings, Hindrance, Kernel};
 use super::super::desired::{Key, Services, Value};
 use super::super::plan::{PacketChange, StaleFlows, VipStep};
 use super::super::state::{State, Tuple};
@@ -40,6 +40,10 @@ impl Kernel for Willing {
 
     fn services(&mut self) -> Result<Vec<Service>, KernelError> {
         Ok(Vec::new())
+    }
+
+    fn headings(&mut self, _: &mut Headings<'_>) -> Result<(), KernelError> {
+        Ok(())
     }
 
     fn backends(&mut self, _: &Tuple) -> Result<Vec<(Destination, u32)>, KernelError> {
