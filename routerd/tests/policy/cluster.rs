@@ -23,6 +23,8 @@ pub(crate) struct Cluster {
     wired: BTreeMap<String, (Wired, Vec<IpAddr>)>,
     /// `--netpol-match-host-pods`.
     pub(crate) host_pods_are_peers: bool,
+    /// How many rules and peers make policies a crowd, if not as many as for everybody.
+    pub(crate) crowds_above: Option<usize>,
 }
 
 fn key_of(document: &Value) -> Key {

@@ -49,6 +49,9 @@ impl Daemon {
         services: Option<routerd::services::Settings>,
     ) -> Self {
         let mut index = Index::new(NODE).with_host_pods_as_peers(cluster.host_pods_are_peers);
+        if let Some(weight) = cluster.crowds_above {
+            index = index.with_crowds_above(weight);
+        }
         for event in cluster.events() {
             index.apply(event);
         }

@@ -18,6 +18,7 @@ const POLICY_NAMES: usize = 4;
 pub(super) fn cluster(dice: &mut Dice) -> Cluster {
     let mut cluster = Cluster::new();
     cluster.host_pods_are_peers = dice.chance(30);
+    cluster.crowds_above = dice.of(&[None, None, Some(0), Some(2)]);
     for name in NAMESPACES {
         cluster.put(namespace(dice, name));
     }
