@@ -48,6 +48,7 @@ pub use desired::PolicyPlane;
 pub use key::{NamedPort, PeerClass, PeerGroup, PolicyKey, PortScope};
 pub use plan::Plan;
 pub use refusal::{LOG_GROUP, LOGGED_BYTES, Reason, all_counters, orphans};
+pub(crate) use select::is_isolated;
 pub use value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules, Together};
 
 /// The plane's name.

@@ -22,6 +22,11 @@ pub(super) fn sides<'a>(
     sides.filter(|side| index.speaks_of(side))
 }
 
+/// True if policies say who may reach the pod, which is one of this node.
+pub(crate) fn is_isolated(index: &Index, pod: &Pod) -> bool {
+    sides(index, pod, Direction::Ingress).next().is_some()
+}
+
 /// True if the rules of an active policy ask for the group as a whole. A crowd knows its peers one by one.
 pub(super) fn is_group_used(index: &Index, group: &PeerGroup) -> bool {
     let mut sides = index.users_of_group(group);

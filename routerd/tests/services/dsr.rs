@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use kernel::testing::TestNs;
 use prefix::Family;
 use routerd::cluster::objects::{
-    Attachment, EndpointSlice, Labels, ObjectName, Protocol, Service, ServicePort, SlicePort, Word,
+    Attachment, EndpointSlice, Labels, ObjectName, Pod, Protocol, Service, ServicePort, SlicePort, Word,
 };
-use routerd::cluster::{Event, Index, Object};
+use routerd::cluster::wire::{Wire as _, WirePolicy};
+use routerd::cluster::{Event, Index, Object, ObjectKey};
+use routerd::policy::{PolicyApplier, PolicyPlane};
 use routerd::runner::{Apply, Plane, Report, Scope};
 use routerd::services::desired::Services;
 use routerd::services::dsr::{self, Dsr};
@@ -16,7 +18,7 @@ use routerd::services::{Settings, apply};
 
 use crate::cluster::{ip, node, ready, service};
 use crate::net::Net;
-use crate::talk::{ask, connect, serve_tcp};
+use crate::talk::{UdpClient, ask, connect, refusal, serve_tcp, serve_udp};
 
 const V4: &str = "198.51.100.7";
 const V6: &str = "2001:db8:7::7";
@@ -81,17 +83,20 @@ fn world() -> World {
 
 impl World {
     fn put(&mut self, returning: bool) {
+        self.put_with(returning, Protocol::Tcp);
+    }
+
+    fn put_with(&mut self, returning: bool, protocol: Protocol) {
         let mut annotations = Labels::new();
         if returning {
             annotations.insert("kube-router.io/service.dsr".into(), "tunnel".into());
         }
-        let port =
-            ServicePort { name: Word::default(), protocol: Protocol::Tcp, port: 8080, node_port: None };
+        let port = ServicePort { name: Word::default(), protocol, port: 8080, node_port: None };
         let service = Service {
             annotations,
             external_ips: vec![ip(V4), ip(V6)],
             ports: vec![port],
-            ..service("web", 1, Protocol::Tcp, 8080, 30080)
+            ..service("web", 1, protocol, 8080, 30080)
         };
         self.index.apply(Event::Upsert(Object::Service(service)));
     }
@@ -101,7 +106,9 @@ impl World {
             name: ObjectName::new("default", format!("web-{family}").to_lowercase()),
             service: Some(ObjectName::new("default", "web")),
             family,
-            ports: vec![SlicePort { name: Word::default(), protocol: Protocol::Tcp, number: Some(8080) }],
+            ports: [Protocol::Tcp, Protocol::Udp]
+                .map(|protocol| SlicePort { name: Word::default(), protocol, number: Some(8080) })
+                .to_vec(),
             endpoints: addresses.iter().map(|address| ready(address)).collect(),
         };
         self.index.apply(Event::Upsert(Object::EndpointSlice(slice)));
@@ -245,4 +252,82 @@ fn a_kernel_without_ipvs_is_a_problem_of_that_service() {
     let report = run(&Dsr::new(settings()), &mut world.dsr, &world.index, &world.net.node);
     let why = report.problems.iter().find(|problem| problem.message.contains("modprobe ip_vs")).unwrap();
     assert!(why.item == "Service default/web" && why.retry, "{why:?}");
+}
+
+/// The policy of all pods with these ingress rules.
+fn policy(ingress: &serde_json::Value) -> Object {
+    let document = serde_json::json!({
+        "kind": "NetworkPolicy", "metadata": { "name": "all", "namespace": "default" },
+        "spec": { "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": ingress },
+    });
+    let wire: WirePolicy = serde_json::from_value(document).unwrap();
+    wire.convert().object.unwrap()
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS and IPIP: run in a lab guest by cargo verify"]
+fn policies_of_a_pod_judge_the_client_itself_and_answers_pass() {
+    let mut world = world();
+    for (name, last) in [("pod-2", 2), ("pod-3", 3)] {
+        world.index.apply(Event::Upsert(Object::Pod(Pod {
+            name: ObjectName::new("default", name),
+            node: Some("node".into()),
+            addresses: vec![ip(&format!("10.1.1.{last}")), ip(&format!("fd00:1:1::{last}"))],
+            ..Pod::default()
+        })));
+    }
+    world.net.far.run("ip", &["route", "add", V4, "via", "192.0.2.11"]);
+    world.net.far.run("ip", &["-6", "route", "add", V6, "via", "2001:db8::11"]);
+    let mut policies = PolicyApplier::new();
+    let mut judge = |world: &mut World| {
+        let report = run(&PolicyPlane, &mut policies, &world.index, &world.net.node);
+        assert_eq!(report.problems, Vec::new());
+        world.applied()
+    };
+    judge(&mut world);
+    let mut open = connect(&world.net.far, AT_V4).unwrap();
+    let blocks = serde_json::json!([{
+        "from": [{ "ipBlock": { "cidr": "192.0.2.12/32" } }, { "ipBlock": { "cidr": "2001:db8::12/128" } }],
+        "ports": [{ "protocol": "TCP", "port": 8080 }],
+    }]);
+    world.index.apply(Event::Upsert(policy(&blocks)));
+    judge(&mut world);
+    for (at, source) in [(AT_V4, "::ffff:192.0.2.12"), (AT_V6, "2001:db8::12")] {
+        assert_eq!(answering(&world.net.far, at), ["a", "b"], "{at}");
+        assert_eq!(ask(&world.net.far, at).source, source);
+        assert_eq!(refusal(&world.net.outside, at).0, std::io::ErrorKind::TimedOut, "{at}");
+    }
+    assert_eq!(open.says("still there?").unwrap(), "still there?");
+    assert_eq!(world.applied(), 0);
+    world.index.apply(Event::Delete(ObjectKey::NetworkPolicy(ObjectName::new("default", "all"))));
+    judge(&mut world);
+    for at in [AT_V4, AT_V6] {
+        assert_eq!(answering(&world.net.outside, at), ["a", "b"], "{at}");
+    }
+    assert_eq!(open.says("and now?").unwrap(), "and now?");
+    assert_eq!(world.applied(), 0);
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS and IPIP: run in a lab guest by cargo verify"]
+fn datagrams_are_answered_directly_and_the_address_goes_when_nobody_asks_for_it() {
+    let mut world = world();
+    world.put_with(true, Protocol::Udp);
+    world.applied();
+    // A server of datagrams answers with the address that it is bound to.
+    for (pod, name) in [(&world.net.pod_a, "a"), (&world.net.pod_b, "b")] {
+        serve_udp(pod, AT_V4, name);
+        serve_udp(pod, AT_V6, name);
+    }
+    for (at, source) in [(AT_V4, "192.0.2.100"), (AT_V6, "2001:db8::100")] {
+        let heard: Vec<_> = (0..6).map(|_| UdpClient::new(&world.net.outside, at).asks().unwrap()).collect();
+        for name in ["a", "b"] {
+            assert!(heard.iter().any(|one| one.server == name && one.source == source), "{heard:?}");
+        }
+    }
+    // From one protocol to the other in place.
+    world.put_with(true, Protocol::Tcp);
+    world.applied();
+    assert_eq!(answering(&world.net.outside, AT_V4), ["a", "b"]);
+    assert!(UdpClient::new(&world.net.outside, AT_V4).asks().is_err());
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use prefix::Family;
 
 use super::{ANNOTATION, NAME, TUNNEL, takes};
-use crate::cluster::objects::{ObjectName, Service, ServicePort};
+use crate::cluster::objects::{ObjectName, Pod, Service, ServicePort};
 use crate::cluster::{Change, Index};
+use crate::policy::is_isolated;
 use crate::runner::Plane;
 use crate::services::desired::is_ours;
 use crate::services::scheduling::Scheduling;
@@ -46,6 +48,9 @@ pub(super) struct Backend {
     pub(super) weight: u32,
     /// It runs on this node.
     pub(super) local: bool,
+    /// And policies say who may reach it. They judge packets by the client's own address, and do not see it in a tunnel: so
+    /// it gets them as from any other Service. The answer goes by this node either way.
+    pub(super) judged: bool,
 }
 
 /// What one Service wants.
@@ -126,7 +131,8 @@ impl Wish {
                     port.port
                 ));
             } else {
-                taken.insert(socket.ip(), Backend { weight: backend.weight, local: backend.local });
+                let judged = backend.local && index.owners(socket.ip()).any(|pod| is_isolated(index, pod));
+                taken.insert(socket.ip(), Backend { weight: backend.weight, local: backend.local, judged });
             }
         }
         let tuple = Tuple { address, protocol: port.protocol.number(), port: port.port };
@@ -143,6 +149,13 @@ impl Wish {
 
 fn asks(service: &Service) -> bool {
     service.annotations.contains_key(ANNOTATION)
+}
+
+/// The Services of a namespace that ask for direct return.
+fn asking_in(index: &Index, namespace: &str) -> BTreeSet<Key> {
+    let all = index.services().range(ObjectName::new(namespace, "")..);
+    let all = all.take_while(|(name, _)| name.namespace == namespace);
+    all.filter(|(_, service)| asks(service)).map(|(name, _)| Key::Service(name.clone())).collect()
 }
 
 impl Plane for Dsr {
@@ -168,6 +181,18 @@ impl Plane for Dsr {
             }
             Change::Node(_) => return self.keys(index),
             Change::Attachment(_) => Some(Key::Pods),
+            // It may isolate a backend of this node, or no longer; a policy speaks of pods of its own namespace.
+            Change::NetworkPolicy(change) => {
+                let policy = change.delta.any();
+                return policy.map(|policy| asking_in(index, &policy.name.namespace)).unwrap_or_default();
+            }
+            Change::Pod(delta) => {
+                let labels = |pod: &Option<Arc<Pod>>| pod.as_ref().map(|pod| pod.labels.clone());
+                let is_other = labels(&delta.old) != labels(&delta.new);
+                let here =
+                    delta.any().filter(|pod| is_other && pod.node.as_deref() == Some(index.node_name()));
+                return here.map(|pod| asking_in(index, &pod.name.namespace)).unwrap_or_default();
+            }
             _ => None,
         }
         .into_iter()

@@ -10,7 +10,7 @@ use crate::services::state::Tuple;
 /// The bit that all our marks have, and nobody else's of this node's network: the rule for table 78 asks for it alone.
 pub(super) const BIT: u32 = 0x0008_0000;
 /// The bits that tell tuples apart, as many as kube-router's.
-const ROOM: u32 = 0x3fff;
+pub(super) const ROOM: u32 = 0x3fff;
 /// FNV-1a with 32 bits.
 const OFFSET: u32 = 0x811c_9dc5;
 const PRIME: u32 = 0x0100_0193;

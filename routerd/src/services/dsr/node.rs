@@ -12,7 +12,7 @@ use kernel::rtnl::{Route, RouteFilter, RouteKind, Rtnl, Rule as Lookup, RuleActi
 use kernel::{Result, sysctl};
 use prefix::{Family, Prefix};
 
-use super::marks::BIT;
+use super::marks::{BIT, ROOM};
 use super::plan::{Balanced, ByMark};
 use crate::routing::PROTOCOL;
 use crate::ruleset::{Ruleset, table};
@@ -89,6 +89,9 @@ fn ruleset(marks: &BTreeMap<Tuple, u32>, mtu: u32) -> Ruleset {
     };
     let marking =
         Family::BOTH.map(|family| Rule::new().set_mark_map(&tuple_fields(family), name("marks", family)));
+    // What IPVS sends on has the mark still. By it the way to a pod whose address it has written would lead back here.
+    let done = Rule::new().masked(Field::Mark, BIT, BIT).set_mark(0, BIT | ROOM);
+    let own = std::iter::once(done).chain(marking.clone());
     let segments = Family::BOTH.map(|family| {
         let fields = [Field::source(family), Field::L4Proto, Field::SourcePort];
         // The client's segments are to fit into the tunnel: it hears of their size in the pod's answer.
@@ -97,8 +100,8 @@ fn ruleset(marks: &BTreeMap<Tuple, u32>, mtu: u32) -> Ruleset {
     });
     ruleset
         .chain(base("mark", ChainType::Filter, Hook::Prerouting, priority::MANGLE), marking.to_vec())
-        // Of the kind that looks the route up again, now that there is a mark.
-        .chain(base("mark-own", ChainType::Route, Hook::Output, priority::MANGLE), marking.to_vec())
+        // Of the kind that looks the route up again, now that there is a mark, or none any more.
+        .chain(base("mark-own", ChainType::Route, Hook::Output, priority::MANGLE), own.collect())
         .chain(base("segments", ChainType::Filter, Hook::Prerouting, priority::MANGLE), segments.to_vec())
 }
 

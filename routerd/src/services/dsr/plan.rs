@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use kernel::ipvs::{Command, Destination, Forwarding, Service, ServiceKey};
 use prefix::Family;
 
-use super::desired::Wish;
+use super::desired::{Backend, Wish};
 use super::marks;
 use crate::cluster::objects::ObjectName;
 use crate::services::Few;
@@ -37,9 +37,12 @@ pub(super) struct Plan {
     pub(super) problems: Vec<(ObjectName, String)>,
 }
 
-fn tunnelled(address: IpAddr, weight: u32) -> Destination {
+fn destination(tuple: &Tuple, address: IpAddr, backend: Backend) -> Destination {
+    if backend.judged {
+        return Destination::masquerade(address, tuple.port, backend.weight);
+    }
     // The port of the packet stays, so it has none here.
-    Destination { forwarding: Forwarding::Tunnel, ..Destination::masquerade(address, 0, weight) }
+    Destination { forwarding: Forwarding::Tunnel, ..Destination::masquerade(address, 0, backend.weight) }
 }
 
 impl Plan {
@@ -56,7 +59,7 @@ impl Plan {
             for (tuple, backends) in &wish.tuples {
                 let backends =
                     backends.iter().filter(|(address, backend)| !backend.local || usable(**address));
-                let backends = backends.map(|(address, backend)| tunnelled(*address, backend.weight));
+                let backends = backends.map(|(address, backend)| destination(tuple, *address, *backend));
                 plan.add(name, wish, *tuple, backends.collect());
             }
         }
@@ -147,6 +150,15 @@ fn destinations(
         Some(old) if old != destination => Some(Command::SetDestination(key, *destination)),
         Some(_) => None,
     });
-    let gone = old.keys().filter(|socket| !new.contains_key(socket));
-    put.chain(gone.map(|socket| Command::DeleteDestination(key, *socket))).collect()
+    let gone = old.iter().filter(|(socket, _)| !new.contains_key(socket));
+    let gone = gone.filter_map(|(socket, destination)| {
+        // The same pod, which policies judge now or no longer: what goes the other way goes on so.
+        let stays = new.keys().any(|other| other.ip() == socket.ip());
+        match (stays, destination.weight) {
+            (false, _) => Some(Command::DeleteDestination(key, *socket)),
+            (true, 0) => None,
+            (true, _) => Some(Command::SetDestination(key, Destination { weight: 0, ..*destination })),
+        }
+    });
+    put.chain(gone).collect()
 }

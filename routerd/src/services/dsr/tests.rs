@@ -106,8 +106,9 @@ fn what_cannot_be_returned_directly_is_said_of_the_service() {
 }
 
 fn wishes(backends: &[(&str, bool)]) -> BTreeMap<ObjectName, Wish> {
-    let backends =
-        backends.iter().map(|(address, local)| (fixture::ip(address), Backend { weight: 1, local: *local }));
+    let backends = backends
+        .iter()
+        .map(|(address, local)| (fixture::ip(address), Backend { weight: 1, local: *local, judged: false }));
     let wish = Wish { tuples: [(tuple(7, 80), backends.collect())].into(), ..Wish::default() };
     [(fixture::name("a"), wish.clone()), (fixture::name("b"), wish)].into()
 }
