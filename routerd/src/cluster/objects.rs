@@ -218,8 +218,17 @@ pub struct Service {
     pub external_local: bool,
     /// `healthCheckNodePort`.
     pub health_check_node_port: Option<u16>,
+    /// What the allocator of load balancer addresses reads; most have nothing of it.
+    pub balancing: Option<Box<Balancing>>,
+}
+
+impl Service {
     /// What the allocator of load balancer addresses reads.
-    pub balancing: Balancing,
+    pub fn balancing(&self) -> &Balancing {
+        static NOTHING: Balancing =
+            Balancing { class: None, requested: None, both_families: false, proxied_ips: Vec::new() };
+        self.balancing.as_deref().unwrap_or(&NOTHING)
+    }
 }
 
 /// One port of an EndpointSlice.

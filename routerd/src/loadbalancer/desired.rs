@@ -81,7 +81,7 @@ impl LoadBalancer {
 
 impl Settings {
     fn is_ours(&self, service: &Service) -> bool {
-        let class = service.balancing.class.as_deref().unwrap_or_default();
+        let class = service.balancing().class.as_deref().unwrap_or_default();
         let default = class.is_empty() || class == DEFAULT_CLASS;
         service.kind == ServiceKind::LoadBalancer && (class == CLASS || (default && self.default_class))
     }
@@ -92,7 +92,7 @@ impl Settings {
 
     /// What `service` claims; `None` if it neither wants nor uses an address of our ranges.
     pub(super) fn claim(&self, service: &Service) -> Option<Claim> {
-        let proxied = service.balancing.proxied_ips.iter().chain(&service.external_ips);
+        let proxied = service.balancing().proxied_ips.iter().chain(&service.external_ips);
         let mut claim = Claim {
             held: service.load_balancer_ips.clone(),
             others: proxied.copied().filter(|address| self.holds(*address)).collect(),
@@ -106,7 +106,7 @@ impl Settings {
                     claim.families.push(family);
                 }
             }
-            claim.all_or_none = service.balancing.both_families;
+            claim.all_or_none = service.balancing().both_families;
             claim.requested = requested(service, &mut claim.problems);
             return Some(claim);
         }
@@ -119,7 +119,7 @@ impl Settings {
 }
 
 fn requested(service: &Service, problems: &mut Vec<String>) -> Vec<IpAddr> {
-    let mut all: Vec<IpAddr> = service.balancing.requested.into_iter().collect();
+    let mut all: Vec<IpAddr> = service.balancing().requested.into_iter().collect();
     let Some(list) = service.annotations.get(REQUESTED) else { return all };
     for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
         match text.parse() {

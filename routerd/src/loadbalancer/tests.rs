@@ -42,7 +42,7 @@ fn service(text: &str, cluster_ips: &[&str]) -> Service {
 
 fn asking(text: &str, address: &str) -> Service {
     let balancing = Balancing { requested: Some(ip(address)), ..Balancing::default() };
-    Service { balancing, ..service(text, &ONE) }
+    Service { balancing: Some(Box::new(balancing)), ..service(text, &ONE) }
 }
 
 /// The API server.
@@ -216,7 +216,7 @@ fn dual_stack_is_as_much_as_there_is_unless_it_is_required() {
     let mut world = world(settings(&["198.51.100.0/24"]));
     world.put(service("prefers", &DUAL), true);
     let balancing = Balancing { both_families: true, ..Balancing::default() };
-    world.put(Service { balancing, ..service("requires", &DUAL) }, true);
+    world.put(Service { balancing: Some(Box::new(balancing)), ..service("requires", &DUAL) }, true);
     let told = world.told();
     assert_eq!((world.addresses("prefers").len(), world.addresses("requires").len()), (1, 0));
     let of = |item: &str| {
@@ -310,7 +310,7 @@ fn an_address_given_back_comes_round_late_and_never_while_anybody_uses_it() {
 fn only_services_of_our_class_are_served() {
     let of = |text: &str, class: &str| {
         let balancing = Balancing { class: Some(class.to_owned()), ..Balancing::default() };
-        Service { balancing, ..service(text, &ONE) }
+        Service { balancing: Some(Box::new(balancing)), ..service(text, &ONE) }
     };
     for (default_class, served) in [(true, vec!["default", "none", "ours"]), (false, vec!["ours"])] {
         let mut world = world(Settings { default_class, ..settings(&["198.51.100.0/24"]) });

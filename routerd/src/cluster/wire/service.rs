@@ -123,6 +123,12 @@ impl Wire for WireService {
         let affine = spec.session_affinity.as_deref() == Some("ClientIP");
         problems_of_text(&spec, &mut problems);
         let requested = Some(&spec.load_balancer_ip).filter(|text| !text.is_empty());
+        let balancing = Balancing {
+            class: spec.load_balancer_class.clone(),
+            requested: problems.addresses("spec.loadBalancerIP", requested).pop(),
+            both_families: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
+            proxied_ips: proxied,
+        };
         let service = Service {
             name: object_name(&self.metadata),
             labels: self.metadata.labels.unwrap_or_default(),
@@ -138,12 +144,7 @@ impl Wire for WireService {
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
             health_check_node_port: spec.health_check_node_port.filter(|port| *port != 0),
-            balancing: Balancing {
-                class: spec.load_balancer_class,
-                requested: problems.addresses("spec.loadBalancerIP", requested).pop(),
-                both_families: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
-                proxied_ips: proxied,
-            },
+            balancing: (balancing != Balancing::default()).then(|| Box::new(balancing)),
         };
         problems.with(Object::Service(service))
     }

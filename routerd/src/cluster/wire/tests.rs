@@ -148,7 +148,7 @@ fn a_service_keeps_its_good_ports_and_addresses() {
         both_families: true,
         proxied_ips: vec!["203.0.113.2".parse().unwrap()],
     };
-    assert_eq!(service.balancing, balancing);
+    assert_eq!(*service.balancing(), balancing);
     let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
     assert_eq!(fields, ["spec.externalIPs[1]", "spec.ports[1].port", "spec.ports[2].protocol"]);
 }
