@@ -111,8 +111,16 @@ pub struct VirtualService {
     pub scheduling: Scheduling,
     /// Among which.
     pub backends: Backends,
+    /// What stands before it for some clients; nothing before most.
+    pub gate: Option<Box<Gate>>,
+}
+
+impl VirtualService {
     /// What stands before it for some clients.
-    pub gate: Gate,
+    pub fn gate(&self) -> &Gate {
+        static OPEN: Gate = Gate { sources: None, detour: None, private: false };
+        self.gate.as_deref().unwrap_or(&OPEN)
+    }
 }
 
 /// The pure half of the plane.
@@ -145,6 +153,7 @@ impl Services {
             let protocol = port.protocol;
             for (origin, at) in places.iter().copied() {
                 let (backends, gate) = outlook.at(origin, at.family());
+                let gate = gate.kept();
                 let number = if origin == Origin::NodePort { port.node_port } else { Some(port.port) };
                 let port = number.unwrap_or(0);
                 virtuals.push(VirtualService { origin, at, protocol, port, scheduling, backends, gate });
@@ -154,7 +163,7 @@ impl Services {
             virtuals.extend(led.into_iter().filter_map(|family| {
                 let (to, backends) = outlook.private(family)?;
                 let (origin, at, port) = (Origin::Cluster, At::Virtual(to.ip()), to.port());
-                let gate = Gate { private: true, ..Gate::default() };
+                let gate = Gate { private: true, ..Gate::default() }.kept();
                 Some(VirtualService { origin, at, protocol, port, scheduling, backends, gate })
             }));
         }
@@ -249,7 +258,8 @@ fn local_policies(service: &Service, problems: &mut Vec<String>) -> Local {
             false
         }
     };
-    Local { internal: service.internal_local || forced, external: service.external_local || forced }
+    // kube-router's documents say that it is for the cluster address, too; its code never did that, and clusters live by it.
+    Local { internal: service.internal_local, external: service.external_local || forced }
 }
 
 /// False for Services that have no virtual address or that another proxy serves.

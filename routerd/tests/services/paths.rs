@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use prefix::Family;
-use routerd::cluster::objects::{Endpoint, Protocol, ServiceKind};
+use routerd::cluster::objects::{Endpoint, Protocol, Service, ServiceKind};
 use routerd::services::Settings;
 
 use crate::cluster::{Daemon, ip, ready, service};
@@ -138,13 +138,19 @@ fn without_endpoints_everybody_is_refused_at_once_and_with_one_all_is_well() {
 #[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
 fn with_local_policy_only_local_backends_answer_and_none_is_silence() {
     let (net, mut daemon) = scene(Settings::default());
-    let mut web = service("web", 1, Protocol::Tcp, 80, 30080);
-    web.external_local = true;
-    daemon.put(web);
-    daemon.applied(&net.node, &["web"]);
-    let local = Heard { server: "near".into(), source: "192.0.2.100".into() };
-    assert_eq!(hears(&net.outside, "192.0.2.11:30080"), BTreeSet::from([local]));
-    assert_eq!(hears(&net.pod_a, "10.96.0.1:80").len(), 2, "the cluster address is not concerned");
+    let by_annotation = [("kube-router.io/service.local".to_owned(), "true".to_owned())].into();
+    let web = || service("web", 1, Protocol::Tcp, 80, 30080);
+    for local in
+        [Service { external_local: true, ..web() }, web(), Service { annotations: by_annotation, ..web() }]
+    {
+        let is_local = local != web();
+        daemon.put(local);
+        daemon.applied(&net.node, &["web"]);
+        let near = Heard { server: "near".into(), source: "192.0.2.100".into() };
+        let heard = hears(&net.outside, "192.0.2.11:30080");
+        assert_eq!(heard == BTreeSet::from([near]), is_local, "{heard:?}");
+        assert_eq!(hears(&net.pod_a, "10.96.0.1:80").len(), 2, "the cluster address is not concerned");
+    }
     daemon.endpoints("web", 8080, Family::V4, vec![ready("10.1.2.2")]);
     daemon.applied(&net.node, &["web"]);
     assert_eq!(refusal(&net.outside, "192.0.2.11:30080").0, ErrorKind::TimedOut);
