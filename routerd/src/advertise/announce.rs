@@ -89,7 +89,7 @@ fn served(plane: &Advertise, index: &Index, service: &Service, wanted: &Wanted) 
     let mut add = |address, ready| *served.entry(address).or_insert(false) |= ready;
     let key = ServiceKey::Service(service.name.clone());
     if let Some(ServiceValue::Service(wish)) = plane.services.desired(index, &key) {
-        for one in wish.virtuals.iter().filter(|one| wanted.origin(one.origin) && !one.gate.private) {
+        for one in wish.virtuals.iter().filter(|one| wanted.origin(one.origin) && !one.gate().private) {
             // The node's own addresses are known to others as such.
             if let At::Virtual(address) = one.at {
                 add(address, takes_connections(one));

@@ -288,7 +288,7 @@ fn claim(wanted: &VirtualService) -> Claim {
         on_device: false,
         balanced: Arc::new(Balanced { scheduling: Some(wanted.scheduling), destinations }),
         refusal: wanted.backends.refusal,
-        gate: (wanted.gate != Gate::default()).then(|| Box::new(wanted.gate.clone())),
+        gate: wanted.gate.clone(),
         local: (!local.is_empty()).then(|| Box::new(local)),
     }
 }

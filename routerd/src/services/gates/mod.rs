@@ -31,6 +31,11 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// As it is kept of many virtual services: nothing of one that is open to all.
+    pub(super) fn kept(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
     /// Admits only those of `prefixes` in `family`.
     pub(super) fn admits(prefixes: &[Prefix], family: Family) -> Option<BTreeSet<Range>> {
         let mut of_family: Vec<&Prefix> =

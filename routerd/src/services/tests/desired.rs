@@ -267,8 +267,8 @@ fn a_local_external_policy_leads_clients_of_the_node_to_the_cluster_address_if_t
     let gate = |web: &Service, endpoints: Vec<Endpoint>| {
         let objects = vec![Object::Service(web.clone()), Object::EndpointSlice(slice("web", "a", endpoints))];
         let wish = wish(&index(objects));
-        assert_eq!(at(&wish, At::Virtual(ip("10.96.0.1")), 53).gate, Gate::default());
-        at(&wish, At::Node(ip("192.0.2.11")), 30053).gate.clone()
+        assert_eq!(at(&wish, At::Virtual(ip("10.96.0.1")), 53).gate(), &Gate::default());
+        at(&wish, At::Node(ip("192.0.2.11")), 30053).gate().clone()
     };
     let elsewhere = || vec![ready("10.1.2.1")];
     assert_eq!(gate(&web, elsewhere()).detour, Some("10.96.0.1:53".parse().unwrap()));
@@ -297,7 +297,7 @@ fn source_ranges_stand_before_load_balancer_addresses_only() {
         Settings { any_external_address: true, ..Settings::default() },
         &index(vec![Object::Service(web)]),
     );
-    let sources = |address: &str| at(&wish, At::Virtual(ip(address)), 80).gate.sources.clone();
+    let sources = |address: &str| at(&wish, At::Virtual(ip(address)), 80).gate().sources.clone();
     assert_eq!(sources("203.0.113.1"), Some([(ip("192.0.2.0"), ip("192.0.2.255"))].into()));
     assert_eq!((sources("198.51.100.1"), sources("10.96.0.1")), (None, None));
     assert_eq!(sources("2001:db8:1::1"), Some([].into()));

@@ -61,7 +61,7 @@ prop_compose! {
     ) -> VirtualService {
         VirtualService {
             origin: if external { Origin::External } else { Origin::Cluster },
-            gate,
+            gate: gate.kept(),
             at: VIPS.get(place).map_or(At::Node(ip("192.0.2.11")), |text| At::Virtual(ip(text))),
             protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
             port,
@@ -209,7 +209,7 @@ fn one(virtuals: Vec<VirtualService>) -> Wanted {
 fn udp(backends: &[(u8, u32)]) -> VirtualService {
     VirtualService {
         origin: Origin::default(),
-        gate: Gate::default(),
+        gate: None,
         at: At::Virtual(ip("10.96.0.1")),
         protocol: Protocol::Udp,
         port: 53,
