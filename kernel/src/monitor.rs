@@ -93,19 +93,35 @@ impl Monitor {
 
     /// Watches with room for `bytes` of messages that wait.
     pub fn with_buffer(bytes: usize) -> Result<Self> {
-        let mut socket = Socket::open(Protocol::Route)?;
+        let socket = Socket::open(Protocol::Route)?;
         if let Err(error) = socket.grow_buffers(bytes) {
             // Less room only means more frequent re-syncs.
             tracing::debug!(%error, "the monitor keeps the default buffer");
         }
-        if let Err(error) = socket.ignore(&[&NEW_VIRTUAL_ADDRESS, &NEW_LOCAL_HOST, &NEW_LOCAL_HOST_6]) {
+        let mut monitor = Self { socket };
+        monitor.ignore(&[]);
+        for group in groups::ALL {
+            monitor.socket.join(group)?;
+        }
+        Ok(monitor)
+    }
+
+    /// Is not told of new routes of this protocol (`RTPROT_*`), but for default ones: the caller makes them itself, and there may be half a
+    /// million. That they go is told.
+    #[must_use]
+    pub fn without_routes_of(self, protocol: u8) -> Self {
+        // Length of the destination and protocol in `struct rtmsg`.
+        self.ignore(&[&[Is::Kind(kinds::NEW_ROUTE), Is::Octet(21, protocol), Is::NotOctet(17, 0)]]);
+        self
+    }
+
+    /// Is not told of what nobody waits for, nor of `more`.
+    fn ignore(&self, more: &[&[Is]]) {
+        let rules = [&[&NEW_VIRTUAL_ADDRESS[..], &NEW_LOCAL_HOST, &NEW_LOCAL_HOST_6], more].concat();
+        if let Err(error) = self.socket.ignore(&rules) {
             // Then it is told of more than anybody needs.
             tracing::debug!(%error, "the monitor is told of everything");
         }
-        for group in groups::ALL {
-            socket.join(group)?;
-        }
-        Ok(Self { socket })
     }
 
     /// Waits at most `timeout` for changes. Nothing changed: an empty list.

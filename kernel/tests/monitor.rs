@@ -132,6 +132,30 @@ fn new_virtual_addresses_and_their_routes_are_not_told_but_their_end_and_the_add
 }
 
 #[test]
+fn own_new_routes_are_not_told_but_their_end_and_those_of_others_are() {
+    let namespace = TestNs::new("monitor");
+    let ip = |arguments: &[&str]| namespace.run("ip", arguments);
+    ip(&["link", "set", "lo", "up"]);
+    let mut monitor = namespace.run_in(|| Monitor::open().unwrap().without_routes_of(179));
+    let mut told = Vec::new();
+    for (family, own, other) in [("-4", "10.1.0.0/16", "10.2.0.0/16"), ("-6", "fd01::/64", "fd02::/64")] {
+        ip(&[family, "route", "add", own, "dev", "lo", "proto", "179"]);
+        ip(&[family, "route", "add", "default", "dev", "lo", "proto", "179"]);
+        ip(&[family, "route", "add", other, "dev", "lo", "proto", "178"]);
+        ip(&[family, "route", "del", own, "dev", "lo"]);
+        wait_for(&mut monitor, "the end of the own route", |event| {
+            told.extend(match event {
+                Event::Route(route) if route.destination.is_default() => Some("default".to_owned()),
+                Event::Route(route) if route.protocol >= 178 => Some(route.destination.to_string()),
+                _ => None,
+            });
+            matches!(event, Event::RouteGone(route) if route.destination.to_string() == own)
+        });
+    }
+    assert_eq!(told, ["default", "10.2.0.0/16", "default", "fd02::/64"]);
+}
+
+#[test]
 fn nothing_new_is_an_empty_answer_after_the_timeout() {
     let namespace = TestNs::new("monitor");
     let mut monitor = Monitor::open_in(namespace.namespace()).unwrap();

@@ -16,7 +16,7 @@ use crate::packet::frame::Framer;
 const SEND_HOLD_TIME: Duration = Duration::from_mins(8);
 
 /// Octets for which there is room while little comes, and at most: the more at once, the less often a task is woken.
-const LITTLE: usize = 4 * 1024;
+const LITTLE: usize = 1024;
 const MUCH: usize = 64 * 1024;
 
 /// The number of a connection, so that news of an earlier one are not taken for those of a later one.

@@ -201,13 +201,14 @@ async fn start(config: &Config, started: Instant) -> io::Result<Started> {
     Ok(Started { owner, link, campaign })
 }
 
-/// Nothing takes as much as the lists of a start and what planes make of them.
+/// Nothing takes as much as the lists of a start and what planes make of them, and most of the program runs only then.
 async fn give_memory_back(planes: Vec<watch::Receiver<Status>>) {
     for mut plane in planes {
         // One that has ended has no more to do.
         let _ = plane.wait_for(|status| status.synced).await;
     }
     kernel::memory::give_back();
+    kernel::memory::leave_code();
 }
 
 /// How long an ADD waits for a pod that is not known yet.

@@ -57,7 +57,7 @@ fn run(planes: &[Watched], follow: impl Fn() -> kernel::Result<()>) {
 }
 
 fn follow(planes: &[Watched]) -> kernel::Result<()> {
-    let mut monitor = Monitor::open()?;
+    let mut monitor = Monitor::open()?.without_routes_of(routing::PROTOCOL);
     let mut addresses = Addresses { rtnl: Rtnl::open()?, device: None, known: BTreeSet::new() };
     loop {
         for event in monitor.next(TICK)? {
