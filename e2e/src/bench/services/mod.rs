@@ -10,6 +10,7 @@ mod objects;
 mod parts;
 mod probe;
 mod program;
+mod repair;
 mod rolling;
 
 use std::path::{Path, PathBuf};

@@ -59,7 +59,7 @@ pub(super) fn vip(number: usize) -> SocketAddrV4 {
 }
 
 /// An endpoint by its number.
-fn endpoint(number: usize) -> Ipv4Addr {
+pub(super) fn endpoint(number: usize) -> Ipv4Addr {
     plus(ENDPOINTS, number % MOST)
 }
 

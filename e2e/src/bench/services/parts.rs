@@ -8,7 +8,7 @@ use super::cold::{self, Cold};
 use super::flip::{self, Change};
 use super::program::Program;
 use super::rolling::{self, REPLACED, Roll};
-use super::{Task, objects};
+use super::{Task, objects, repair};
 use crate::bench::table::{Row, mean, ms, percentile, table};
 use crate::progress::step;
 
@@ -24,10 +24,15 @@ struct Figures {
     changes: Vec<Change>,
     /// Processor time of each second in which nothing changes.
     idle: Duration,
+    /// How long a backend is gone that somebody else deletes; ours alone, the peers look every few minutes or have no IPVS.
+    gone: Vec<Duration>,
 }
 
 /// Changes of one endpoint: ours is over soon, the others take seconds or minutes for each.
 const CHANGES: [usize; 2] = [20, 2];
+
+/// So many backends are deleted by somebody else.
+const DELETED: usize = 10;
 
 /// The most endpoints of one Service that kube-router is asked for: it looks at each by itself, again and again.
 const KUBE_ROUTER_ENDPOINTS: usize = 300;
@@ -47,16 +52,22 @@ pub(super) fn sized(task: &Task, services: usize, kernel: &str) {
             let idle = flip::idle(&mut running)?;
             let changes = 0..CHANGES[number.min(1)];
             let changes = changes.map(|_| flip::change(&mut running, idle)).collect::<Result<_>>()?;
-            Ok(Figures { cold, changes, idle })
+            let gone = if matches!(program, Program::Ours(_)) { 0..DELETED } else { 0..0 };
+            let gone = gone.map(|turn| repair::backend(&running, (services - 1) * turn / DELETED));
+            let gone = gone.collect::<Result<_>>()?;
+            Ok(Figures { cold, changes, idle, gone })
         }));
     }
     let walls = |figures: &Figures| figures.changes.iter().map(|change| ms(change.wall)).collect::<Vec<_>>();
     let cpus = |figures: &Figures| figures.changes.iter().map(|change| ms(change.cpu)).collect::<Vec<_>>();
+    let gone = |figures: &Figures| figures.gone.iter().copied().map(ms).collect::<Vec<_>>();
     let mut rows = cold_rows(&columns, |figures| figures.cold);
     rows.extend([
         row(&columns, "one endpoint's change seen, p50", "ms", |figures| percentile(&walls(figures), 50)),
         row(&columns, "one endpoint's change seen, max", "ms", |figures| percentile(&walls(figures), 100)),
         row(&columns, "CPU of one endpoint's change, mean", "ms", |figures| mean(&cpus(figures))),
+        row(&columns, "a deleted backend is gone for, p50", "ms", |figures| percentile(&gone(figures), 50)),
+        row(&columns, "a deleted backend is gone for, max", "ms", |figures| percentile(&gone(figures), 100)),
         row(&columns, "CPU of a second without changes", "ms", |figures| Some(ms(figures.idle))),
     ]);
     show(&format!("{services} Services of 2 endpoints. {kernel}"), &columns, &rows);
