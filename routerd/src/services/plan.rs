@@ -161,6 +161,7 @@ impl Plan {
             }
             plan.exposed(address, &observed.packets, &desired.packets);
         }
+        plan.flows_led_elsewhere(desired);
         plan.hairpin(&observed.packets, &desired.packets, extent);
         // Few, as a rule none.
         plan.announce.add_pods = &desired.packets.pods - &observed.packets.pods;
@@ -231,6 +232,25 @@ impl Plan {
     fn forget(&mut self, tuple: Tuple, keep: BTreeSet<SocketAddr>) {
         if tuple.protocol == UDP {
             self.flows.push(StaleFlows { tuple, keep });
+        }
+    }
+
+    /// Flows of clients of this node that are led past a policy `Local` are tracked by where they were meant for, and served
+    /// by the backends of where they were led.
+    fn flows_led_elsewhere(&mut self, desired: &State) {
+        if self.flows.is_empty() {
+            return;
+        }
+        let backends =
+            |tuple: &Tuple| desired.services.get(tuple).into_iter().flat_map(|one| one.destinations.keys());
+        let led = desired.packets.gates.detours.iter().filter(|(from, _)| from.protocol == UDP);
+        for (from, to) in led {
+            let to = Tuple { address: to.ip(), protocol: UDP, port: to.port() };
+            if self.flows.iter().any(|stale| stale.tuple == *from || stale.tuple == to) {
+                self.flows.retain(|stale| stale.tuple != *from);
+                let keep = backends(from).chain(backends(&to)).copied().collect();
+                self.flows.push(StaleFlows { tuple: *from, keep });
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! UDP, whose clients keep their port while backends come and go.
 
 use prefix::Family;
-use routerd::cluster::objects::Protocol;
+use routerd::cluster::objects::{Protocol, Service};
 use routerd::services::Settings;
 
 use crate::cluster::{Daemon, ready, service};
@@ -76,4 +76,28 @@ fn a_client_that_asked_before_there_was_the_service_gets_an_answer() {
     daemon.applied(&net.node, &["dns"]);
     let heard = client.asks().unwrap();
     assert_eq!((heard.server.as_str(), heard.source.as_str()), ("far", "192.0.2.11"));
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn a_client_that_is_led_past_a_local_policy_moves_too_when_its_backend_goes() {
+    for internal_local in [false, true] {
+        let net = Net::new();
+        serve_udp(&net.pod_b, "10.1.1.3:5353", "near");
+        serve_udp(&net.far, "10.1.2.2:5353", "far");
+        let mut daemon = Daemon::new(Settings::default());
+        let dns = service("dns", 9, Protocol::Udp, 53, 30053);
+        daemon.put(Service { external_local: true, internal_local, ..dns });
+        daemon.endpoints("dns", 5353, Family::V4, vec![ready("10.1.2.2")]);
+        daemon.applied(&net.node, &[]);
+        let clients = [&net.pod_a, &net.node].map(|from| UdpClient::new(from, "192.0.2.11:30053"));
+        for client in &clients {
+            assert_eq!(client.asks().unwrap().server, "far");
+        }
+        daemon.endpoints("dns", 5353, Family::V4, vec![ready("10.1.1.3")]);
+        daemon.applied(&net.node, &["dns"]);
+        for client in &clients {
+            assert_eq!(client.asks().unwrap().server, "near", "internal policy Local: {internal_local}");
+        }
+    }
 }
