@@ -52,25 +52,27 @@ fn the_words_of_an_administrator_are_shown() {
 
 #[test]
 fn our_own_words_and_the_end_by_bfd_come_over_and_the_session_comes_back() {
-    let lan = Lan::new();
-    let setup = Setup::new(Kind::Bird, ASN);
-    let router = lan.start(setup.clone());
-    lan.ours.run_in(|| {
-        let ours = Ours::start(1);
-        ours.set_peer(peer(&setup));
-        ours.established(&setup);
-        for (number, cause) in
-            [ResetCause::Administrator("new cable".to_owned()), ResetCause::BfdDown].iter().enumerate()
-        {
-            ours.handle
-                .blocking()
-                .reset_peer(setup.address(), cause.clone(), Duration::from_secs(1))
-                .unwrap();
-            wait_for("the end", || ours.status(&setup).lost == number as u64 + 1);
+    for kind in [Kind::Bird, Kind::Frr] {
+        let lan = Lan::new();
+        let setup = Setup::new(kind, ASN);
+        let router = lan.start(setup.clone());
+        lan.ours.run_in(|| {
+            let ours = Ours::start(1);
+            ours.set_peer(peer(&setup));
             ours.established(&setup);
-        }
-        assert!(router.log().contains("new cable"), "{}", router.log());
-    });
+            for (number, cause) in
+                [ResetCause::BfdDown, ResetCause::Administrator("new cable".to_owned())].iter().enumerate()
+            {
+                ours.handle
+                    .blocking()
+                    .reset_peer(setup.address(), cause.clone(), Duration::from_secs(1))
+                    .unwrap();
+                wait_for("the end", || ours.status(&setup).lost == number as u64 + 1);
+                ours.established(&setup);
+            }
+            wait_for(&format!("our words in {kind:?}"), || router.log().contains("new cable"));
+        });
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn check_theirs(seen: &Seen, setup: &Setup) {
     }
 }
 
-fn check_ours(ours: &Ours, setup: &Setup) {
+pub fn check_ours(ours: &Ours, setup: &Setup) {
     for prefix in setup.prefixes() {
         let path = ours.paths(&prefix).remove(0);
         let attributes = &path.attributes;

@@ -10,4 +10,5 @@ mod exchange;
 mod graceful;
 mod kit;
 mod protected;
+mod recorded;
 mod reflection;

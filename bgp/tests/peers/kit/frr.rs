@@ -67,6 +67,7 @@ route-map MARK permit 10
 exit
 router bgp {asn}
  bgp router-id {h4}
+ bgp log-neighbor-changes
  no bgp ebgp-requires-policy
  no bgp default ipv4-unicast
  no bgp network import-check
