@@ -208,12 +208,14 @@ fn settled(
     loop {
         let end = work(&mut running.agent, &mut seen)?;
         let cpu = running.agent.cpu()?;
-        let there = count(running)?;
-        if there >= wanted {
-            return Ok((end, cpu));
-        }
+        // A router that is asked at a bad moment may have no answer; one that never has says why.
+        let missing = match count(running) {
+            Ok(there) if there >= wanted => return Ok((end, cpu)),
+            Ok(there) => anyhow!("there are {there} of {wanted} prefixes"),
+            Err(error) => error,
+        };
         if begin.elapsed() > LIMIT {
-            bail!("there are {there} of {wanted} prefixes after {LIMIT:?}");
+            return Err(missing.context(format!("not all prefixes are there after {LIMIT:?}")));
         }
     }
 }
