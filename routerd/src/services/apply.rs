@@ -230,26 +230,23 @@ impl<K: Kernel> Apply for Applier<K> {
             _ => None,
         };
         let mut judged = keys.cloned().unwrap_or_default();
-        match (keys, self.known.take()) {
-            (Some(keys), Some(known)) => {
-                let names = keys.iter().filter_map(|key| match key {
-                    Key::Service(name) => Some(name),
-                    Key::Node | Key::Pods => None,
-                });
-                let rivals = self.some(known, desired, names, &mut report);
-                report.judged = rivals.iter().map(status::item).collect();
-                judged.extend(rivals.into_iter().map(Key::Service));
-            }
-            _ => {
-                if let Err(error) = self.all(desired, &mut report) {
-                    report.problems.push(status::of_plane(error.to_string(), true));
-                    if let Some(herald) = &self.herald {
-                        herald.tell(NAME, ForceNews::Unknown);
-                    }
+        if let (Some(keys), Some(known)) = (keys, self.known.take()) {
+            let names = keys.iter().filter_map(|key| match key {
+                Key::Service(name) => Some(name),
+                Key::Node | Key::Pods => None,
+            });
+            let rivals = self.some(known, desired, names, &mut report);
+            report.judged = rivals.iter().map(status::item).collect();
+            judged.extend(rivals.into_iter().map(Key::Service));
+        } else {
+            if let Err(error) = self.all(desired, &mut report) {
+                report.problems.push(status::of_plane(error.to_string(), true));
+                if let Some(herald) = &self.herald {
+                    herald.tell(NAME, ForceNews::Unknown);
                 }
-                // What was read and compared is more than what is kept.
-                kernel::memory::give_back();
             }
+            // What was read and compared is more than what is kept.
+            kernel::memory::give_back();
         }
         report.problems.extend(self.of_objects(desired, keys.map(|_| &judged)));
         report.counts = status::counts(&self.wanted);
