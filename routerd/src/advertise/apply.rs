@@ -140,11 +140,7 @@ impl Applier {
     /// Takes over what has changed.
     fn take(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>, report: &mut Report) -> Dirty {
         let mut dirty = Dirty::default();
-        let keys: Vec<Key> = match scope {
-            Scope::Everything => desired.keys().chain(self.model.keys()).cloned().collect(),
-            Scope::Keys(keys) => keys.iter().cloned().collect(),
-        };
-        for key in &keys {
+        for key in &self.model.concerned(desired, scope) {
             let value = desired.get(key);
             self.model.put(key, value, &mut dirty);
             if let Some(Value::Wrong(reason)) = value {

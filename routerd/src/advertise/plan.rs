@@ -7,6 +7,7 @@ use bgp::Announcement;
 use prefix::Prefix;
 
 use super::desired::{Key, Peer, Value};
+use crate::runner::Scope;
 
 /// What a speaker is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,9 +74,12 @@ impl Model {
         self.values.insert(key.clone(), new.clone());
     }
 
-    /// The keys that have values.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.values.keys()
+    /// The keys to look at, each once: those of `scope`, which may be gone.
+    pub fn concerned(&self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>) -> BTreeSet<Key> {
+        match scope {
+            Scope::Everything => desired.keys().chain(self.values.keys()).cloned().collect(),
+            Scope::Keys(keys) => keys.iter().cloned().collect(),
+        }
     }
 
     /// Everything, for a speaker that was told nothing yet.

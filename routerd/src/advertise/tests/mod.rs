@@ -18,7 +18,7 @@ use super::*;
 use crate::cluster::objects::{LearntRoute, Node, ObjectName};
 use crate::cluster::{Event, Index, Object, ObjectKey};
 use crate::config::{AdvertiseConfig, BgpConfig, RouterId};
-use crate::runner::{Plane, Settings};
+use crate::runner::{Plane, Scope, Settings};
 use crate::services::desired::Services;
 use crate::services::dsr::Dsr;
 
@@ -260,7 +260,7 @@ proptest! {
     fn changes_key_by_key_come_to_what_is_desired(steps in proptest::collection::vec(any_desired(), 1..6)) {
         let (mut kept, mut state) = (Model::default(), State::default());
         for desired in steps {
-            let keys: BTreeSet<Key> = desired.keys().chain(kept.keys()).cloned().collect();
+            let keys = kept.concerned(&desired, &Scope::Everything);
             let mut dirty = Dirty::default();
             for key in &keys {
                 kept.put(key, desired.get(key), &mut dirty);

@@ -202,3 +202,14 @@ fn the_file_of_passwords_is_the_one_that_holds_now() {
     let events = [own, Event::Passwords(Passwords { of_flags, ..Passwords::default() })];
     assert_eq!((password(&events, "192.0.2.7"), password(&events, "192.0.2.8")), (None, of("new")));
 }
+
+#[test]
+fn what_is_wrong_is_looked_at_once_in_a_look_at_everything_and_what_is_gone_too() {
+    let wrong = |name: &str| (Key::Node(name.to_owned()), Value::Wrong("no AS".to_owned()));
+    let model = model(&[wrong("a"), wrong("gone")].into());
+    let desired = BTreeMap::from([wrong("a"), wrong("new")]);
+    let names = ["a", "gone", "new"].map(|name| Key::Node(name.to_owned()));
+    assert_eq!(model.concerned(&desired, &Scope::Everything), names.into());
+    let gone = Key::Node("gone".to_owned());
+    assert_eq!(model.concerned(&desired, &Scope::Keys([gone.clone()].into())), [gone].into());
+}
