@@ -40,6 +40,20 @@ fn scene(web: Service) -> (Net, Daemon) {
     (net, daemon)
 }
 
+/// A pod and the node itself, by every external address in both families, each as who it is.
+fn clients_of_the_node_reach_far(net: &Net) {
+    for (from, source, source6) in
+        [(&net.pod_a, "10.1.1.2", "fd00:1:1::2"), (&net.node, "192.0.2.11", "2001:db8::11")]
+    {
+        for to in [BALANCER, "192.0.2.11:30080"] {
+            assert_eq!(ask(from, to), far(source), "{} to {to}", from.name());
+        }
+        for to in [BALANCER6, "[2001:db8::11]:30080"] {
+            assert_eq!(ask(from, to), far(source6), "{} to {to}", from.name());
+        }
+    }
+}
+
 fn far(source: &str) -> Heard {
     Heard { server: "far".into(), source: source.into() }
 }
@@ -80,16 +94,7 @@ fn only_source_ranges_reach_a_load_balancer_and_they_change_in_place() {
 #[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
 fn with_a_local_external_policy_clients_of_the_node_use_all_endpoints_and_others_only_local_ones() {
     let (net, mut daemon) = scene(Service { external_local: true, ..balanced() });
-    for (from, source, source6) in
-        [(&net.pod_a, "10.1.1.2", "fd00:1:1::2"), (&net.node, "192.0.2.11", "2001:db8::11")]
-    {
-        for to in [BALANCER, "192.0.2.11:30080"] {
-            assert_eq!(ask(from, to), far(source), "{} to {to}", from.name());
-        }
-        for to in [BALANCER6, "[2001:db8::11]:30080"] {
-            assert_eq!(ask(from, to), far(source6), "{} to {to}", from.name());
-        }
-    }
+    clients_of_the_node_reach_far(&net);
     for to in [BALANCER, BALANCER6, "192.0.2.11:30080"] {
         assert_eq!(refusal(&net.outside, to).0, ErrorKind::TimedOut, "{to}: no endpoint is here");
     }
@@ -122,16 +127,7 @@ fn with_a_local_external_policy_clients_of_the_node_use_all_endpoints_and_others
 fn with_both_policies_local_clients_of_the_node_still_use_all_endpoints_but_at_the_cluster_address() {
     let local = Service { external_local: true, internal_local: true, ..balanced() };
     let (net, mut daemon) = scene(local);
-    for (from, source, source6) in
-        [(&net.pod_a, "10.1.1.2", "fd00:1:1::2"), (&net.node, "192.0.2.11", "2001:db8::11")]
-    {
-        for to in [BALANCER, "192.0.2.11:30080"] {
-            assert_eq!(ask(from, to), far(source), "{} to {to}", from.name());
-        }
-        for to in [BALANCER6, "[2001:db8::11]:30080"] {
-            assert_eq!(ask(from, to), far(source6), "{} to {to}", from.name());
-        }
-    }
+    clients_of_the_node_reach_far(&net);
     assert_eq!(refusal(&net.pod_a, "10.96.0.1:80").0, ErrorKind::TimedOut, "no endpoint is here");
     assert_eq!(refusal(&net.outside, BALANCER).0, ErrorKind::TimedOut, "no endpoint is here");
     assert_eq!(daemon.applied(&net.node, &[]), 0, "it reads back as it was written");
