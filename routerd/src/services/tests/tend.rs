@@ -127,6 +127,20 @@ fn what_somebody_takes_out_of_ipvs_comes_back_without_reading_everything() {
 }
 
 #[test]
+fn an_ipv6_service_that_somebody_takes_away_comes_back_though_it_is_not_seen_at_a_glance() {
+    let six = vec![
+        Object::Service(service("six", "fd00:96::1")),
+        Object::EndpointSlice(slice("six", "a", vec![ready("fd00:1:2::1")])),
+    ];
+    let mut applier = Applier::new(Fake::default(), Settings::default());
+    clean(&applier.apply(&desired(six), &Scope::Everything));
+    let whole = applier.kernel().state.clone();
+    applier.kernel_mut().state.services.clear();
+    assert!(applier.tend(&BTreeMap::new()).unwrap().repaired);
+    assert_eq!(applier.kernel().state, whole);
+}
+
+#[test]
 fn the_api_server_and_the_clusters_dns_come_first() {
     let named = |namespace: &str, text: &str, address: &str, number: u16| Service {
         name: ObjectName::new(namespace, text),
