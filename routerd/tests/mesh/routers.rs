@@ -36,6 +36,8 @@ impl World {
         let world = Self { lab, router: Router::start(ns, setup) };
         world.tell(&world.objects(), &service(1, true));
         world.until("the Service's address from the node with its endpoint", || world.from(1));
+        // What is shown may be a second old.
+        world.until("the sessions are shown", || [0, 1].iter().all(|node| world.session(*node).1 > 0));
         world
     }
 
