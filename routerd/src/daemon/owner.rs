@@ -4,6 +4,7 @@
 //! compute does not keep BGP's timers, the plugin's socket and the administration waiting, which have other threads.
 
 use std::io;
+use std::sync::mpsc;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -18,13 +19,21 @@ pub(super) fn runtime() -> io::Result<Runtime> {
 /// Runs the task. What is returned ends with it, and at once if there can be no thread.
 pub(super) fn run(runtime: Runtime, task: Task) -> oneshot::Receiver<()> {
     let (running, ended) = oneshot::channel::<()>();
+    let (hand, given) = mpsc::sync_channel::<(Runtime, Task)>(1);
     let thread = std::thread::Builder::new().name("cluster".to_owned());
     let started = thread.spawn(move || {
         let _running = running;
-        runtime.block_on(task.run());
+        if let Ok((runtime, task)) = given.recv() {
+            runtime.block_on(task.run());
+        }
     });
-    if let Err(error) = started {
-        tracing::error!(%error, "the thread of the index cannot start");
+    match started {
+        Ok(_) => _ = hand.send((runtime, task)),
+        Err(error) => {
+            tracing::error!(%error, "the thread of the index cannot start; are there too many in this container?");
+            // A runtime must not be dropped by a task of another one.
+            runtime.shutdown_background();
+        }
     }
     ended
 }
