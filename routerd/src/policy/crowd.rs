@@ -111,7 +111,6 @@ pub(super) fn keys(index: &Index, side: &Side, keys: &mut BTreeSet<PolicyKey>) {
     for (peer, _) in index.granted(side) {
         if let CrowdPeer::Group(group) = peer {
             members(index, side, group, &BTreeSet::new(), keys);
-            classes(index, side, group, keys);
         }
     }
 }
@@ -127,7 +126,7 @@ pub(super) fn classes(index: &Index, side: &Side, group: &PeerGroup, keys: &mut 
 }
 
 /// The members of a group, for a side, and the classes they are in and were in before the policies of the side began to
-/// name the groups of `changed` or ceased to.
+/// name the groups of `changed` or ceased to. A broad group is a class, and its members are no values of their own.
 pub(super) fn members(
     index: &Index,
     side: &Side,
@@ -136,7 +135,7 @@ pub(super) fn members(
     keys: &mut BTreeSet<PolicyKey>,
 ) {
     if group.is_broad() {
-        return;
+        return classes(index, side, group, keys);
     }
     for pod in index.members(group) {
         let addresses = index.own_addresses(pod);
@@ -148,7 +147,7 @@ pub(super) fn members(
 }
 
 /// The class of who is in these groups, and of who was before the `changed` ones were left or entered.
-pub(super) fn both_classes(
+fn both_classes(
     side: &Side,
     groups: BTreeSet<PeerGroup>,
     changed: &BTreeSet<PeerGroup>,

@@ -77,7 +77,6 @@ fn policy(index: &Index, PolicyDelta { delta, crowds, named }: &PolicyDelta, key
         for uses in index.judges(&side.subject).filter_map(|policy| index.uses(&policy.name)) {
             for (_, group) in uses.groups.iter().filter(|(direction, _)| *direction == side.direction) {
                 crowd::members(index, side, group, &BTreeSet::new(), keys);
-                crowd::classes(index, side, group, keys);
             }
         }
         with_subject(index, &side.subject, keys);
