@@ -14,6 +14,26 @@ pub(super) fn demo(text: &str) -> Option<(u64, u64)> {
     Some((number_before(line, "shown"), number_before(line, "failed")))
 }
 
+/// What test programs said of the tests that failed: for each its name and at most `lines` lines of its output.
+pub(super) fn failures(text: &str, lines: usize) -> Vec<String> {
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            found.push((name, Vec::new()));
+            inside = true;
+        } else if line == "failures:" {
+            // The list of names that follows the outputs.
+            inside = false;
+        } else if let (true, Some((_, said))) = (inside, found.last_mut()) {
+            said.push(line);
+        }
+    }
+    // A test says last why it failed.
+    let shown = |said: &[&str]| said[said.len().saturating_sub(lines)..].join("\n");
+    found.into_iter().map(|(name, said)| format!("{name}\n{}", shown(&said).trim_end())).collect()
+}
+
 fn number_before(line: &str, word: &str) -> u64 {
     let words: Vec<&str> = line.split([' ', ';', ',']).filter(|word| !word.is_empty()).collect();
     let place = words.iter().position(|candidate| *candidate == word);
@@ -28,6 +48,13 @@ mod tests {
                     test result: FAILED. 3 passed; 2 failed; 0 ignored\n";
         assert_eq!(super::tests(text), (15, 2));
         assert_eq!(super::tests("nothing"), (0, 0));
+    }
+
+    #[test]
+    fn each_failed_test_is_told_with_the_end_of_its_output() {
+        let text = "failures:\n\n---- a::b stdout ----\none\ntwo\nthree\n\n---- c stdout ----\nfour\n\nfailures:\n    a::b\n";
+        assert_eq!(super::failures(text, 2), ["a::b\nthree", "c\nfour"]);
+        assert_eq!(super::failures("test result: ok. 1 passed\n", 2), Vec::<String>::new());
     }
 
     #[test]

@@ -73,6 +73,10 @@ pub fn run(options: &Verify) -> Result<u8> {
     let rows: Vec<Row> = wanted.iter().map(|step| one(step, &scene)).collect();
     println!("\n{}", table::table(&rows));
     let (passed, failed) = table::total(&rows);
+    // Once more at the end, which is what is read first.
+    for row in rows.iter().filter(|row| row.outcome.failed > 0) {
+        println!("{} failed: {}", row.name, row.outcome.note);
+    }
     println!("{passed} passed, {failed} failed");
     Ok(u8::from(failed > 0))
 }

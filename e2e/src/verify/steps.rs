@@ -171,14 +171,22 @@ fn plain(text: &str, command: &mut Command, log: &Path) -> Result<Outcome> {
     Ok(counted(u64::from(status.success()), 0, status.success(), log))
 }
 
+/// How many lines of a failed test's output are shown.
+const SAID: usize = 30;
+
 /// A command that failed without a failed test (it did not build, it crashed) has failed all the same.
 fn counted(passed: u64, failed: u64, success: bool, log: &Path) -> Outcome {
     if success && failed == 0 {
         return Outcome { passed, failed: 0, note: String::new() };
     }
-    let note = format!("see {}", log.display());
-    println!("{}", end_of(log));
-    Outcome { passed, failed: failed.max(1), note }
+    let failures = count::failures(&fs::read_to_string(log).unwrap_or_default(), SAID);
+    if failures.is_empty() {
+        println!("{}", end_of(log));
+    }
+    failures.iter().for_each(|failure| println!("  failed: {failure}"));
+    let names: Vec<&str> = failures.iter().filter_map(|failure| failure.lines().next()).collect();
+    let note = format!("{} (see {})", names.join(", "), log.display());
+    Outcome { passed, failed: failed.max(1), note: note.trim_start().to_owned() }
 }
 
 fn end_of(log: &Path) -> String {

@@ -38,7 +38,7 @@ fn services_and_backends_that_somebody_takes_away_or_changes_come_back_and_are_c
     ];
     for (at, breakage) in breakages.iter().enumerate() {
         net.node.run("ipvsadm", &breakage.split(' ').collect::<Vec<_>>());
-        assert_ne!(table(), whole, "{breakage}");
+        // It may be mended before anybody else could look: that it was broken is seen in the count.
         let took = wait(breakage, &|| table() == whole);
         wait("its count", &|| spawned.status.borrow().repairs == at as u64 + 1);
         println!("{breakage}: back after {} ms", took.as_millis());
