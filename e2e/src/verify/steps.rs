@@ -183,7 +183,9 @@ fn counted(passed: u64, failed: u64, success: bool, log: &Path) -> Outcome {
     if failures.is_empty() {
         println!("{}", end_of(log));
     }
-    failures.iter().for_each(|failure| println!("  failed: {failure}"));
+    for failure in &failures {
+        println!("  failed: {failure}");
+    }
     let names: Vec<&str> = failures.iter().filter_map(|failure| failure.lines().next()).collect();
     let note = format!("{} (see {})", names.join(", "), log.display());
     Outcome { passed, failed: failed.max(1), note: note.trim_start().to_owned() }
