@@ -50,7 +50,7 @@ impl Bird {
             "log stderr all; debug protocols {{ states, events }};
             router id {ROUTER};
             protocol device {{}}
-            protocol bfd {{ interface \"*\" {{ min rx interval 100 ms; min tx interval 100 ms; multiplier 5; }}; }}
+            protocol bfd {{ interface \"*\" {{ min rx interval 300 ms; min tx interval 300 ms; multiplier 5; }}; }}
             {sessions}"
         );
         std::fs::write(folder.path().join("bird.conf"), text).unwrap();
@@ -124,7 +124,7 @@ endpoints: [{{addresses: [10.244.{node}.9], nodeName: node{node}, conditions: {{
 /// The Node objects, with the router as their peer.
 pub(crate) fn objects(lab: &Lab) -> String {
     let peer = format!(
-        "annotations: {{kube-router.io/peers: '[{{remoteip: {ROUTER}, remoteasn: 65001, password: {PASSWORD}, bfd: {{enabled: true, desired_min_tx_interval: 100, required_min_rx_interval: 100, detection_multiplier: 5}}}}]'}}"
+        "annotations: {{kube-router.io/peers: '[{{remoteip: {ROUTER}, remoteasn: 65001, password: {PASSWORD}, bfd: {{enabled: true, desired_min_tx_interval: 300, required_min_rx_interval: 300, detection_multiplier: 5}}}}]'}}"
     );
     let object =
         |number: u8| lab.object(number).replace("metadata: {name", &format!("metadata: {{{peer}, name"));
@@ -159,6 +159,7 @@ fn a_services_address_follows_its_endpoint_from_node_to_node() {
     bird.until("nobody has it", |bird| bird.ways().is_empty());
     assert!(bird.ask("show protocols").matches("Established").count() == 2, "no session was lost over it");
     let node = &lab.nodes[0];
+    node.until("the other's pods", |node| node.reaches(2));
     assert!(node.asks_daemon(&["bgp", "neighbors"]).contains(&format!("{ROUTER} ")), "{}", node.story());
     let told = node.asks_daemon(&["bgp", "advertised", ROUTER]);
     assert!(told.contains("10.244.1.0/24") && told.contains("AS path 64512"), "{told}");
@@ -196,8 +197,8 @@ fn a_daemon_that_is_replaced_keeps_its_ways_and_tells_bfd_that_it_is_no_failure(
     let (mut lab, bird) = running("graceful");
     bird.until("BFD", |bird| bird.ask("show bfd sessions").matches(" Up ").count() == 2);
     lab.nodes[0].signal(Signal::SIGTERM);
-    // Longer than the 500 ms that BFD waits, shorter than what a restart may take.
-    std::thread::sleep(Duration::from_secs(1));
+    // Longer than the 1.5 s that BFD waits, shorter than what a restart may take.
+    std::thread::sleep(Duration::from_secs(3));
     assert_eq!(bird.ways(), [1], "{}", bird.story());
     lab.nodes[0].start();
     bird.until("the session is back", |bird| bird.ask("show protocols").matches("Established").count() == 2);
@@ -240,7 +241,11 @@ fn a_session_that_is_lost_is_a_problem_of_the_node_and_what_a_peer_has_is_counte
     drop(bird);
     wait_for("the problem", problem, || node.status().to_string());
     assert!(node.status()["planes"].to_string().contains("(AS 65001) was lost, 1 times so far"));
-    assert_eq!(peer().unwrap()["lost"], 1);
+    wait_for(
+        "the count of losses",
+        || peer().is_some_and(|peer| peer["lost"] == 1),
+        || node.status().to_string(),
+    );
     // It is one of the session, and the plane is as healthy as before.
     let again = Bird::start(&lab, "on");
     again.until("the address again", |bird| bird.ways() == [1]);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const ROUTERD: &str = env!("CARGO_BIN_EXE_routerd");
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The networks of nodes, each a bridge of the switch, which is also the router between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,7 +64,7 @@ fn a_node_that_is_drained_asks_to_leave_it_then_withdraws_its_addresses_and_is_g
     assert_eq!(bird.ask("show protocols").matches("Established").count(), 2, "no session was lost over it");
     lab.nodes[0].signal(Signal::SIGTERM);
     bird.until("nothing of the node is kept", |bird| !bird.ask("show route").contains(PODS));
-    assert!(bird.ask("show protocols all n1").contains("Administrative"), "{}", bird.story());
+    assert!(bird.story().contains("Administrative"), "{}", bird.story());
 }
 
 #[test]
@@ -104,7 +104,8 @@ fn without_graceful_restart_a_daemon_that_ends_says_so_and_its_routes_go_at_once
     });
     lab.nodes[0].signal(Signal::SIGTERM);
     bird.until("no route to them", |bird| !bird.ask("show route").contains(PODS));
-    bird.until("the reason", |bird| bird.ask("show protocols all n1").contains("Administrative"));
+    // What comes after it may hide it from `show protocols`.
+    bird.until("the reason", |bird| bird.story().contains("Administrative"));
     assert!(bird.story().contains("routerd on this node ends"), "{}", bird.story());
     assert!(bird.ask("show route").contains(FAR_PODS), "the other node's stay");
 }

@@ -122,7 +122,8 @@ fn another_password_is_another_session_of_this_peer_alone() {
         world.until("the end of the session", || world.session(0).0 != "Established");
         assert_eq!(world.session(1), ("Established".to_owned(), 1), "the other node's is not touched");
         world.tell(&right, &service(1, true));
-        world.until("the session again", || world.session(0) == ("Established".to_owned(), 2));
+        world.until("the session again", || world.session(0).0 == "Established");
+        assert!(world.session(0).1 > 1, "{:?}", world.session(0));
         world.until("its address", || world.from(1));
         assert_eq!(world.session(1).1, 1);
     }
