@@ -41,8 +41,9 @@ pub mod speaker;
 
 pub use config::{
     Announcement, Audience, Communities, GracefulRestart, Password, PasswordError, PeerConfig, PeerError,
-    PrefixLimit, SpeakerConfig, Ttl,
+    PrefixLimit, Signature, SpeakerConfig, Ttl,
 };
+pub use kernel::tcp::ao;
 pub use policy::{ExportRules, ImportRules, Prepend, Verdict};
 pub use speaker::handle::{BlockingHandle, SpeakerGone, SpeakerHandle};
 pub use speaker::status::{Advertised, ListenerStatus, PeerStatus, RibEntry, RibPath, SpeakerStatus};

@@ -8,7 +8,7 @@ mod peer;
 use std::net::{Ipv4Addr, SocketAddr};
 
 pub use announcement::{Announcement, Audience, Communities};
-pub use password::{Password, PasswordError};
+pub use password::{Password, PasswordError, Signature};
 pub use peer::{GracefulRestart, PeerConfig, PeerError, PrefixLimit, Ttl};
 
 /// The TCP port of BGP.

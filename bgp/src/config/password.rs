@@ -2,12 +2,25 @@
 
 use std::fmt;
 
-/// The longest key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`).
-const LONGEST: usize = 80;
+use kernel::tcp::{LONGEST_KEY as LONGEST, ao};
 
-/// The key of TCP MD5 signatures (RFC 2385). It is never shown: not in logs, not by `Debug`.
+/// How packets are signed by a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Signature {
+    /// TCP MD5 (RFC 2385).
+    #[default]
+    Md5,
+    /// The TCP Authentication Option (RFC 5925), by the key with these identifiers. Linux has it since 6.7.
+    Ao(ao::Key),
+}
+
+/// The key by which a session's packets are signed, as TCP MD5 does it unless told otherwise. The secret is never shown:
+/// not in logs, not by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(Box<[u8]>);
+pub struct Password {
+    secret: Box<[u8]>,
+    signature: Signature,
+}
 
 /// Why something cannot be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,20 +39,31 @@ impl Password {
         let secret = secret.into();
         match secret.len() {
             0 => Err(PasswordError::Empty),
-            1..=LONGEST => Ok(Self(secret.into_boxed_slice())),
+            1..=LONGEST => Ok(Self { secret: secret.into_boxed_slice(), signature: Signature::default() }),
             length => Err(PasswordError::TooLong(length)),
         }
     }
 
+    /// The same secret, to sign in another way.
+    #[must_use]
+    pub fn signing(self, signature: Signature) -> Self {
+        Self { signature, ..self }
+    }
+
     /// Its octets, for the kernel.
     pub(crate) fn secret(&self) -> &[u8] {
-        &self.0
+        &self.secret
+    }
+
+    /// How packets are signed.
+    pub(crate) fn signature(&self) -> Signature {
+        self.signature
     }
 }
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(hidden)")
+        write!(f, "Password(hidden, {:?})", self.signature)
     }
 }
 

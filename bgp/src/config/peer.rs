@@ -81,7 +81,7 @@ pub struct PeerConfig {
     pub hold_time: Option<u16>,
     /// Wait for it to connect.
     pub passive: bool,
-    /// The key of TCP MD5 signatures (RFC 2385), without which the kernel then drops what comes.
+    /// The key of signatures (RFC 2385 or RFC 5925), without which the kernel then drops what comes.
     pub password: Option<Password>,
     /// How far away it may be.
     pub ttl: Ttl,

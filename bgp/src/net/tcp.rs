@@ -11,6 +11,7 @@ use prefix::Family;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{Distance, Listener, Network, Passwords, Stream, Way};
+use crate::config::{Password, Signature};
 
 /// Connections that wait to be accepted. Every peer may come at once after a restart.
 const BACKLOG: u32 = 1024;
@@ -40,6 +41,28 @@ fn limit(socket: &impl AsFd, family: Family, distance: Distance) -> Result<(), K
     }
 }
 
+/// Makes a socket sign and ask for signatures.
+fn sign(socket: &impl AsFd, peer: IpAddr, password: &Password) -> Result<(), KernelError> {
+    match password.signature() {
+        Signature::Md5 => tcp::sign(socket, peer, Some(password.secret())),
+        Signature::Ao(key) => tcp::ao::add(socket, peer, key, password.secret()),
+    }
+}
+
+/// Makes room for what comes `next`. One MD5 key replaces another, so that there is no moment without any.
+fn unsign(
+    socket: &impl AsFd,
+    peer: IpAddr,
+    password: &Password,
+    next: Option<&Password>,
+) -> Result<(), KernelError> {
+    match (password.signature(), next.map(Password::signature)) {
+        (Signature::Md5, Some(Signature::Md5)) => Ok(()),
+        (Signature::Md5, _) => tcp::sign(socket, peer, None),
+        (Signature::Ao(key), _) => tcp::ao::delete(socket, peer, key),
+    }
+}
+
 impl Network for Tcp {
     type Stream = TcpStream;
     type Listener = TcpListener;
@@ -65,7 +88,7 @@ impl Network for Tcp {
             socket.bind(SocketAddr::new(local, 0))?;
         }
         if let Some(password) = &way.password {
-            tcp::sign(&socket, address, Some(password.secret())).map_err(|error| io_error(&error))?;
+            sign(&socket, address, password).map_err(|error| io_error(&error))?;
         }
         limit(&socket, Family::of(address), way.distance).map_err(|error| io_error(&error))?;
         socket.connect(way.peer).await
@@ -82,16 +105,19 @@ impl Listener for TcpListener {
 
     fn sign(&self, old: &Passwords, new: &Passwords) -> io::Result<()> {
         let family = Family::of(self.local_addr()?.ip());
-        let gone = old.keys().filter(|peer| !new.contains_key(peer)).map(|peer| (*peer, None));
-        let there = new
-            .iter()
-            .filter(|(peer, password)| old.get(peer) != Some(password))
-            .map(|(peer, password)| (*peer, Some(password.secret())));
+        let other = |peer: &IpAddr| Family::of(*peer) == family && old.get(peer) != new.get(peer);
         let mut result = Ok(());
-        for (peer, key) in gone.chain(there).filter(|(peer, _)| Family::of(*peer) == family) {
-            if let Err(error) = tcp::sign(self, peer, key) {
+        let mut note = |done: Result<(), KernelError>| {
+            if let Err(error) = done {
                 result = Err(io_error(&error));
             }
+        };
+        // The kernel takes no key for a peer that has one of the other kind or with the same identifiers.
+        for (peer, password) in old.iter().filter(|(peer, _)| other(peer)) {
+            note(unsign(self, *peer, password, new.get(peer)));
+        }
+        for (peer, password) in new.iter().filter(|(peer, _)| other(peer)) {
+            note(sign(self, *peer, password));
         }
         result
     }

@@ -12,3 +12,4 @@ mod kit;
 mod protected;
 mod recorded;
 mod reflection;
+mod signed;

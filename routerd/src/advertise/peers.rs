@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp::bfd::BfdConfig;
-use bgp::{Communities, ExportRules, GracefulRestart, ImportRules, Password, PeerConfig, Ttl};
+use bgp::{Communities, ExportRules, GracefulRestart, ImportRules, Password, PeerConfig, Signature, Ttl};
 use prefix::Family;
 
 use super::annotations::{Annotations, External, Role};
@@ -144,6 +144,7 @@ fn of_flags(bgp: &BgpConfig, index: &Index, place: usize, peer: &FlagPeer) -> Re
         port: peer.port,
         local: None,
         password_key: None,
+        signature: Signature::Md5,
         password: secret.map(Password::new).transpose().map_err(|error| error.to_string())?,
         bfd: bgp.bfd,
     })
@@ -157,7 +158,7 @@ fn unlocked(plane: &Advertise, index: &Index, found: External) -> Result<Externa
         format!("there is no password {key:?} in {folder} (--bgp-password-dir); is the Secret mounted there?")
     })?;
     let password = Password::new(secret.clone()).map_err(|error| format!("password {key:?}: {error}"))?;
-    Ok(External { password: Some(password), ..found })
+    Ok(External { password: Some(password.signing(found.signature)), ..found })
 }
 
 fn session(

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bgp::Password;
+use bgp::ao::{Algorithm, Key};
 use bgp::bfd::{BfdConfig, Timing};
+use bgp::{Password, Signature};
 
-use super::lists;
-use super::yaml::{Bfd, Peer};
+use super::yaml::{Bfd, Peer, TcpAo};
+use super::{lists, yaml};
 use crate::cluster::objects::Labels;
 
 const PEERS: &str = "kube-router.io/peers";
@@ -31,9 +32,11 @@ pub(in crate::advertise) struct External {
     pub(in crate::advertise) port: u16,
     /// The address we connect from, if it is not the node's.
     pub(in crate::advertise) local: Option<IpAddr>,
-    /// The key of a mounted Secret that holds the key of TCP MD5.
+    /// The key of a mounted Secret that holds the password.
     pub(in crate::advertise) password_key: Option<String>,
-    /// The key of TCP MD5.
+    /// How a password of a mounted Secret signs.
+    pub(in crate::advertise) signature: Signature,
+    /// The password, if it is known from here.
     pub(in crate::advertise) password: Option<Password>,
     /// How its path is watched, if it is.
     pub(in crate::advertise) bfd: Option<BfdConfig>,
@@ -76,13 +79,19 @@ fn add(key: &str, peer: External, peers: &mut Vec<External>, problems: &mut Vec<
 }
 
 fn external(peer: &Peer) -> Result<External, String> {
+    let signature = peer.tcp_ao.as_ref().map_or(Signature::Md5, ao);
+    let secret = peer.password.as_deref().map(password).transpose()?.flatten();
+    if peer.tcp_ao.is_some() && secret.is_none() && peer.password_key.is_none() {
+        return Err("tcpao signs with a password; give it passwordkey or password".to_owned());
+    }
     Ok(External {
         address: peer.remote_ip.to_canonical(),
         asn: peer.remote_asn,
         port: peer.port.filter(|port| *port != 0).unwrap_or(bgp::config::PORT),
         local: peer.local_ip,
         password_key: password_key(peer)?,
-        password: peer.password.as_deref().map(password).transpose()?.flatten(),
+        signature,
+        password: secret.map(|secret| secret.signing(signature)),
         bfd: peer.bfd.as_ref().filter(|bfd| bfd.enabled).map(bfd_of),
     })
 }
@@ -97,6 +106,17 @@ fn password_key(peer: &Peer) -> Result<Option<String>, String> {
         return Err(format!("passwordkey {key:?} is no key of a Secret"));
     }
     Ok(Some(key.clone()))
+}
+
+fn ao(settings: &TcpAo) -> Signature {
+    Signature::Ao(Key {
+        send_id: settings.send_id,
+        receive_id: settings.receive_id.unwrap_or(settings.send_id),
+        algorithm: match settings.algorithm {
+            yaml::Algorithm::HmacSha1 => Algorithm::HmacSha1,
+            yaml::Algorithm::Aes128Cmac => Algorithm::Aes128Cmac,
+        },
+    })
 }
 
 fn bfd_of(bfd: &Bfd) -> BfdConfig {
@@ -155,6 +175,7 @@ fn of_items(address: &str, [asn, port, secret, local]: [&str; 4]) -> Result<Exte
         local_ip: optional(local, "an IP address")?,
         password: Some(secret.to_owned()),
         password_key: None,
+        tcp_ao: None,
         port: optional(port, "a port")?,
         bfd: None,
     };

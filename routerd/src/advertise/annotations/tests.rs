@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bgp::{Password, Prepend};
+use bgp::ao::{Algorithm, Key};
+use bgp::{Password, Prepend, Signature};
 
 use super::{Annotations, Role};
 use crate::cluster::objects::Node;
@@ -56,6 +57,24 @@ fn an_item_that_is_wrong_leaves_the_others_and_never_shows_a_password() {
     assert!(!all.contains("s3cret") && !all.contains("czNj"), "{all}");
     assert_eq!(of(&[("peers", "a: [")]).problems.len(), 1);
     assert_eq!(of(&[("peers", "")]).peers, []);
+}
+
+#[test]
+fn tcp_ao_takes_the_password_and_its_own_settings() {
+    let found = of(&[(
+        "peers",
+        "- {remoteip: 192.0.2.9, remoteasn: 1, password: czNjcmV0, tcpao: {sendid: 7, recvid: 9, algorithm: aes-128-cmac-96}}\n- {remoteip: 192.0.2.8, remoteasn: 1, passwordkey: tor, tcpao: {sendid: 7}}\n- {remoteip: 192.0.2.7, remoteasn: 1, tcpao: {sendid: 7}}\n- {remoteip: 192.0.2.6, remoteasn: 1, password: czNjcmV0, tcpao: {sendid: 7, algorithm: md5}}\n- {remoteip: 192.0.2.5, remoteasn: 1, password: czNjcmV0, tcpao: {sendid: 256}}\n",
+    )]);
+    let [one, two] = &found.peers[..] else { panic!("{:?}", found.peers) };
+    let key = |receive_id, algorithm| Signature::Ao(Key { send_id: 7, receive_id, algorithm });
+    let signing = Password::new("s3cret").unwrap().signing(key(9, Algorithm::Aes128Cmac));
+    assert_eq!(one.password, Some(signing));
+    assert_eq!((&two.password, two.signature), (&None, key(7, Algorithm::HmacSha1)));
+    let expected = ["item 3: tcpao signs with a password", "item 4: tcpao.algorithm", "item 5: tcpao.sendid"];
+    assert_eq!(found.problems.len(), expected.len(), "{:?}", found.problems);
+    for (problem, part) in found.problems.iter().zip(expected) {
+        assert!(problem.contains(part), "{part} in {problem}");
+    }
 }
 
 #[test]

@@ -22,10 +22,38 @@ pub(super) struct Peer {
     /// The key of a mounted Secret that has its password, in place of `password`.
     #[serde(rename = "passwordkey")]
     pub(super) password_key: Option<String>,
+    /// The password is the key of TCP-AO, in place of TCP MD5.
+    #[serde(rename = "tcpao")]
+    pub(super) tcp_ao: Option<TcpAo>,
     /// Its port; 0 is the usual one.
     pub(super) port: Option<u16>,
     /// How its path is watched.
     pub(super) bfd: Option<Bfd>,
+}
+
+/// TCP-AO (RFC 5925) of a peer, which kube-router does not have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TcpAo {
+    /// The key's identifier in what we send.
+    #[serde(rename = "sendid")]
+    pub(super) send_id: u8,
+    /// The one in what comes; the same if not set.
+    #[serde(rename = "recvid")]
+    pub(super) receive_id: Option<u8>,
+    /// How packets are signed.
+    #[serde(default)]
+    pub(super) algorithm: Algorithm,
+}
+
+/// The names of RFC 5926.
+#[derive(Deserialize, Default)]
+pub(super) enum Algorithm {
+    #[default]
+    #[serde(rename = "hmac-sha-1-96")]
+    HmacSha1,
+    #[serde(rename = "aes-128-cmac-96")]
+    Aes128Cmac,
 }
 
 /// BFD of a peer; what is left out is as the flags' defaults. Times are milliseconds.

@@ -147,7 +147,7 @@ fn a_node_that_is_drained_asks_its_routers_to_go_elsewhere() {
 
 const BY_KEY: (&str, &str) = (
     "peers",
-    "[{remoteip: 192.0.2.9, remoteasn: 65001, passwordkey: tor}, {remoteip: 192.0.2.8, remoteasn: 65001}]",
+    "[{remoteip: 192.0.2.9, remoteasn: 65001, passwordkey: tor}, {remoteip: 192.0.2.8, remoteasn: 65001}, {remoteip: 192.0.2.7, remoteasn: 65001, passwordkey: tor, tcpao: {sendid: 7}}]",
 );
 
 fn passwords(pairs: &[(&str, &str)]) -> Event {
@@ -178,7 +178,10 @@ fn a_password_of_a_mounted_secret_is_its_peers_only_and_without_it_there_is_no_s
             };
         }
         assert_eq!(kept, desired(&plane, &index));
-        assert_eq!(of(&kept, 9).unwrap().password, Some(bgp::Password::new(secret).unwrap()));
+        let md5 = bgp::Password::new(secret).unwrap();
+        let key = bgp::ao::Key { send_id: 7, receive_id: 7, algorithm: bgp::ao::Algorithm::HmacSha1 };
+        assert_eq!(of(&kept, 9).unwrap().password, Some(md5.clone()));
+        assert_eq!(of(&kept, 7).unwrap().password, Some(md5.signing(bgp::Signature::Ao(key))));
         assert_eq!(of(&kept, 8), Some(other.clone()));
         assert!(!kept.contains_key(&Key::Node("a".into())));
     }

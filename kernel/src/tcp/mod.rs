@@ -1,4 +1,6 @@
-//! What protects TCP connections of routing protocols: signatures (RFC 2385) and distance (RFC 5082).
+//! What protects TCP connections of routing protocols: signatures (RFC 2385, RFC 5925) and distance (RFC 5082).
+
+pub mod ao;
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -8,7 +10,7 @@ use nix::libc;
 
 use crate::{KernelError, Result};
 
-/// The longest key, in octets.
+/// The longest key of either signature, in octets (`TCP_MD5SIG_MAXKEYLEN`, `TCP_AO_MAXKEYLEN`).
 pub const LONGEST_KEY: usize = libc::TCP_MD5SIG_MAXKEYLEN;
 
 /// Size of `struct sockaddr_storage`.
@@ -112,15 +114,32 @@ mod tests {
     use super::*;
     use crate::testing::TestNs;
 
+    /// How one end signs.
+    pub(super) enum Side {
+        Open,
+        Md5(&'static [u8]),
+        Ao(ao::Key, &'static [u8]),
+    }
+
+    impl Side {
+        fn sign(&self, socket: &impl AsFd, peer: IpAddr) {
+            match self {
+                Self::Open => sign(socket, peer, None).unwrap(),
+                Self::Md5(secret) => sign(socket, peer, Some(secret)).unwrap(),
+                Self::Ao(key, secret) => ao::add(socket, peer, *key, secret).unwrap(),
+            }
+        }
+    }
+
     /// Whether a connection that is signed by `theirs` comes to a listener that wants `ours`.
-    fn connects(address: &str, ours: Option<&[u8]>, theirs: Option<&[u8]>) -> bool {
+    pub(super) fn connects(address: &str, ours: &Side, theirs: &Side) -> bool {
         let address: IpAddr = address.parse().unwrap();
         let listener = TcpListener::bind(SocketAddr::new(address, 0)).unwrap();
-        sign(&listener, address, ours).unwrap();
+        ours.sign(&listener, address);
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let client = socket(family, SockType::Stream, SockFlag::empty(), None).unwrap();
         bind(client.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, 0))).unwrap();
-        sign(&client, address, theirs).unwrap();
+        theirs.sign(&client, address);
         let stream = TcpStream::from(client);
         // An unanswered SYN would take minutes to fail.
         stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -133,11 +152,14 @@ mod tests {
         ns.run("ip", &["link", "set", "lo", "up"]);
         ns.run_in(|| {
             for address in ["127.0.0.1", "::1"] {
-                assert!(connects(address, Some(b"one"), Some(b"one")), "{address}: the same key");
-                assert!(!connects(address, Some(b"one"), Some(b"two")), "{address}: another key");
-                assert!(!connects(address, Some(b"one"), None), "{address}: no signature");
-                assert!(!connects(address, None, Some(b"one")), "{address}: an unexpected signature");
-                assert!(connects(address, None, None), "{address}: taking away what is not there");
+                assert!(connects(address, &Side::Md5(b"one"), &Side::Md5(b"one")), "{address}: the same key");
+                assert!(!connects(address, &Side::Md5(b"one"), &Side::Md5(b"two")), "{address}: another key");
+                assert!(!connects(address, &Side::Md5(b"one"), &Side::Open), "{address}: no signature");
+                assert!(!connects(address, &Side::Open, &Side::Md5(b"one")), "{address}: an unexpected one");
+                assert!(
+                    connects(address, &Side::Open, &Side::Open),
+                    "{address}: taking away what is not there"
+                );
             }
         });
     }
