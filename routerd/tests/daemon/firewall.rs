@@ -131,8 +131,10 @@ fn without_firewall_no_rule_of_ours_is_in_force_and_what_others_have_stays() {
     wired.world.end(nix::sys::signal::Signal::SIGKILL);
     wired.world.start_with(&["--run-service-proxy=false", "--run-router=false", "--run-firewall=false"]);
     wired.world.until("a complete view", |status| status["cluster"]["complete"] == true);
+    wired.world.until_rules("no rules of policies", |left| {
+        !left.contains("policy-ingress") && !left.contains("hook input")
+    });
     let left = wired.world.rules();
-    assert!(!left.contains("policy-ingress") && !left.contains("hook input"), "{left}");
     assert!(wired.world.namespace.run("nft", &["-a", "list", "ruleset"]).contains(&theirs), "{left}");
     let status =
         wired.world.until("that pods are added, without policy", |status| status["pods"]["ready"] == true);

@@ -74,8 +74,8 @@ fn knock(from: &TestNs, to: &str, patience: Duration, came_about: &Arc<AtomicU64
 fn killed_at_any_moment_of_churn_nothing_refused_gets_in_and_no_admitted_flow_breaks() {
     let rounds = rounds("KILLS", 8);
     let mut wired = Wired::new("killed");
-    wired.world.replace("policy.yaml", &policies(0));
-    wired.world.replace("pods.yaml", &cluster(0));
+    wired.world.write("policy.yaml", &policies(0));
+    wired.world.write("pods.yaml", &cluster(0));
     wired.world.start_with(&FLAGS);
     wired.synced();
     let (web, friend) = (wired.pod("web", 2), wired.pod("friend", 3));
@@ -97,8 +97,8 @@ fn killed_at_any_moment_of_churn_nothing_refused_gets_in_and_no_admitted_flow_br
         let (place, mut round) = (wired.world.place(), 0);
         Background::new(move || {
             round += 1;
-            place.replace("policy.yaml", &policies(round));
-            place.replace("pods.yaml", &cluster(round));
+            place.write("policy.yaml", &policies(round));
+            place.write("pods.yaml", &cluster(round));
             // A guest that comes and goes, whenever there is somebody to tell.
             let _ = place.try_attach("guest", "10.244.1.9");
             let _ = place.try_detach("guest");

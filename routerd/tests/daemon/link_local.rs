@@ -22,15 +22,15 @@ fn link_local(space: &TestNs, device: &str) -> (Ipv6Addr, u32) {
     (address, index)
 }
 
-/// Whether a datagram from one gets to the other within the time that many take on the way back and forth.
-fn reaches(from: (&TestNs, &str), to: (&TestNs, &str)) -> bool {
+/// Whether one of so many datagrams gets from one to the other, each within a time that is enough but on a busy machine.
+fn reaches(from: (&TestNs, &str), to: (&TestNs, &str), tries: usize) -> bool {
     let (target, _) = link_local(to.0, to.1);
     let (source, scope) = link_local(from.0, from.1);
     let server = to.0.run_in(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap());
     server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let port = server.local_addr().unwrap().port();
     let client = from.0.run_in(|| UdpSocket::bind(SocketAddrV6::new(source, 0, 0, scope)).unwrap());
-    (0..5).any(|_| {
+    (0..tries).any(|_| {
         let sent = client.send_to(b"hello", SocketAddrV6::new(target, port, 0, scope));
         sent.is_ok() && server.recv_from(&mut [0; 16]).is_ok()
     })
@@ -42,13 +42,18 @@ fn an_isolated_pod_cannot_be_reached_and_reaches_nobody_by_link_local_addresses(
     let (isolated, other) = (wired.wire(2), wired.wire(3));
     wired.plug(&isolated);
     wired.plug(&other);
-    let ways = |wired: &Wired| {
+    // What must get through has its time.
+    let ways = |wired: &Wired, expected: [bool; 4]| {
         let [isolated, other] = [&isolated, &other].map(|pod| (&pod.space, "eth0"));
         let node = (&wired.world.namespace, "kube-bridge");
-        [(other, isolated), (isolated, other), (isolated, node), (node, isolated)]
-            .map(|(from, to)| reaches(from, to))
+        let ends = [(other, isolated), (isolated, other), (isolated, node), (node, isolated)];
+        for ((from, to), expected) in ends.into_iter().zip(expected) {
+            let tries = if expected { 300 } else { 5 };
+            assert_eq!(reaches(from, to, tries), expected, "{} to {}", from.0.name(), to.0.name());
+        }
     };
-    assert_eq!(ways(&wired), [true; 4], "nobody judges yet");
+    // Nobody judges yet.
+    ways(&wired, [true; 4]);
     wired.world.write("pods.yaml", &pods([("isolated", "isolated"), ("other", "other")]));
     wired.world.write("policy.yaml", &policy("deny", DENY));
     wired.world.start_with(&super::wired::FLAGS);
@@ -56,5 +61,6 @@ fn an_isolated_pod_cannot_be_reached_and_reaches_nobody_by_link_local_addresses(
     for (pod, number) in [("isolated", 2), ("other", 3)] {
         assert_eq!(wired.world.attach(pod, &format!("10.244.1.{number}")), Reply::Committed);
     }
-    assert_eq!(ways(&wired), [false, false, false, true], "the node reaches its pods");
+    // The node reaches its pods.
+    ways(&wired, [false, false, false, true]);
 }

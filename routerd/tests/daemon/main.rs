@@ -85,12 +85,12 @@ fn the_daemon_answers_health_readiness_metrics_and_status() {
     assert_eq!(status["node"], "node1");
     assert_eq!(plane(&status, "cni")["state"], "ok", "{status:#}");
     assert_eq!(world.get(20244, "/healthz"), (200, "OK".to_owned()));
-    let (code, reasons) = world.get(20244, "/readyz");
     // The kernel of the test machine may have no IPVS; that is then the only reason.
-    assert!(
-        code == 200 || (code == 503 && reasons.lines().all(|line| line.starts_with("services:"))),
-        "{reasons}"
-    );
+    wait("readiness", || {
+        let (code, reasons) = world.get(20244, "/readyz");
+        let of_services = |text: &str| text.lines().all(|line| line.starts_with("services:"));
+        (code == 200 || (code == 503 && of_services(&reasons))).then_some(())
+    });
     let (code, metrics) = world.get(20245, "/metrics");
     assert!(code == 200 && metrics.contains("kube_router_cluster_objects{kind=\"Node\"} 1"), "{metrics}");
     let table = Command::new(ROUTERD).args(["status", "--run-dir"]).arg(world.path("run")).output().unwrap();
@@ -160,7 +160,7 @@ fn an_edited_policy_takes_effect_without_a_restart() {
     world.write("pods.yaml", POD);
     assert_eq!(world.attach("web", "10.244.1.7"), Reply::Committed);
     let isolated = |status: &Value| plane(status, "policy")["counts"]["isolated_ingress"].as_u64();
-    assert_eq!(isolated(&world.status().unwrap()), Some(0));
+    world.until("an open pod", |status| isolated(status) == Some(0));
     world.write("policy.yaml", CLOSED);
     world.until("an isolated pod", |status| isolated(status) == Some(1));
     fs::remove_file(world.path("manifests").join("policy.yaml")).unwrap();
@@ -173,13 +173,14 @@ fn the_end_leaves_the_kernel_as_it_is_and_the_next_start_writes_nothing() {
     world.write("pods.yaml", &format!("{POD}---\n{CLOSED}"));
     assert_eq!(world.attach("web", "10.244.1.7"), Reply::Committed);
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        world.at_rest();
         let before = world.rules();
         let ended = world.end(signal);
         assert_eq!(ended.code(), (signal == Signal::SIGTERM).then_some(0), "{signal}");
         assert_eq!(world.rules(), before, "after {signal}");
         world.start();
-        let status =
-            world.until("planes that have run", |status| is_synced(status, &["routing", "policy", "cni"]));
+        world.until("planes that have run", |status| is_synced(status, &["routing", "policy", "cni"]));
+        let status = world.at_rest();
         for name in ["routing", "policy", "cni"] {
             assert_eq!(plane(&status, name)["writes"], 0, "{name} after {signal}");
         }
@@ -192,12 +193,14 @@ fn the_end_leaves_the_kernel_as_it_is_and_the_next_start_writes_nothing() {
 fn rules_that_somebody_else_flushes_are_back() {
     let world = World::running("daemon");
     world.until("planes that have run", |status| is_synced(status, &["routing", "policy"]));
-    world.until_rules("rules", |rules| rules.contains("policy-forward") && rules.contains("routing-"));
-    let before = world.rules();
-    world.namespace.run("nft", &["flush", "ruleset"]);
-    world.until_rules("rules again", |rules| rules.contains("policy-forward") && rules.contains("routing-"));
+    world.at_rest();
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<String>>();
-    assert_eq!(lines(&world.rules()), lines(&before));
+    let before = lines(&world.rules());
+    let text = format!("{before:?}");
+    assert!(text.contains("policy-forward") && text.contains("routing-"), "{text}");
+    world.namespace.run("nft", &["flush", "ruleset"]);
+    // Each plane puts its own back, one after the other.
+    world.until_rules("the same rules again", |rules| lines(rules) == before);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use kernel::nft::{Nft, Watch};
 use serde_json::Value;
 
 use super::wired::{Wired, rounds};
-use super::world::{placed, policy, wait};
+use super::world::{placed, policy, wait, written};
 use super::{POD, plane};
 
 const FRIENDS: &str = "podSelector: {}, \
@@ -84,17 +84,7 @@ fn who_has_nothing_to_do_writes_nothing_and_takes_no_notice_of_what_others_do_to
     let node = &wired.world.namespace;
     let at_rest = |status: &Value| plane(status, "policy")["counts"]["pods"] == 1;
     wired.world.until("rest", at_rest);
-    // What the start has set in motion is over when nothing has been written for a while.
-    let written = |status: &Value| -> Vec<u64> {
-        let planes = status["planes"].as_array().unwrap();
-        planes.iter().map(|plane| plane["writes"].as_u64().unwrap()).collect()
-    };
-    let quiet = wait("quiet", || {
-        let before = wired.world.status()?;
-        thread::sleep(Duration::from_secs(1));
-        let after = wired.world.status()?;
-        (written(&before) == written(&after)).then_some(after)
-    });
+    let quiet = wired.world.at_rest();
     let mut watch = Watch::open_in(node.namespace()).unwrap();
     let generation = || Nft::open_in(node.namespace()).unwrap().generation().unwrap();
     let begun = generation();

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 pub(crate) const ROUTERD: &str = env!("CARGO_BIN_EXE_routerd");
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const NODE: &str = "apiVersion: v1
 kind: Node
@@ -86,12 +86,7 @@ impl World {
 
     /// Writes a file of the folder of manifests.
     pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.path("manifests").join(name), text).unwrap();
-    }
-
-    /// Replaces a file of the folder of manifests in one step: whoever reads it sees the old or the new one.
-    pub(crate) fn replace(&self, name: &str, text: &str) {
-        self.place().replace(name, text);
+        self.place().write(name, text);
     }
 
     /// What a thread needs to change the world.
@@ -156,14 +151,24 @@ impl World {
         })
     }
 
+    /// Waits until what the start has set in motion is over: for a while no plane has written anything.
+    pub(crate) fn at_rest(&self) -> Value {
+        wait("rest", || {
+            let before = self.status()?;
+            std::thread::sleep(Duration::from_secs(1));
+            let after = self.status()?;
+            (written(&before) == written(&after)).then_some(after)
+        })
+    }
+
     /// Waits until what `nft` prints of our table is as wanted.
     pub(crate) fn until_rules(&self, what: &str, wanted: impl Fn(&str) -> bool) {
         wait(what, || wanted(&self.rules()).then_some(()));
     }
 
-    /// What `nft` prints of the namespace.
+    /// What `nft` prints of the namespace, without counters.
     pub(crate) fn rules(&self) -> String {
-        self.namespace.run("nft", &["list", "ruleset"])
+        self.namespace.run("nft", &["-s", "list", "ruleset"])
     }
 
     /// The answer to a GET of this path: status line and body.
@@ -192,7 +197,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn replace(&self, name: &str, text: &str) {
+    /// In one step: whoever reads the file sees the old or the new one.
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let new = self.folder.join(format!("new-{name}"));
         fs::write(&new, text).unwrap();
         fs::rename(new, self.folder.join("manifests").join(name)).unwrap();
@@ -234,6 +240,12 @@ impl Drop for World {
             let _ = daemon.wait();
         }
     }
+}
+
+/// What each plane has written.
+pub(crate) fn written(status: &Value) -> Vec<u64> {
+    let planes = status["planes"].as_array().unwrap();
+    planes.iter().map(|plane| plane["writes"].as_u64().unwrap()).collect()
 }
 
 /// Tries until there is something; fails the test when it takes too long.
