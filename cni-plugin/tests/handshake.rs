@@ -156,6 +156,7 @@ fn a_daemon_that_refuses_closes_or_talks_nonsense_leaves_no_pod_either() {
     type Serve = Box<dyn FnOnce(UnixStream) + Send>;
     let cases: [(Serve, u64, &str); 4] = [
         (Box::new(refuse), 11, "not known"),
+        // The only one that is asked again, until its time is over.
         (Box::new(close), 11, "cannot be reached"),
         (Box::new(say(b"\0\0\0\x08nonsense")), 103, "no message"),
         (Box::new(say(&[0xff; 64])), 103, "longer than the limit"),
@@ -163,7 +164,7 @@ fn a_daemon_that_refuses_closes_or_talks_nonsense_leaves_no_pod_either() {
     for (serve, code, text) in cases {
         let lab = Lab::new();
         let server = lab.daemon(serve);
-        let answer = lab.run("ADD", &lab.conf(300));
+        let answer = lab.run("ADD", &lab.conf(3000));
         assert_eq!(answer.code(), code, "{text}");
         assert!(answer.msg().contains(text), "{answer:?}");
         lab.assert_clean();
@@ -197,7 +198,7 @@ fn a_daemon_of_an_older_or_newer_version_is_waited_for_until_it_is_replaced_and_
         lab.run("ADD", &lab.conf(60_000)).result();
         let lab = Lab::new();
         replaced_after(&lab, version, usize::MAX);
-        let answer = lab.run("ADD", &lab.conf(700));
+        let answer = lab.run("ADD", &lab.conf(3000));
         assert_eq!(answer.code(), 11);
         assert!(answer.msg().contains(&format!("version {version}")), "{answer:?}");
         lab.assert_clean();

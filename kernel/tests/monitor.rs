@@ -9,7 +9,7 @@ use kernel::testing::TestNs;
 /// Reads events until one is as wanted.
 fn wait_for(monitor: &mut Monitor, what: &str, mut wanted: impl FnMut(&Event) -> bool) {
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(10) {
+    while start.elapsed() < Duration::from_secs(30) {
         if monitor.next(Duration::from_millis(100)).unwrap().iter().any(&mut wanted) {
             return;
         }
@@ -161,7 +161,7 @@ fn nothing_new_is_an_empty_answer_after_the_timeout() {
     let mut monitor = Monitor::open_in(namespace.namespace()).unwrap();
     let start = Instant::now();
     assert_eq!(monitor.next(Duration::from_millis(50)).unwrap(), Vec::new());
-    assert!(start.elapsed() >= Duration::from_millis(50) && start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() >= Duration::from_millis(50) && start.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

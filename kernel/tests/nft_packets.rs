@@ -12,8 +12,10 @@ use kernel::nft::{
 use kernel::testing::TestNs;
 use prefix::Family;
 
+/// Longer than an answer takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// A refused packet is silent; loopback-fast networks answer in far less than this.
-const PATIENCE: Duration = Duration::from_millis(400);
+const SILENCE: Duration = Duration::from_millis(400);
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -48,8 +50,17 @@ fn serve(server: &TestNs, port: u16) {
 
 /// What answers at the address, if anything does.
 fn ask(client: &TestNs, address: &str, port: u16) -> Option<String> {
+    ask_within(client, address, port, PATIENCE)
+}
+
+/// Nothing answers at the address.
+fn is_silent(client: &TestNs, address: &str, port: u16) -> bool {
+    ask_within(client, address, port, SILENCE).is_none()
+}
+
+fn ask_within(client: &TestNs, address: &str, port: u16, time: Duration) -> Option<String> {
     client.run_in(|| {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip(address), port), PATIENCE).ok()?;
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip(address), port), time).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
@@ -58,7 +69,7 @@ fn ask(client: &TestNs, address: &str, port: u16) -> Option<String> {
 
 /// Without rules all is open, once the kernel has noticed that the wire is up (IPv6 waits for that).
 fn wait_until_open(client: &TestNs) {
-    let answers = |address| (0..50).any(|_| ask(client, address, 80).is_some());
+    let answers = |address| (0..50).any(|_| !is_silent(client, address, 80));
     assert!(answers("10.9.0.2") && answers("fd09::2"));
 }
 
@@ -102,7 +113,9 @@ fn a_concatenated_set_admits_exactly_its_tuples_in_both_families() {
         ("fd09::2", 80, true),
         ("fd09::2", 81, false),
     ] {
-        assert_eq!(ask(&client, address, port).is_some(), open, "{address} port {port}");
+        let right =
+            if open { ask(&client, address, port).is_some() } else { is_silent(&client, address, port) };
+        assert!(right, "{address} port {port}");
     }
 }
 
@@ -124,14 +137,14 @@ fn a_verdict_map_sends_each_address_to_its_chain_and_a_change_counts_at_once() {
     let mut nft = Nft::open_in(server.namespace()).unwrap();
     nft.commit(&transaction).unwrap();
     assert!(ask(&client, "10.9.0.2", 80).is_some());
-    assert!(ask(&client, "10.9.0.3", 80).is_none(), "no verdict, so the chain's policy drops");
+    assert!(is_silent(&client, "10.9.0.3", 80), "no verdict, so the chain's policy drops");
     let mut change = Transaction::new();
     change.delete_elements(&map, vec![gate("10.9.0.2")]).add_elements(&map, vec![gate("10.9.0.3")]);
     nft.commit(&change).unwrap();
-    assert!(ask(&client, "10.9.0.2", 80).is_none());
+    assert!(is_silent(&client, "10.9.0.2", 80));
     assert!(ask(&client, "10.9.0.3", 80).is_some());
     let counted = nft.list_rules(&table.name).unwrap().into_iter().find_map(|rule| rule.counter).unwrap();
-    assert_eq!(counted.0, 2, "the first packets of two connections");
+    assert!(counted.0 >= 2, "the first packets of two connections");
 }
 
 #[test]
@@ -162,7 +175,7 @@ fn address_translation_and_refusal_with_an_answer() {
     assert_eq!(ask(&client, "10.9.0.2", 8080).as_deref(), Some("80"));
     assert_eq!(ask(&client, "10.9.0.2", 8081).as_deref(), Some("80"));
     assert_eq!(ask(&client, "fd09::2", 8082).as_deref(), Some("80"));
-    assert_eq!(ask(&client, "fd09::2", 8080), None, "the map is for IPv4 only");
+    assert!(is_silent(&client, "fd09::2", 8080), "the map is for IPv4 only");
     let refused =
         client.run_in(|| TcpStream::connect_timeout(&SocketAddr::new(ip("10.9.0.2"), 25), PATIENCE));
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);

@@ -9,8 +9,8 @@ use kernel::testing::TestNs;
 
 use super::{BIRDS as THEIRS, EXPIRED, OURS, Ours, cable, wait_for};
 
-/// What either end may take: 200 ms times 5. Notices come with the next packet that is missing, and a busy machine is late.
-const DETECTION: Duration = Duration::from_secs(1);
+/// What either end may take: 400 ms times 5. Notices come with the next packet that is missing, and a busy machine is late.
+const DETECTION: Duration = Duration::from_secs(2);
 
 /// bfdd with zebra, which tells it of addresses; both end with this value.
 struct Frr {
@@ -35,7 +35,7 @@ impl Frr {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         let peer = |(peer, local): (&str, &str)| {
             format!(
-                " peer {peer} local-address {local}\n  detect-multiplier 5\n  receive-interval 200\n  transmit-interval 200\n exit\n"
+                " peer {peer} local-address {local}\n  detect-multiplier 5\n  receive-interval 400\n  transmit-interval 400\n exit\n"
             )
         };
         let peers: String = OURS.into_iter().zip(THEIRS).map(peer).collect();

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 const OURS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 const BIRDS: [&str; 2] = ["192.0.2.2", "2001:db8::2"];
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn config(milliseconds: u64) -> BfdConfig {
     let interval = Duration::from_millis(milliseconds);
@@ -46,7 +46,7 @@ impl Bird {
             router id 192.0.2.2;
             protocol device {{}}
             protocol bfd watch {{
-                interface \"*\" {{ min rx interval 200 ms; min tx interval 200 ms; multiplier 5; }};
+                interface \"*\" {{ min rx interval 400 ms; min tx interval 400 ms; multiplier 5; }};
                 neighbor {} local {};
                 neighbor {} local {};
             }}",
@@ -90,7 +90,7 @@ impl Ours {
                 Bfd::start(SystemClock::default())
             };
             for place in [0, 1] {
-                bfd.set(ip(BIRDS[place]), Some(ip(OURS[place])), config(200));
+                bfd.set(ip(BIRDS[place]), Some(ip(OURS[place])), config(400));
             }
             Self { runtime, bfd, events }
         })
@@ -159,7 +159,7 @@ const EXPIRED: Change = Change::Down { diagnostic: Diagnostic::TIME_EXPIRED, by_
 fn both_families_come_up_as_agreed_and_a_silent_path_is_lost_and_found() {
     let (_ours, bird, mut end) = running();
     wait_for("the timing that both want", || {
-        BIRDS.iter().all(|peer| end.status(peer).detection_time == Duration::from_secs(1))
+        BIRDS.iter().all(|peer| end.status(peer).detection_time == Duration::from_secs(2))
     });
     wait_for("BIRD's view", || bird.ask("show bfd sessions").matches(" Up ").count() == 2);
     bird.ns.run("nft", &["add", "table", "inet", "cut"]);
@@ -182,10 +182,10 @@ fn a_neighbour_that_is_killed_is_lost() {
 fn our_goodbye_is_heard_and_other_timing_is_agreed_without_a_loss() {
     let (_ours, bird, end) = running();
     for (peer, own) in BIRDS.iter().zip(OURS) {
-        end.bfd.set(ip(peer), Some(ip(own)), config(600));
+        end.bfd.set(ip(peer), Some(ip(own)), config(800));
     }
     wait_for("the slower timing", || {
-        BIRDS.iter().all(|peer| end.status(peer).detection_time == Duration::from_secs(3))
+        BIRDS.iter().all(|peer| end.status(peer).detection_time == Duration::from_secs(4))
     });
     assert!(BIRDS.iter().all(|peer| end.status(peer).ups == 1));
     end.bfd.remove(ip(BIRDS[0]));

@@ -229,7 +229,7 @@ mod tests {
         let error = client.ask(&Request::Status, SHORT, SHORT).unwrap_err();
         assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
         assert!(error.to_string().contains("/nonexistent/cni.sock"));
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(20));
     }
 
     #[test]
@@ -283,6 +283,8 @@ mod tests {
         let (listener, client) = listen(folder.path());
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            // Who closes with something unread breaks the connection, and may take its own words along.
+            let _: Request = read_frame(&mut stream).unwrap();
             stream.write_all(b"\0\0\0\x02{}").unwrap();
         });
         let error = client.ask(&Request::Status, LONG, LONG).unwrap_err();

@@ -125,8 +125,9 @@ pub fn configure(router: &Router, lines: &[&str]) -> String {
 
 pub fn seen(router: &Router, prefix: &str) -> Option<Seen> {
     let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
-    let shown: Value =
-        serde_json::from_str(&ask(router, &format!("show bgp {family} unicast {prefix} json"))).ok()?;
+    let question = format!("show bgp {family} unicast {prefix} json");
+    let json = |said: &str| serde_json::from_str::<Value>(said).ok();
+    let shown = json(&router.answer(|| ask(router, &question), |said| json(said).is_some()))?;
     let path = shown["paths"].as_array()?.first()?;
     let number = |value: &Value| value.as_u64().and_then(|value| u32::try_from(value).ok());
     let list = |value: &Value| -> Vec<String> {

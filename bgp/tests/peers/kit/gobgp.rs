@@ -93,9 +93,10 @@ pub fn run(router: &mut Router) {
 
 pub fn seen(router: &Router, prefix: &str) -> Option<Seen> {
     let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
-    let shown: Value =
-        serde_json::from_str(&router.command("gobgp", &["global", "rib", prefix, "-a", family, "-j"]))
-            .ok()?;
+    let words = ["global", "rib", prefix, "-a", family, "-j"];
+    let json = |said: &str| serde_json::from_str::<Value>(said).ok();
+    let is_answer = |said: &str| said.contains("not in table") || json(said).is_some();
+    let shown = json(&router.answer(|| router.command("gobgp", &words), is_answer))?;
     let path = match &shown {
         Value::Array(all) => all.first()?.clone(),
         Value::Object(all) => all.values().next()?.as_array()?.first()?.clone(),

@@ -184,6 +184,16 @@ impl Router {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// What it says, asked again while that is no answer: its socket may be full, or the machine busy.
+    pub fn answer(&self, ask: impl Fn() -> String, is_answer: impl Fn(&str) -> bool) -> String {
+        let mut said = String::new();
+        super::wait_for(&format!("an answer of {:?}", self.setup.kind), || {
+            said = ask();
+            is_answer(&said)
+        });
+        said
+    }
+
     /// How it shows a route to `prefix` that it has learnt, if there is one.
     pub fn seen(&self, prefix: &str) -> Option<Seen> {
         match self.setup.kind {
