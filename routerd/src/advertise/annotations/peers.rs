@@ -51,17 +51,16 @@ pub(super) fn of(annotations: &Labels, problems: &mut Vec<String>) -> Vec<Extern
 }
 
 fn of_yaml(text: &str, problems: &mut Vec<String>) -> Vec<External> {
-    let items: Vec<serde_json::Value> = match serde_saphyr::from_str(text) {
+    let items = match yaml::items(text) {
         Ok(items) => items,
-        Err(error) => {
-            problems.push(format!("{PEERS}: it is no YAML list of peers: {error}"));
+        Err(reason) => {
+            problems.push(format!("{PEERS}: {reason}"));
             return Vec::new();
         }
     };
     let mut peers: Vec<External> = Vec::new();
     for (place, item) in items.into_iter().enumerate() {
-        let peer = serde_path_to_error::deserialize(item).map_err(|error| error.to_string());
-        match peer.and_then(|peer: Peer| external(&peer)) {
+        match yaml::peer(item).and_then(|peer| external(&peer)) {
             Ok(peer) => add(PEERS, peer, &mut peers, problems),
             Err(reason) => problems.push(format!("{PEERS}: item {}: {reason}", place + 1)),
         }

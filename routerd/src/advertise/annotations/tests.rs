@@ -60,6 +60,62 @@ fn an_item_that_is_wrong_leaves_the_others_and_never_shows_a_password() {
 }
 
 #[test]
+fn no_mistake_in_the_list_shows_what_is_written_there() {
+    let peer = "remoteip: 192.0.2.9\n  remoteasn: 65001";
+    for (text, part) in [
+        (format!("- {peer}\n    password: S3cr3t123456"), "no YAML list of peers (line 3"),
+        (format!("- {peer}\n password: S3cr3t123456"), "no YAML list"),
+        (format!("- {peer}\n  password: \"S3cr3t123456"), "no YAML list"),
+        (format!("- {peer}\n  password: 'S3cr3t123456"), "no YAML list"),
+        (format!("- {peer}\n  password: *S3cr3t123456"), "no YAML list"),
+        (format!("- {peer}\n  password:\tS3cr3t123456: S3cr3t123456"), "no YAML list"),
+        (format!("- {peer}\n  password: S3cr3t123456\n  password: S3cr3t123456"), "no YAML list"),
+        (format!("- {peer}\n  S3cr3t123456: a\n  S3cr3t123456: b"), "no YAML list"),
+        ("remoteip: 192.0.2.9\npassword: S3cr3t123456".into(), "no YAML list"),
+        ("S3cr3t123456".into(), "no YAML list"),
+        ("- S3cr3t123456".into(), "item 1: invalid type: string, expected"),
+        ("- {remoteip: 192.0.2.9, remoteasn: 1, password S3cr3t123456}".into(), "item 1: unknown field"),
+        ("- {remoteip: 192.0.2.9, remoteasn: 1, password:S3cr3t123456}".into(), "item 1: unknown field"),
+        (
+            "- {remoteip: 192.0.2.9, remoteasn: 1, password: [S3cr3t123456]}".into(),
+            "password: invalid type: sequence",
+        ),
+        (
+            "- {remoteip: 192.0.2.9, remoteasn: 1, password: {S3cr3t123456: 1}}".into(),
+            "password: invalid type: map",
+        ),
+        (
+            "- {remoteip: 192.0.2.9, remoteasn: 1, password: 123456}".into(),
+            "password: invalid type: integer, expected a string",
+        ),
+        (
+            "- {remoteip: 192.0.2.9, remoteasn: 1, password: 123456.5}".into(),
+            "password: invalid type: floating point",
+        ),
+        (
+            "- {remoteip: 192.0.2.9, remoteasn: 'a, expected S3cr3t123456'}".into(),
+            "remoteasn: invalid type: string",
+        ),
+        ("- {remoteip: S3cr3t123456, remoteasn: 1}".into(), "remoteip: invalid IP address"),
+        (
+            "- {remoteip: 192.0.2.9, remoteasn: 1, port: 12345678}".into(),
+            "port: invalid type: integer, expected u16",
+        ),
+        (
+            "- {remoteip: 192.0.2.9, remoteasn: 1, tcpao: {sendid: 1, algorithm: S3cr3t123456}}".into(),
+            "tcpao.algorithm: unknown value, expected",
+        ),
+        ("- {remoteip: 192.0.2.9, remoteasn: 1, bfd: S3cr3t123456}".into(), "bfd: invalid type: string"),
+        ("- {remoteasn: 1, password: S3cr3t123456}".into(), "missing field `remoteip`"),
+    ] {
+        let found = of(&[("peers", &text)]);
+        let [problem] = &found.problems[..] else { panic!("{text}: {:?}", found.problems) };
+        assert!(problem.contains(part), "{part} in {problem}");
+        assert!(!problem.contains("S3cr3t") && !problem.contains("123456"), "{problem}");
+    }
+}
+
+#[test]
 fn tcp_ao_takes_the_password_and_its_own_settings() {
     let found = of(&[(
         "peers",

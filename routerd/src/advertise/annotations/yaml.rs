@@ -1,8 +1,52 @@
-//! An item of the annotation `kube-router.io/peers`.
+//! The annotation `kube-router.io/peers`.
+//!
+//! There are passwords in it, and what is wrong with it goes to log, status and an Event. So what is said of it has nothing of its text but keys.
 
 use std::net::IpAddr;
 
 use serde::Deserialize;
+use serde_json::Value;
+
+/// The items of the list, each of which is read alone.
+pub(super) fn items(text: &str) -> Result<Vec<Value>, String> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let place = error.location().map(|at| format!(" (line {}, column {})", at.line(), at.column()));
+        format!("it is no YAML list of peers{}", place.unwrap_or_default())
+    })
+}
+
+/// The peer of an item.
+pub(super) fn peer(item: Value) -> Result<Peer, String> {
+    serde_path_to_error::deserialize(item).map_err(|error| {
+        let reason = without_values(&error.inner().to_string());
+        let path = error.path().to_string();
+        if path == "." || !is_key(&path) { reason } else { format!("{path}: {reason}") }
+    })
+}
+
+/// True for what may be a key, with those it is in. A password that stands in the place of one has a digit, a capital or `=`.
+fn is_key(text: &str) -> bool {
+    text.len() <= 40 && text.chars().all(|letter| letter.is_ascii_lowercase() || matches!(letter, '.' | '_'))
+}
+
+/// What serde says of a value without the value, which it puts between the kind of error and what is expected.
+fn without_values(message: &str) -> String {
+    let (found, expected) = message.rsplit_once(", expected ").unwrap_or((message, ""));
+    let named = |kind: &str| {
+        let name = found.strip_prefix(kind)?.trim().trim_matches('`');
+        Some(if is_key(name) { format!("{kind} `{name}`") } else { kind.to_owned() })
+    };
+    let of_type = || {
+        let value = found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: "))?;
+        Some(format!("invalid type: {}", value.split(['"', '`']).next().unwrap_or_default().trim()))
+    };
+    let known = named("unknown field").or_else(|| named("missing field")).or_else(of_type);
+    let found = known.unwrap_or_else(|| match found.strip_prefix("unknown variant") {
+        Some(_) => "unknown value".to_owned(),
+        None => found.to_owned(),
+    });
+    if expected.is_empty() { found } else { format!("{found}, expected {expected}") }
+}
 
 /// A peer. A key that is not known is an error: a misspelt password would be a session without one.
 #[derive(Deserialize)]
