@@ -155,7 +155,7 @@ impl World {
         self.content.send_modify(|content| content.events.push((PODS.to_owned(), event)));
     }
 
-    async fn until(&mut self, done: impl Fn(&SourceMessage) -> bool) {
+    async fn until(&mut self, mut done: impl FnMut(&SourceMessage) -> bool) {
         let wait = async {
             loop {
                 let message = self.messages.recv().await.unwrap();
@@ -289,14 +289,37 @@ async fn a_kind_that_may_not_be_read_is_named_with_the_remedy_and_the_others_go_
 }
 
 #[tokio::test]
-async fn a_watch_that_is_too_old_lists_again() {
+async fn a_number_that_no_port_can_be_holds_up_no_list() {
     let mut world = world(free_address().await);
-    world.answer(PODS, 200, list(&[pod("a", 1, "10.244.1.2")]));
+    let slice = |name: &str, port: i64| {
+        json!({
+            "metadata": {"name": name, "namespace": "default", "resourceVersion": "1"},
+            "addressType": "IPv4", "endpoints": [], "ports": [{"port": port}],
+        })
+    };
+    let slices = [slice("good", 80), slice("high", 70_000), slice("low", -1)];
+    world.answer("/apis/discovery.k8s.io/v1/endpointslices", 200, list(&slices));
     world.listen().await;
-    world.until(|message| is_complete(message, Kind::Pod, 1)).await;
+    let mut named = false;
+    world
+        .until(|message| {
+            named |= says(message, "EndpointSlice default/high", "ports[0].port: 70000 is not a port");
+            named && is_complete(message, Kind::EndpointSlice, 3)
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_watch_that_is_too_old_lists_again_and_nothing_is_said_any_more_of_what_has_gone_meanwhile() {
+    let mut world = world(free_address().await);
+    world.answer(PODS, 200, list(&[pod("a", 1, "10.244.1.2"), pod("wrong", 1, "no address")]));
+    world.listen().await;
+    world.until(|message| is_complete(message, Kind::Pod, 2)).await;
     world.answer(PODS, 200, list(&[]));
     let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410});
     world.event("ERROR", &gone);
+    let is_silenced = |message: &SourceMessage| matches!(message, SourceMessage::Problems { item, messages } if item == "Pod default/wrong" && messages.is_empty());
+    world.until(is_silenced).await;
     world.until(|message| is_complete(message, Kind::Pod, 0)).await;
 }
 

@@ -37,7 +37,13 @@ impl<T> Watched for T where
 
 /// Watches one kind until nobody listens any more.
 pub(super) async fn watch<T: Watched>(client: Client, sender: Sender<SourceMessage>) {
-    let mut state = State { sender, listed: Vec::new(), with_problems: BTreeSet::new(), failing: false };
+    let mut state = State {
+        sender,
+        listed: Vec::new(),
+        with_problems: BTreeSet::new(),
+        unseen: BTreeSet::new(),
+        failing: false,
+    };
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
     let mut stream = std::pin::pin!(watcher(Api::<T>::all(client), config));
     let mut wait = FIRST_WAIT;
@@ -73,18 +79,26 @@ struct State {
     listed: Vec<Object>,
     /// The objects that something was said of.
     with_problems: BTreeSet<ObjectKey>,
+    /// Those of before a list that is not complete yet, as far as it has not shown them: they may be gone.
+    unseen: BTreeSet<ObjectKey>,
     failing: bool,
 }
 
 impl State {
     async fn take<T: Watched>(&mut self, event: watcher::Event<T>) {
         match event {
-            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::Init => {
+                self.listed.clear();
+                self.unseen.append(&mut self.with_problems);
+            }
             watcher::Event::InitApply(wire) => {
                 let (_, object) = self.convert(wire).await;
                 self.listed.extend(object);
             }
             watcher::Event::InitDone => {
+                for key in std::mem::take(&mut self.unseen) {
+                    self.send(SourceMessage::Problems { item: key.to_string(), messages: Vec::new() }).await;
+                }
                 let objects = std::mem::take(&mut self.listed);
                 self.send(SourceMessage::Complete(T::KIND, objects)).await;
             }
@@ -110,8 +124,9 @@ impl State {
     }
 
     async fn problems(&mut self, key: &ObjectKey, messages: Vec<String>) {
+        let was_unseen = self.unseen.remove(key);
         let news = if messages.is_empty() {
-            self.with_problems.remove(key)
+            self.with_problems.remove(key) || was_unseen
         } else {
             self.with_problems.insert(key.clone());
             true

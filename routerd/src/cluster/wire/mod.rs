@@ -87,6 +87,16 @@ impl Problems {
         addresses
     }
 
+    /// A port's number; one that is none is reported. The API server has numbers of 32 bits, and lets through what a port
+    /// cannot be (of an EndpointSlice it asks nothing): a narrower type would refuse the whole list that the object is in.
+    fn port(&mut self, field: impl FnOnce() -> String, number: i32) -> Option<u16> {
+        let port = u16::try_from(number).ok().filter(|port| *port != 0);
+        if port.is_none() {
+            self.add(field(), format!("{number} is not a port (1 to 65535); it is ignored"));
+        }
+        port
+    }
+
     /// The outcome with `object`.
     fn with(self, object: Object) -> Converted {
         Converted { object: Some(object), problems: self.0 }

@@ -43,7 +43,7 @@ struct Container {
 #[serde(rename_all = "camelCase")]
 struct PortEntry {
     name: Option<String>,
-    container_port: u16,
+    container_port: i32,
     #[serde(default = "tcp")]
     protocol: String,
 }
@@ -105,8 +105,10 @@ fn ports(spec: &Spec, problems: &mut Problems) -> Vec<ContainerPort> {
     for (list, container) in containers.chain(sidecars) {
         for port in &container.ports {
             let Some(name) = port.name.clone().filter(|name| !name.is_empty()) else { continue };
+            let field = || format!("spec.{list}.ports[{name}].containerPort");
+            let Some(number) = problems.port(field, port.container_port) else { continue };
             match port.protocol.parse() {
-                Ok(protocol) => named.push(ContainerPort { name, protocol, number: port.container_port }),
+                Ok(protocol) => named.push(ContainerPort { name, protocol, number }),
                 Err(message) => {
                     problems.add(format!("spec.{list}.ports[{name}]"), format!("{message}; ignored"));
                 }

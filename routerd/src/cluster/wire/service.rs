@@ -46,7 +46,7 @@ struct Spec {
     session_affinity_config: AffinityConfig,
     internal_traffic_policy: Option<String>,
     external_traffic_policy: Option<String>,
-    health_check_node_port: Option<u16>,
+    health_check_node_port: Option<i32>,
     ip_family_policy: Option<String>,
     load_balancer_class: Option<String>,
     #[serde(rename = "loadBalancerIP", default, deserialize_with = "nullable")]
@@ -61,8 +61,8 @@ struct PortEntry {
     name: Option<String>,
     #[serde(default = "tcp")]
     protocol: String,
-    port: u16,
-    node_port: Option<u16>,
+    port: i32,
+    node_port: Option<i32>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -74,7 +74,7 @@ struct AffinityConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ClientIp {
-    timeout_seconds: Option<u32>,
+    timeout_seconds: Option<i32>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -119,7 +119,7 @@ impl Wire for WireService {
                 .partition(|entry| entry.ip_mode.as_deref() == Some("Proxy"));
         let [proxied, balanced] = [&proxied, &balanced]
             .map(|ingress| problems.addresses(INGRESS, ingress.iter().filter_map(|entry| entry.ip.as_ref())));
-        let seconds = spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(AFFINITY_SECONDS);
+        let seconds = affinity_seconds(&spec, &mut problems);
         let affine = spec.session_affinity.as_deref() == Some("ClientIP");
         problems_of_text(&spec, &mut problems);
         let requested = Some(&spec.load_balancer_ip).filter(|text| !text.is_empty());
@@ -143,7 +143,11 @@ impl Wire for WireService {
             affinity_seconds: affine.then_some(seconds),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
-            health_check_node_port: spec.health_check_node_port.filter(|port| *port != 0),
+            health_check_node_port: optional_port(
+                || "spec.healthCheckNodePort".into(),
+                spec.health_check_node_port,
+                &mut problems,
+            ),
             balancing: (balancing != Balancing::default()).then(|| Box::new(balancing)),
         };
         problems.with(Object::Service(service))
@@ -162,6 +166,26 @@ fn problems_of_text(spec: &Spec, problems: &mut Problems) {
             problems.add(field, format!("{value:?} is neither {default} nor {other}; {default} is taken"));
         }
     }
+}
+
+fn affinity_seconds(spec: &Spec, problems: &mut Problems) -> u32 {
+    let Some(seconds) = spec.session_affinity_config.client_ip.timeout_seconds else {
+        return AFFINITY_SECONDS;
+    };
+    u32::try_from(seconds).unwrap_or_else(|_| {
+        let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+        problems.add(field, format!("{seconds} is no time; {AFFINITY_SECONDS} is taken"));
+        AFFINITY_SECONDS
+    })
+}
+
+/// A port that may be left out, or written as 0.
+fn optional_port(
+    field: impl FnOnce() -> String,
+    number: Option<i32>,
+    problems: &mut Problems,
+) -> Option<u16> {
+    number.filter(|number| *number != 0).and_then(|number| problems.port(field, number))
 }
 
 /// One that is no prefix admits nobody, and if all are so nobody is admitted.
@@ -201,16 +225,13 @@ fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<ServicePort> {
     let mut good = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
         let field = format!("spec.ports[{index}]");
-        if port.port == 0 {
-            problems.add(format!("{field}.port"), "0 is not a port; the port is ignored");
-            continue;
-        }
+        let Some(number) = problems.port(|| format!("{field}.port"), port.port) else { continue };
         match port.protocol.parse() {
             Ok(protocol) => good.push(ServicePort {
                 name: port.name.as_deref().unwrap_or_default().into(),
                 protocol,
-                port: port.port,
-                node_port: port.node_port.filter(|number| *number != 0),
+                port: number,
+                node_port: optional_port(|| format!("{field}.nodePort"), port.node_port, problems),
             }),
             Err(message) => {
                 problems.add(format!("{field}.protocol"), format!("{message}; the port is ignored"));

@@ -31,7 +31,7 @@ struct PortEntry {
     name: Option<String>,
     #[serde(default = "tcp")]
     protocol: String,
-    port: Option<u16>,
+    port: Option<i32>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -129,11 +129,19 @@ fn hints(wire: WireHints) -> Option<Box<Hints>> {
 fn ports(ports: &[PortEntry], problems: &mut Problems) -> Vec<SlicePort> {
     let mut good = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
+        // Without a number it is said that all ports are meant, which no Service can use.
+        let number = match port.port.filter(|number| *number != 0) {
+            Some(number) => match problems.port(|| format!("ports[{index}].port"), number) {
+                None => continue,
+                port => port,
+            },
+            None => None,
+        };
         match port.protocol.parse() {
             Ok(protocol) => good.push(SlicePort {
                 name: port.name.as_deref().unwrap_or_default().into(),
                 protocol,
-                number: port.port.filter(|number| *number != 0),
+                number,
             }),
             Err(message) => {
                 problems.add(format!("ports[{index}].protocol"), format!("{message}; the port is ignored"));

@@ -128,7 +128,7 @@ fn a_service_keeps_its_good_ports_and_addresses() {
                 "loadBalancerClass": "kube-router", "loadBalancerIP": "203.0.113.1", "ipFamilyPolicy": "RequireDualStack",
                 "ports": [
                     {"name": "http", "port": 80, "nodePort": 30080},
-                    {"name": "bad", "port": 0}, {"name": "icmp", "port": 1, "protocol": "ICMP"},
+                    {"name": "bad", "port": 0, "nodePort": -1}, {"name": "icmp", "port": 1, "protocol": "ICMP"},
                 ],
             },
             "status": {"loadBalancer": {"ingress": [
@@ -207,7 +207,9 @@ fn conditions_of_an_endpoint_that_are_absent_count_as_the_api_says() {
         json!({
             "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
             "addressType": "IPv4",
-            "ports": [{"name": "", "port": 8080, "protocol": "TCP"}, {"name": "all", "port": null}],
+            "ports": [
+                {"name": "", "port": 8080, "protocol": "TCP"}, {"name": "all", "port": null}, {"port": 70000}, {"port": -1},
+            ],
             "endpoints": [
                 {"addresses": ["10.244.1.2"], "conditions": {}},
                 {"addresses": ["10.244.1.3"], "conditions": {"ready": false, "serving": true, "terminating": true}, "nodeName": "n2"},
@@ -226,7 +228,7 @@ fn conditions_of_an_endpoint_that_are_absent_count_as_the_api_says() {
     );
     assert!(slice.endpoints[0].hints.is_none());
     let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
-    assert_eq!(fields, ["endpoints[2].addresses"]);
+    assert_eq!(fields, ["endpoints[2].addresses", "ports[2].port", "ports[3].port"]);
 }
 
 #[test]
