@@ -1,9 +1,11 @@
 //! Kernel settings under `/proc/sys`.
 //!
 //! A key is a list of path components, because an interface name may hold dots (`eth0.100`) and every
-//! dotted notation then names another key: the `sysctl` crate turns each dot into a slash, and `..` into one dot.
-//! So the crate serves only what [`get`] and [`set`] take, keys whose every component we wrote ourselves; a key
-//! with a name in it that comes from elsewhere goes through [`read()`] and [`write()`].
+//! dotted notation then names another key. So [`get`] and [`set`] take only keys whose every component we wrote ourselves; a
+//! key with a name in it that comes from elsewhere goes through [`read()`] and [`write()`].
+//!
+//! A look is three system calls and a write three more. The `sysctl` crate opens the file seven times for a write, which is
+//! felt at the start of a daemon that looks at a dozen keys before the first Service answers.
 //!
 //! `/proc/sys/net` shows the namespace of the calling thread: use [`crate::NetNs::run_in`].
 //!
@@ -17,7 +19,6 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use sysctl::{Ctl, Sysctl, SysctlError};
 
 use crate::error::{KernelError, Result};
 
@@ -28,36 +29,16 @@ pub const HOST_ROOT: &str = "/host/proc/sys";
 
 /// Reads a fixed key in dotted notation, as `net.ipv4.ip_forward`. White space around the value is dropped.
 pub fn get(key: &'static str) -> Result<String> {
-    let operation = || format!("read sysctl {key}");
-    Ctl::new(key).and_then(|ctl| ctl.value_string()).map_err(|error| from_crate(operation(), error))
+    read(&components(key))
 }
 
 /// Writes a fixed key in dotted notation if it has another value; `true` if it was written.
 pub fn set(key: &'static str, value: &str) -> Result<bool> {
-    if get(key)? == value {
-        return Ok(false);
-    }
-    let operation = || format!("write {value:?} to sysctl {key}");
-    let written = Ctl::new(key)
-        .and_then(|ctl| ctl.set_value_string(value))
-        .map(|_| true)
-        .map_err(|error| from_crate(operation(), error));
-    match written {
-        Err(error) if error.is_read_only() => {
-            let components: Vec<&str> = key.split('.').collect();
-            write_below(HOST_ROOT, &components, value).map(|()| true).map_err(|_| error)
-        }
-        other => other,
-    }
+    write(&components(key), value)
 }
 
-fn from_crate(operation: String, error: SysctlError) -> KernelError {
-    match error {
-        SysctlError::IoError(error) => KernelError::io(operation, &error),
-        // The crate says so whenever the key cannot be opened.
-        SysctlError::NotFound(_) => KernelError::new(operation, Errno::ENOENT),
-        other => KernelError::malformed(operation, other.to_string()),
-    }
+fn components(key: &'static str) -> Vec<&'static str> {
+    key.split('.').collect()
 }
 
 /// Reads the key `components`, as `["net", "ipv6", "conf", "eth0.100", "accept_ra"]`; white space around the
@@ -66,9 +47,16 @@ fn from_crate(operation: String, error: SysctlError) -> KernelError {
 /// An absent key (a feature this kernel lacks, an interface that is gone) is an error with `is_not_found()`.
 pub fn read(components: &[&str]) -> Result<String> {
     let path = path(ROOT, components)?;
-    fs::read_to_string(&path)
-        .map(|value| value.trim().to_owned())
+    fs::File::open(&path)
+        .and_then(value)
         .map_err(|error| KernelError::io(format!("read sysctl {}", path.display()), &error))
+}
+
+/// What a file of a key holds. The kernel gives it out as a whole, and none is as long as a page.
+fn value(mut file: fs::File) -> io::Result<String> {
+    let mut octets = [0; 4096];
+    let length = file.read(&mut octets)?;
+    Ok(String::from_utf8_lossy(octets.get(..length).unwrap_or_default()).trim().to_owned())
 }
 
 /// Writes `value` if the key has another one; `true` if it was written.
@@ -122,11 +110,10 @@ impl<'a> Folder<'a> {
     /// As [`write()`].
     pub fn write(&self, key: &'a str, value: &str) -> Result<bool> {
         let path = path(ROOT, &self.key(key))?;
-        let mut present = String::new();
-        self.file(key, OFlag::O_RDONLY)
-            .and_then(|mut file| file.read_to_string(&mut present))
-            .map_err(|error| KernelError::io(format!("read sysctl {}", path.display()), &error))?;
-        if present.trim() == value {
+        let present = self.file(key, OFlag::O_RDONLY).and_then(self::value);
+        let present =
+            present.map_err(|error| KernelError::io(format!("read sysctl {}", path.display()), &error))?;
+        if present == value {
             return Ok(false);
         }
         self.write_blindly(key, value).map(|()| true)
