@@ -213,6 +213,20 @@ fn the_kernel_is_asked_where_an_address_leads_to() {
 }
 
 #[test]
+fn an_address_whose_packets_are_dropped_has_no_way_there() {
+    let namespace = TestNs::new("dropped");
+    let (mut rtnl, _) = network(&namespace);
+    for kind in ["blackhole", "prohibit", "unreachable", "throw"] {
+        for (address, family) in [("192.0.2.1", "-4"), ("2001:db8::1", "-6")] {
+            namespace.run("ip", &[family, "route", "replace", kind, address]);
+            let way = rtnl.way_to(ip(address));
+            let dropped = way.as_ref().is_ok_and(|way| way.is_none_or(|way| way.kind != RouteKind::Unicast));
+            assert!(dropped, "{kind} {address}: {way:?}");
+        }
+    }
+}
+
+#[test]
 fn a_route_can_stand_behind_another_to_the_same_destination_but_not_behind_itself() {
     let namespace = TestNs::new("routes");
     let (mut rtnl, link) = network(&namespace);

@@ -10,7 +10,7 @@ use prefix::Family;
 use super::super::Rtnl;
 use super::super::codec::{address_family, bytes, decode_event, kinds};
 use super::RouteKind;
-use crate::error::Result;
+use crate::error::{KernelError, Result};
 
 /// Where packets to an address go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,8 @@ pub struct Way {
 }
 
 impl Rtnl {
-    /// Where the kernel would send a packet from this machine to `address`; `None` if nowhere.
+    /// Where the kernel would send a packet from this machine to `address`; `None` if nowhere: no route leads there, one that
+    /// drops does (IPv6 tells it as a way of that kind), or the kernel does not have the family.
     pub fn way_to(&mut self, address: IpAddr) -> Result<Option<Way>> {
         let family = Family::of(address);
         let mut message = RouteMessage::default();
@@ -33,7 +34,7 @@ impl Rtnl {
         message.attributes.push(RouteAttribute::Destination(address.into()));
         let operation = format!("look up the route to {address}");
         let answers = match self.socket.request(&operation, kinds::GET_ROUTE, 0, &bytes(&message)) {
-            Err(error) if matches!(error.errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => return Ok(None),
+            Err(error) if is_nowhere(&error) => return Ok(None),
             answers => answers?,
         };
         let answer = answers.iter().find(|answer| answer.kind == kinds::NEW_ROUTE);
@@ -42,6 +43,12 @@ impl Rtnl {
             .as_ref()
             .map(Way::from_message))
     }
+}
+
+/// No route, and the answers of `unreachable`, `blackhole` and `prohibit` (`fib_props` in the kernel's `fib_semantics.c`).
+fn is_nowhere(error: &KernelError) -> bool {
+    let dropped = [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::EINVAL, Errno::EACCES];
+    dropped.contains(&error.errno) || error.is_unsupported()
 }
 
 impl Way {
