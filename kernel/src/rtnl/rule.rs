@@ -3,6 +3,7 @@
 use std::fmt;
 
 use netlink_packet_core::Parseable;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction as WireAction, RuleAttribute, RuleFlags, RuleMessage};
 use prefix::{Family, Prefix};
@@ -167,12 +168,18 @@ impl fmt::Display for Rule {
 }
 
 impl Rtnl {
-    /// The rules of a family, in the kernel's order.
+    /// The rules of a family, in the kernel's order; none if the kernel has no rules of it (`ipv6.disable=1`).
     pub fn rules(&mut self, family: Family) -> Result<Vec<Rule>> {
+        self.rules_of(address_family(family), &format!("list {family} rules"))
+    }
+
+    fn rules_of(&mut self, family: AddressFamily, operation: &str) -> Result<Vec<Rule>> {
         let mut message = RuleMessage::default();
-        message.header.family = address_family(family);
-        let operation = format!("list {family} rules");
-        let answers = self.socket.dump(&operation, kinds::GET_RULE, &bytes(&message))?;
+        message.header.family = family;
+        let answers = match self.socket.dump(operation, kinds::GET_RULE, &bytes(&message)) {
+            Err(error) if error.is_unsupported() => return Ok(Vec::new()),
+            answers => answers?,
+        };
         Ok(decode_all(&answers, kinds::NEW_RULE, RuleMessage::parse, Rule::from_message))
     }
 
@@ -187,5 +194,17 @@ impl Rtnl {
     pub fn delete_rule(&mut self, rule: &Rule) -> Result<()> {
         let bytes = bytes(&rule.message());
         self.socket.request(&format!("delete {rule}"), kinds::DELETE_RULE, 0, &bytes).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_that_the_kernel_has_no_rules_of_has_none() {
+        let mut rtnl = Rtnl::open().unwrap();
+        let found = rtnl.rules_of(AddressFamily::Appletalk, "list AppleTalk rules");
+        assert_eq!(found, Ok(Vec::new()));
     }
 }

@@ -217,7 +217,8 @@ impl Rtnl {
             answers => answers?,
         };
         let mut found = decode_all(&answers, kinds::NEW_ROUTE, RouteMessage::parse, Route::from_message);
-        found.retain(|route| filter.matches(route));
+        // A kernel without IPv6 answers the question for its routes with those of IPv4.
+        found.retain(|route| route.family() == family && filter.matches(route));
         Ok(found)
     }
 
