@@ -45,18 +45,18 @@ fn peer(word: &str, asn: u32, id: Ipv4Addr) -> Result<PeerConfig, Box<dyn Error>
 }
 
 /// Says how many prefixes there are, until the speaker ends.
-async fn tell(handle: &SpeakerHandle, mut events: mpsc::Receiver<RibEvent>) -> Result<(), Box<dyn Error>> {
-    let (mut heard, mut changed, mut known) = (Vec::new(), false, 0);
+async fn tell(
+    handle: &SpeakerHandle,
+    mut events: mpsc::Receiver<Vec<RibEvent>>,
+) -> Result<(), Box<dyn Error>> {
+    let (mut changed, mut known) = (false, 0);
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
-            count = events.recv_many(&mut heard, 1024) => {
-                if count == 0 {
-                    return Ok(());
-                }
-                heard.clear();
-                changed = true;
-            }
+            heard = events.recv() => match heard {
+                Some(_) => changed = true,
+                None => return Ok(()),
+            },
             _ = look.tick(), if changed => {
                 changed = false;
                 let prefixes = handle.status().await?.prefixes;

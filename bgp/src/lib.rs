@@ -2,7 +2,7 @@
 //! kernel's routes.
 //!
 //! ```text
-//!                 commands (SpeakerHandle)            RibEvent::Best
+//!                 commands (SpeakerHandle)               RibEvent
 //!                          │                               ▲
 //!                          ▼                               │
 //!  listeners ──accepted──► speaker task: peers, Adj-RIB-In, Loc-RIB, Adj-RIB-Out ◄──┐
@@ -45,6 +45,7 @@ pub use config::{
 };
 pub use kernel::tcp::ao;
 pub use policy::{ExportRules, ImportRules, Prepend, Verdict};
+pub use rib::RibEvent;
 pub use speaker::handle::{BlockingHandle, SpeakerGone, SpeakerHandle};
 pub use speaker::status::{Advertised, ListenerStatus, PeerStatus, RibEntry, RibPath, SpeakerStatus};
-pub use speaker::{ConfigError, ResetCause, RibEvent, Shutdown, Speaker};
+pub use speaker::{ConfigError, ResetCause, Shutdown, Speaker};

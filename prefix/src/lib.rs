@@ -1,6 +1,8 @@
-//! IP prefixes and address families: the one such type that every room of the workspace uses.
+//! IP prefixes, address families, and the ways to a prefix: the one such type that every room of the workspace uses.
 //!
 //! It is a crate of its own because `kernel` and `bgp` know nobody, and both speak of prefixes.
+
+mod hops;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use hops::Hops;
 
 /// An IP address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -10,7 +10,6 @@ pub mod conflist;
 mod daemon;
 pub mod drops;
 pub mod explain;
-pub mod hops;
 mod http;
 pub mod janitor;
 pub mod latency;

@@ -26,7 +26,7 @@ pub use export::{Exports, export};
 pub use import::{Imported, import};
 pub use out::AdjOut;
 pub use table::{Change, Count, Rib, Selected};
-pub use untold::News;
+pub use untold::RibEvent;
 
 /// LOCAL_PREF where nothing else is said.
 pub const LOCAL_PREF: u32 = 100;

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use prefix::{Family, Prefix};
+use prefix::{Family, Hops, Prefix};
 
 use super::paths::Paths;
 use super::refused::Refused;
-use super::untold::{News, Untold};
+use super::untold::{RibEvent, Untold};
 use super::{Age, Path, Source, community, select};
 use crate::policy::Verdict;
 
@@ -17,23 +17,25 @@ use crate::policy::Verdict;
 pub struct Selected {
     /// The best path.
     pub best: Path,
-    /// The next hops of the best path and of those as good, without repetition, in ascending order.
-    pub next_hops: Vec<IpAddr>,
+    /// The next hops of the best path and of those as good.
+    pub next_hops: Hops<IpAddr>,
 }
 
 impl Selected {
     fn of(paths: &[Path]) -> Option<Self> {
-        if let [only] = paths {
-            let taken = only.verdict == Verdict::Taken;
-            return taken.then(|| Self { best: only.clone(), next_hops: vec![only.common.next_hop] });
-        }
-        let order = select(paths);
-        let best = paths.get(*order.first()?)?.clone();
-        let mut next_hops: Vec<IpAddr> = order.iter().map(|at| paths[*at].common.next_hop).collect();
-        next_hops.sort_unstable();
-        next_hops.dedup();
-        Some(Self { best, next_hops })
+        chosen(paths).map(|(best, next_hops)| Self { best: best.clone(), next_hops })
     }
+}
+
+/// The best of these paths, and the next hops of it and of those as good.
+fn chosen(paths: &[Path]) -> Option<(&Path, Hops<IpAddr>)> {
+    if let [only] = paths {
+        let taken = only.verdict == Verdict::Taken;
+        return taken.then(|| (only, Hops::from_iter([only.common.next_hop])));
+    }
+    let order = select(paths);
+    let best = paths.get(*order.first()?)?;
+    Some((best, order.iter().map(|at| paths[*at].common.next_hop).collect()))
 }
 
 /// How many prefixes a peer has told.
@@ -94,10 +96,24 @@ impl Entry {
         change: impl FnOnce(&mut Paths),
     ) -> Option<Change> {
         let change = self.choose(*prefix, change)?;
-        if !self.queued {
+        if untold.has_room() {
+            self.tell(*prefix, untold);
+        } else if !self.queued {
             self.queued = untold.queue(*prefix);
         }
         Some(change)
+    }
+
+    /// Tells the consumer what is chosen now, unless it has never heard of the prefix and needs not.
+    fn tell(&mut self, prefix: Prefix, untold: &mut Untold) {
+        let chosen = chosen(&self.paths).filter(|(best, _)| best.common.source != Source::Local);
+        let event = match chosen {
+            Some((best, next_hops)) => RibEvent { prefix, next_hops, peer: best.common.source.peer() },
+            None if self.told => RibEvent { prefix, next_hops: Hops::default(), peer: None },
+            None => return,
+        };
+        self.told = !event.next_hops.is_empty();
+        untold.push(event);
     }
 
     fn choose(&mut self, prefix: Prefix, change: impl FnOnce(&mut Paths)) -> Option<Change> {
@@ -282,37 +298,28 @@ impl Rib {
         !self.untold.is_empty()
     }
 
-    /// What the consumer is to be told next.
-    pub fn news(&mut self) -> Option<News> {
-        loop {
-            let prefix = self.untold.next()?;
-            if let Some(news) = self.tell(prefix) {
-                return Some(news);
-            }
+    /// What the consumer is to be told next, many prefixes at once.
+    pub fn news(&mut self) -> Vec<RibEvent> {
+        while let Some(prefix) = self.untold.next() {
+            self.dequeue(&prefix, |entry, untold| entry.tell(prefix, untold));
         }
+        self.untold.take()
     }
 
     /// There is no consumer any more.
     pub fn nobody_listens(&mut self) {
-        while self.news().is_some() {}
-        self.untold.close();
+        for prefix in self.untold.close() {
+            self.dequeue(&prefix, |_, _| {});
+        }
     }
 
-    /// `None` if the consumer has never heard of it and needs not.
-    fn tell(&mut self, prefix: Prefix) -> Option<News> {
-        let entry = self.entries.get_mut(&prefix)?;
-        let chosen = Selected::of(&entry.paths).filter(|one| one.best.common.source != Source::Local);
+    /// A prefix has had its turn.
+    fn dequeue(&mut self, prefix: &Prefix, turn: impl FnOnce(&mut Entry, &mut Untold)) {
+        let Some(entry) = self.entries.get_mut(prefix) else { return };
         entry.queued = false;
-        let knew = std::mem::replace(&mut entry.told, chosen.is_some());
+        turn(entry, &mut self.untold);
         if entry.is_void() {
-            self.entries.remove(&prefix);
-        }
-        match chosen {
-            Some(selected) => {
-                let peer = selected.best.common.source.peer();
-                Some(News { prefix, next_hops: selected.next_hops, peer })
-            }
-            None => knew.then(|| News { prefix, next_hops: Vec::new(), peer: None }),
+            self.entries.remove(prefix);
         }
     }
 

@@ -3,52 +3,73 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use prefix::Prefix;
+use prefix::{Hops, Prefix};
 
-/// The choice for a prefix, as a consumer is told it.
+/// What is told at once at most: enough that the consumer is seldom woken, and few enough to cost little memory.
+const BATCH: usize = 2048;
+
+/// The choice for a prefix that others originate has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News {
-    /// The prefix.
+pub struct RibEvent {
+    /// The destination.
     pub prefix: Prefix,
-    /// The next hops; none if it is lost or ours.
-    pub next_hops: Vec<IpAddr>,
-    /// The peer that the best path came from.
+    /// The next hops, all equally good; none if the prefix is lost, or is ours now.
+    pub next_hops: Hops<IpAddr>,
+    /// The peer the best path came from.
     pub peer: Option<IpAddr>,
 }
 
-/// The prefixes whose choice has changed, in the order in which that began. Each is in it once, which the table sees to: how often a
-/// choice changes while the consumer is busy costs no memory.
+/// A batch of events, and the prefixes whose choice has changed since it is full, in the order in which that began. Each of those is in the
+/// queue once, which the table sees to: how often a choice changes while the consumer is busy costs no memory.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
-    prefixes: VecDeque<Prefix>,
+    batch: Vec<RibEvent>,
+    queue: VecDeque<Prefix>,
     closed: bool,
 }
 
 impl Untold {
-    /// Puts one at the end; false if nobody will ever be told.
+    /// True if an event may be added now; else its prefix has to wait for its turn.
+    pub(super) fn has_room(&self) -> bool {
+        self.batch.len() < BATCH && self.queue.is_empty() && !self.closed
+    }
+
+    /// Adds an event to the batch.
+    pub(super) fn push(&mut self, event: RibEvent) {
+        self.batch.push(event);
+    }
+
+    /// Puts a prefix at the end of the queue; false if nobody will ever be told.
     pub(super) fn queue(&mut self, prefix: Prefix) -> bool {
         if !self.closed {
-            self.prefixes.push_back(prefix);
+            self.queue.push_back(prefix);
         }
         !self.closed
     }
 
-    /// Takes the first one out.
+    /// Takes the first prefix out of the queue, if the batch has room for it.
     pub(super) fn next(&mut self) -> Option<Prefix> {
-        let next = self.prefixes.pop_front();
-        if self.prefixes.is_empty() {
+        let next = self.queue.pop_front_if(|_| self.batch.len() < BATCH);
+        if self.queue.is_empty() {
             // A start fills it with all there is, which does not come again.
-            self.prefixes = VecDeque::new();
+            self.queue = VecDeque::new();
         }
         next
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.prefixes.is_empty()
+    /// Takes the batch.
+    pub(super) fn take(&mut self) -> Vec<RibEvent> {
+        std::mem::take(&mut self.batch)
     }
 
-    /// Nobody is told anything from now on.
-    pub(super) fn close(&mut self) {
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.queue.is_empty()
+    }
+
+    /// Nobody is told anything from now on; the prefixes that waited for it.
+    pub(super) fn close(&mut self) -> VecDeque<Prefix> {
         self.closed = true;
+        self.batch = Vec::new();
+        std::mem::take(&mut self.queue)
     }
 }

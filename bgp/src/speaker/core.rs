@@ -6,19 +6,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use prefix::Prefix;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::peer::Peer;
 use super::show;
 use super::status::{ListenerStatus, SpeakerStatus};
-use super::{Command, RibEvent, Shutdown, listen};
+use super::{Command, Shutdown, listen};
 use crate::clock::{Clock, sleep_until};
 use crate::config::SpeakerConfig;
 use crate::net::{Network, Passwords};
 use crate::packet::Notification;
 use crate::packet::notification::cease;
-use crate::rib::{News, Rib};
+use crate::rib::{Rib, RibEvent};
 use crate::session;
 
 /// How long sessions may take to end at a shutdown.
@@ -51,14 +52,19 @@ pub(super) struct Core<N: Network, C> {
     listeners: BTreeMap<SocketAddr, Listening>,
     refused: u64,
     last_refused: Option<IpAddr>,
-    events: mpsc::Sender<RibEvent>,
+    events: mpsc::Sender<Vec<RibEvent>>,
     session_events: mpsc::Receiver<(u64, session::Event)>,
     listen_sender: mpsc::Sender<listen::News<N::Stream>>,
     listen_news: mpsc::Receiver<listen::News<N::Stream>>,
 }
 
 impl<N: Network, C: Clock> Core<N, C> {
-    pub(super) fn new(config: SpeakerConfig, network: N, clock: C, events: mpsc::Sender<RibEvent>) -> Self {
+    pub(super) fn new(
+        config: SpeakerConfig,
+        network: N,
+        clock: C,
+        events: mpsc::Sender<Vec<RibEvent>>,
+    ) -> Self {
         let (session_sender, session_events) = mpsc::channel(AT_ONCE);
         let (listen_sender, listen_news) = mpsc::channel(64);
         let listen = config.listen.clone();
@@ -103,14 +109,11 @@ impl<N: Network, C: Clock> Core<N, C> {
                 },
                 Some((number, event)) = self.session_events.recv() => self.sessions(number, event),
                 Some(news) = self.listen_news.recv() => self.listen_news(news),
-                permit = self.events.clone().reserve_owned(), if self.rib.has_news() => match permit {
-                    Ok(permit) => self.tell(permit),
-                    // Nobody listens.
-                    Err(_) => self.rib.nobody_listens(),
-                },
+                () = room(&self.events), if self.rib.has_news() => {}
                 () = sleep_until(&self.clock, deadline) => self.sweep_overdue(),
             }
             self.flush();
+            self.tell();
         }
     }
 
@@ -123,22 +126,15 @@ impl<N: Network, C: Clock> Core<N, C> {
         }
     }
 
-    /// Tells the consumer what it does not know, as far as there is room. It wakes with the first event, so all of them are made
-    /// before.
-    fn tell(&mut self, permit: mpsc::OwnedPermit<RibEvent>) {
-        let room = self.events.capacity() + 1;
-        let mut events = Vec::new();
-        while events.len() < room
-            && let Some(News { prefix, next_hops, peer }) = self.rib.news()
-        {
-            events.push(RibEvent::Best { prefix, next_hops, peer });
+    /// Tells the consumer what it does not know, as far as there is room.
+    fn tell(&mut self) {
+        while self.rib.has_news() {
+            match self.events.try_reserve() {
+                Ok(permit) => permit.send(self.rib.news()),
+                Err(TrySendError::Full(())) => return,
+                Err(TrySendError::Closed(())) => self.rib.nobody_listens(),
+            }
         }
-        let mut events = events.into_iter();
-        if let Some(first) = events.next() {
-            permit.send(first);
-        }
-        // There is room, because nobody else sends; a consumer that is gone wants to know nothing.
-        events.for_each(|event| drop(self.events.try_send(event)));
     }
 
     fn command(&mut self, command: Command) {
@@ -260,4 +256,9 @@ impl<N: Network, C: Clock> Core<N, C> {
             prefixes: self.rib.count(),
         }
     }
+}
+
+/// Waits until the consumer has room for a batch, or is gone.
+async fn room(events: &mpsc::Sender<Vec<RibEvent>>) {
+    let _ = events.reserve().await;
 }

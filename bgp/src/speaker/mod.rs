@@ -22,23 +22,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Announcement, PeerConfig, SpeakerConfig};
 use crate::net::{Network, tcp::Tcp};
+use crate::rib::RibEvent;
 use crate::session;
 use handle::SpeakerHandle;
 use status::{Advertised, RibEntry, SpeakerStatus};
-
-/// What the speaker has chosen for a prefix that others originate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RibEvent {
-    /// The choice has changed. Only the newest choice of a prefix is told.
-    Best {
-        /// The destination.
-        prefix: Prefix,
-        /// The next hops, all equally good, in ascending order; empty if the prefix is lost, or is ours now.
-        next_hops: Vec<IpAddr>,
-        /// The peer the best path came from.
-        peer: Option<IpAddr>,
-    },
-}
 
 /// How a speaker ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +60,9 @@ pub enum ConfigError {
     HoldTime(u16),
 }
 
+/// How many batches of events may wait for a consumer that is busy. What changes meanwhile is told by prefix, as it is then.
+const BATCHES: usize = 2;
+
 /// What the handle asks for.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -98,8 +88,10 @@ pub struct Speaker;
 
 impl Speaker {
     /// Starts a speaker over TCP, in the current tokio runtime. It ends with [`SpeakerHandle::shutdown`] or when all
-    /// handles are gone.
-    pub fn start(config: SpeakerConfig) -> Result<(SpeakerHandle, mpsc::Receiver<RibEvent>), ConfigError> {
+    /// handles are gone. What it chooses is told many prefixes at once, in the order in which it changed.
+    pub fn start(
+        config: SpeakerConfig,
+    ) -> Result<(SpeakerHandle, mpsc::Receiver<Vec<RibEvent>>), ConfigError> {
         Self::start_with(config, Tcp, SystemClock::default())
     }
 
@@ -108,7 +100,7 @@ impl Speaker {
         config: SpeakerConfig,
         network: N,
         clock: C,
-    ) -> Result<(SpeakerHandle, mpsc::Receiver<RibEvent>), ConfigError> {
+    ) -> Result<(SpeakerHandle, mpsc::Receiver<Vec<RibEvent>>), ConfigError> {
         if config.asn == 0 {
             return Err(ConfigError::Asn);
         }
@@ -120,7 +112,7 @@ impl Speaker {
             return Err(ConfigError::HoldTime(config.hold_time));
         }
         let (commands, command_queue) = mpsc::channel(1024);
-        let (events, event_queue) = mpsc::channel(1024);
+        let (events, event_queue) = mpsc::channel(BATCHES);
         tokio::spawn(core::Core::new(config, network, clock, events).run(command_queue));
         Ok((SpeakerHandle::new(commands), event_queue))
     }

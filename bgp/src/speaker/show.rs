@@ -20,7 +20,7 @@ pub(super) fn entry(rib: &Rib, prefix: Prefix) -> RibEntry {
     RibEntry {
         prefix,
         paths: used.iter().map(|at| shown(*at, true)).chain(rest.map(|at| shown(at, false))).collect(),
-        next_hops: rib.selected(&prefix).map(|selected| selected.next_hops).unwrap_or_default(),
+        next_hops: rib.selected(&prefix).map(|selected| selected.next_hops.to_vec()).unwrap_or_default(),
     }
 }
 

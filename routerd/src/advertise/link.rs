@@ -7,15 +7,12 @@ use std::time::{Duration, Instant};
 
 use bgp::bfd::{Bfd, BfdEvent, Change};
 use bgp::{PeerConfig, ResetCause, RibEvent, Shutdown, SpeakerHandle, SpeakerStatus};
-use prefix::Prefix;
+use prefix::{Hops, Prefix};
 use tokio::sync::{mpsc, watch};
 
 use super::plan::{Counts, Plan, State};
 use crate::cluster::objects::LearntRoute;
-use crate::hops::Hops;
 
-/// Routes handed on at once.
-const BATCH: usize = 1024;
 /// How long a session stays down whose path was lost. BFD tells when it is back, and TCP finds out by itself.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// Long enough for the daemon to end.
@@ -155,14 +152,13 @@ impl Link {
 /// Hands on what a speaker learns until it ends. Then all of it counts as lost, but not at the end of the daemon:
 /// its routes stay in the kernel.
 pub(super) async fn forward(
-    mut events: mpsc::Receiver<RibEvent>,
+    mut events: mpsc::Receiver<Vec<RibEvent>>,
     routes: mpsc::Sender<Vec<LearntRoute>>,
     link: Link,
 ) {
     let mut known: BTreeSet<Prefix> = BTreeSet::new();
-    let mut batch = Vec::new();
-    while events.recv_many(&mut batch, BATCH).await > 0 {
-        let learnt: Vec<LearntRoute> = batch.drain(..).map(|event| learnt(event, &mut known)).collect();
+    while let Some(batch) = events.recv().await {
+        let learnt: Vec<LearntRoute> = batch.into_iter().map(|event| learnt(event, &mut known)).collect();
         if link.is_ending() || routes.send(learnt).await.is_err() {
             return;
         }
@@ -176,13 +172,13 @@ pub(super) async fn forward(
 }
 
 fn learnt(event: RibEvent, known: &mut BTreeSet<Prefix>) -> LearntRoute {
-    let RibEvent::Best { prefix, next_hops, .. } = event;
+    let RibEvent { prefix, next_hops, .. } = event;
     if next_hops.is_empty() {
         known.remove(&prefix);
     } else {
         known.insert(prefix);
     }
-    LearntRoute { prefix, next_hops: next_hops.into_iter().collect() }
+    LearntRoute { prefix, next_hops }
 }
 
 /// Ends the sessions whose paths are lost: their routes go at once, long before the hold time.

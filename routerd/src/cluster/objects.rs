@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use prefix::{Family, Prefix};
+use prefix::{Family, Hops, Prefix};
 
 use super::direction::Direction;
 pub use super::name::{ObjectName, Word};
 use super::selector::Selector;
-use crate::hops::Hops;
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
@@ -129,7 +128,8 @@ pub struct ContainerPort {
 pub struct Pod {
     /// Namespace and name.
     pub name: ObjectName,
-    /// The UID; a pod of the same name with another UID is another pod. Empty in hand-written YAML.
+    /// The UID by which its kubelet and the runtime know it; a pod of the same name with another UID is another pod. Empty
+    /// in hand-written YAML.
     pub uid: String,
     /// Its labels.
     pub labels: Labels,

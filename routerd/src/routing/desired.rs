@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use prefix::{Family, Prefix};
+use prefix::{Family, Hops, Prefix};
 
 use crate::cluster::objects::Node;
 use crate::cluster::{Change, Delta, Index};
-use crate::hops::Hops;
 use crate::runner::Plane;
 
 /// What the plane's work is divided by.

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 
 use kernel::fou::Port;
 use kernel::rtnl::{Tunnel, table};
-use prefix::Prefix;
-
-use crate::hops::Hops;
+use prefix::{Hops, Prefix};
 
 /// Where a route is: table and destination.
 pub type Place = (u32, Prefix);

@@ -5,13 +5,12 @@ use std::net::IpAddr;
 
 use kernel::fou::Port;
 use kernel::rtnl::{Encapsulation, table};
-use prefix::{Family, Prefix};
+use prefix::{Family, Hops, Prefix};
 
 use super::desired::{Key, NextHop, Own, Value};
 use super::overlay::{Around, Overlay};
 use super::plan::{Hop, Path, Place, State, Tunnelled};
 use super::{POD_TABLE, PROTOCOL};
-use crate::hops::Hops;
 
 /// The addresses of other nodes that a tunnel may lead to.
 pub(super) fn peers(desired: &BTreeMap<Key, Value>) -> impl Iterator<Item = IpAddr> + '_ {

@@ -19,6 +19,8 @@ use crate::policy::ExportRules;
 use crate::{PeerStatus, RibEvent, Speaker, SpeakerHandle};
 
 pub(super) const ASN: u32 = 64512;
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) fn ip(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
@@ -45,7 +47,7 @@ pub(super) async fn eventually<T, F: Future<Output = Option<T>>>(
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    let Ok(value) = tokio::time::timeout(Duration::from_secs(20), wait).await else {
+    let Ok(value) = tokio::time::timeout(PATIENCE, wait).await else {
         panic!("never came: {what}");
     };
     value
@@ -54,7 +56,7 @@ pub(super) async fn eventually<T, F: Future<Output = Option<T>>>(
 /// A speaker and what it told its consumer.
 pub(super) struct Host {
     pub(super) handle: SpeakerHandle,
-    events: mpsc::Receiver<RibEvent>,
+    events: mpsc::Receiver<Vec<RibEvent>>,
     routes: BTreeMap<Prefix, Vec<IpAddr>>,
 }
 
@@ -74,7 +76,7 @@ impl Host {
         Self::of(Speaker::start_with(config, host, clock.clone()).unwrap())
     }
 
-    fn of((handle, events): (SpeakerHandle, mpsc::Receiver<RibEvent>)) -> Self {
+    fn of((handle, events): (SpeakerHandle, mpsc::Receiver<Vec<RibEvent>>)) -> Self {
         Self { handle, events, routes: BTreeMap::new() }
     }
 
@@ -106,11 +108,12 @@ impl Host {
 
     /// The routes the consumer knows of.
     pub(super) fn routes(&mut self) -> &BTreeMap<Prefix, Vec<IpAddr>> {
-        while let Ok(RibEvent::Best { prefix, next_hops, .. }) = self.events.try_recv() {
+        let told = std::iter::from_fn(|| self.events.try_recv().ok());
+        for RibEvent { prefix, next_hops, .. } in told.flatten() {
             if next_hops.is_empty() {
                 self.routes.remove(&prefix);
             } else {
-                self.routes.insert(prefix, next_hops);
+                self.routes.insert(prefix, next_hops.to_vec());
             }
         }
         &self.routes
@@ -122,7 +125,7 @@ impl Host {
         let start = tokio::time::Instant::now();
         while *self.routes() != expected {
             let routes = &self.routes;
-            assert!(start.elapsed() < Duration::from_secs(20), "has {routes:?} and not {expected:?}");
+            assert!(start.elapsed() < PATIENCE, "has {routes:?} and not {expected:?}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -187,7 +190,7 @@ impl RawPeer {
                 return Some(Message::decode(frame, context).unwrap());
             }
             let wait = self.stream.read(&mut buffer);
-            match tokio::time::timeout(Duration::from_secs(20), wait).await.expect("nothing came") {
+            match tokio::time::timeout(PATIENCE, wait).await.expect("nothing came") {
                 Ok(0) | Err(_) => return None,
                 Ok(length) => self.framer.push(&buffer[..length]),
             }

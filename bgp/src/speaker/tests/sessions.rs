@@ -222,7 +222,7 @@ async fn what_a_peer_does_not_repeat_between_its_marks_is_gone_and_the_rest_stay
     peer.send(&encode_route_refresh(Family::V4, Refresh::End)).await;
     peer.send(&update(&["10.4.0.0/24"])).await;
     eventually("three", || async { (host.status_of(2).await.received.v4 == 3).then_some(()) }).await;
-    assert_eq!(host.routes().len(), 3);
+    host.has(&[("10.1.0.0/24", &[ip(2)]), ("10.3.0.0/24", &[ip(2)]), ("10.4.0.0/24", &[ip(2)])]).await;
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn a_consumer_that_reads_late_gets_the_newest_choice_of_each_prefix() {
     .await;
     let start = tokio::time::Instant::now();
     while b.routes().len() < 1500 || b.routes().values().any(|hops| *hops != [ip(104)]) {
-        assert!(start.elapsed() < std::time::Duration::from_secs(20));
+        assert!(start.elapsed() < std::time::Duration::from_mins(1));
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }

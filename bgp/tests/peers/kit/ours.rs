@@ -18,7 +18,7 @@ use super::{ASN, Setup, v4, v6, wait_for};
 pub struct Ours {
     pub runtime: tokio::runtime::Runtime,
     pub handle: SpeakerHandle,
-    events: mpsc::Receiver<RibEvent>,
+    events: mpsc::Receiver<Vec<RibEvent>>,
     routes: BTreeMap<Prefix, Vec<IpAddr>>,
 }
 
@@ -83,11 +83,12 @@ impl Ours {
 
     /// Takes in what the speaker has told.
     pub fn routes(&mut self) -> &BTreeMap<Prefix, Vec<IpAddr>> {
-        while let Ok(RibEvent::Best { prefix, next_hops, .. }) = self.events.try_recv() {
+        let told = std::iter::from_fn(|| self.events.try_recv().ok());
+        for RibEvent { prefix, next_hops, .. } in told.flatten() {
             if next_hops.is_empty() {
                 self.routes.remove(&prefix);
             } else {
-                self.routes.insert(prefix, next_hops);
+                self.routes.insert(prefix, next_hops.to_vec());
             }
         }
         &self.routes
