@@ -21,7 +21,7 @@ pub mod wire;
 
 pub(crate) use index::pack;
 pub use index::{
-    Change, CrowdPeer, Delta, Event, ForceNews, InForce, Index, Object, ObjectKey, Passwords, PolicyDelta,
-    PortLists, Side, Uses,
+    Change, CrowdPeer, DIRECT_RETURN, Delta, Event, ForceNews, InForce, Index, Object, ObjectKey, Passwords,
+    PolicyDelta, PortLists, Side, Uses,
 };
 pub use kind::Kind;

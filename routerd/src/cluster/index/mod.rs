@@ -11,6 +11,7 @@ mod in_force;
 mod passwords;
 mod pods;
 mod questions;
+mod returning;
 mod selections;
 mod words;
 
@@ -27,6 +28,7 @@ use self::in_force::Board;
 pub use self::in_force::{ForceChange, ForceNews, InForce};
 pub use self::passwords::Passwords;
 use self::pods::PodsBy;
+pub use self::returning::DIRECT_RETURN;
 use self::selections::Selections;
 pub use self::selections::Uses;
 use self::words::Words;
@@ -44,6 +46,7 @@ pub struct Index {
     namespaces: BTreeMap<String, Arc<Namespace>>,
     pods: BTreeMap<ObjectName, Arc<Pod>>,
     services: BTreeMap<ObjectName, Arc<Service>>,
+    returning: BTreeMap<ObjectName, Arc<Service>>,
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
     policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
     attachments: BTreeMap<(String, String), Arc<Attachment>>,
@@ -219,7 +222,13 @@ impl Index {
                 }
                 change
             }
-            ObjectKey::Service(name) => typed!(Service, services, name),
+            ObjectKey::Service(name) => {
+                let change = typed!(Service, services, name);
+                if let Some(Change::Service(delta)) = &change {
+                    self.index_service(name, delta);
+                }
+                change
+            }
             ObjectKey::NetworkPolicy(name) => {
                 let new = match object {
                     Some(Object::NetworkPolicy(new)) => Some(new),

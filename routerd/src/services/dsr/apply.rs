@@ -141,8 +141,10 @@ fn sides(wishes: &Wishes, pods: &Pods) -> BTreeMap<PathBuf, Side> {
     let mut sides: BTreeMap<PathBuf, Side> = BTreeMap::new();
     let paths: BTreeMap<IpAddr, &PathBuf> =
         pods.iter().flat_map(|(path, all)| all.iter().map(move |address| (*address, path))).collect();
-    for (tuple, backends) in wishes.values().flat_map(|wish| &wish.tuples) {
-        for address in backends.iter().filter(|(_, backend)| backend.local).map(|(address, _)| *address) {
+    for (tuple, wanted) in wishes.values().flat_map(|wish| &wish.tuples) {
+        for address in
+            wanted.backends.iter().filter(|(_, backend)| backend.local).map(|(address, _)| *address)
+        {
             let Some(path) = paths.get(&address) else { continue };
             let side = sides.entry((*path).clone()).or_default();
             let of_family = side.entry(Family::of(address)).or_insert_with(|| (address, BTreeSet::new()));
@@ -213,8 +215,8 @@ fn balance(node: &mut Node, plan: &Plan, commands: &[Command], report: &mut Repo
 fn not_in_force(name: &ObjectName, wish: &Wish, brought: &Brought, found: &Found) -> Vec<Problem> {
     let mut problems: Vec<Problem> =
         wish.problems.iter().map(|text| problem(name, text.clone(), false)).collect();
-    let local =
-        wish.tuples.values().flatten().filter(|(_, backend)| backend.local).map(|(address, _)| *address);
+    let local = wish.tuples.values().flat_map(|wanted| &wanted.backends);
+    let local = local.filter(|(_, backend)| backend.local).map(|(address, _)| *address);
     for address in local.collect::<BTreeSet<_>>() {
         if brought.ready.contains(&address) {
             continue;

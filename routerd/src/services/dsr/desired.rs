@@ -3,22 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use prefix::Family;
 
-use super::{ANNOTATION, NAME, TUNNEL, takes};
-use crate::cluster::objects::{ObjectName, Pod, Service, ServicePort};
-use crate::cluster::{Change, Index};
+use super::{NAME, TUNNEL, rivals, takes, touched};
+use crate::cluster::objects::{ObjectName, Service, ServicePort};
+use crate::cluster::{Change, DIRECT_RETURN, Index};
 use crate::policy::is_isolated;
 use crate::runner::Plane;
-use crate::services::desired::is_ours;
+use crate::services::desired::{Origin, is_ours, local_policies};
+use crate::services::gates::{Gate, Range};
 use crate::services::scheduling::Scheduling;
 use crate::services::state::Tuple;
 use crate::services::{Settings, endpoints, external};
-
-/// What forces `externalTrafficPolicy: Local`.
-const FORCE_LOCAL: &str = "kube-router.io/service.local";
 
 /// What the plane's work is divided by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +50,24 @@ pub(super) struct Backend {
     pub(super) judged: bool,
 }
 
+/// What one Service wants of a tuple.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Virtual {
+    /// Whose word the address is.
+    pub(super) origin: Origin,
+    /// The only sources that are admitted; `None` admits all.
+    pub(super) sources: Option<BTreeSet<Range>>,
+    /// Its backends by address.
+    pub(super) backends: BTreeMap<IpAddr, Backend>,
+}
+
 /// What one Service wants.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wish {
-    /// Its tuples with their backends by address.
-    pub(super) tuples: BTreeMap<Tuple, BTreeMap<IpAddr, Backend>>,
+    /// When the object was made, in seconds since 1970; 0 if nobody knows.
+    pub(super) since: i64,
+    /// Its tuples.
+    pub(super) tuples: BTreeMap<Tuple, Virtual>,
     /// How backends are chosen.
     pub(super) scheduling: Option<Scheduling>,
     /// What of it is not in force, and why.
@@ -77,47 +87,54 @@ impl Dsr {
     }
 
     fn wish(&self, index: &Index, service: &Service) -> Option<Wish> {
-        let method = service.annotations.get(ANNOTATION).filter(|_| is_ours(service))?;
-        let mut wish = Wish::default();
+        let method = service.annotations.get(DIRECT_RETURN).filter(|_| is_ours(service))?;
+        let mut wish = Wish { since: service.created, ..Wish::default() };
         if !takes(service) {
             wish.problems.push(format!(
-                "annotation {ANNOTATION}: {method:?} is not {TUNNEL:?}; the Service is served without direct return"
+                "annotation {DIRECT_RETURN}: {method:?} is not {TUNNEL:?}; the Service is served without direct return"
             ));
             return Some(wish);
         }
         // What is wrong with annotations and addresses is told by the plane `services`.
         let external = external::addresses(&self.settings, index, service, &mut Vec::new());
         wish.scheduling = Some(Scheduling::of(service, &mut Vec::new()));
-        let local =
-            service.external_local || service.annotations.get(FORCE_LOCAL).is_some_and(|v| v == "true");
-        let addresses: Vec<IpAddr> = external.balancers.into_iter().chain(external.others).collect();
+        let balancers = external.balancers.into_iter().map(|address| (Origin::Balancer, address));
+        let others = external.others.into_iter().map(|address| (Origin::External, address));
+        let addresses: Vec<(Origin, IpAddr)> = balancers.chain(others).collect();
         if addresses.is_empty() {
             wish.problems.push(format!(
-                "annotation {ANNOTATION}: direct return is for external addresses, and the Service has none that may be \
+                "annotation {DIRECT_RETURN}: direct return is for external addresses, and the Service has none that may be \
                  programmed"
             ));
         }
         for port in &service.ports {
-            for address in &addresses {
-                wish.add(index, service, port, *address, local);
+            for (origin, address) in &addresses {
+                wish.add(index, service, port, *origin, *address);
             }
         }
+        wish.leave(&rivals::taken(index, &self.settings, &wish.tuples));
         Some(wish)
     }
+}
+
+/// Where a port of a Service is reached at `address`.
+pub(super) fn tuple(address: IpAddr, port: &ServicePort) -> Tuple {
+    Tuple { address, protocol: port.protocol.number(), port: port.port }
 }
 
 impl Wish {
     /// Its addresses, and whether an endpoint behind them takes new connections; one for each port.
     pub(crate) fn serving(&self) -> impl Iterator<Item = (IpAddr, bool)> {
-        let takes =
-            |backends: &BTreeMap<IpAddr, Backend>| backends.values().any(|backend| backend.weight > 0);
-        self.tuples.iter().map(move |(tuple, backends)| (tuple.address, takes(backends)))
+        let takes = |wanted: &Virtual| wanted.backends.values().any(|backend| backend.weight > 0);
+        self.tuples.iter().map(move |(tuple, wanted)| (tuple.address, takes(wanted)))
     }
 
-    fn add(&mut self, index: &Index, service: &Service, port: &ServicePort, address: IpAddr, local: bool) {
-        let backends = endpoints::backends(index, service, port, Family::of(address), local);
-        let mut taken = BTreeMap::new();
-        for (socket, backend) in backends.by_socket.iter() {
+    fn add(&mut self, index: &Index, service: &Service, port: &ServicePort, origin: Origin, address: IpAddr) {
+        let family = Family::of(address);
+        let local = local_policies(service, &mut Vec::new()).external;
+        let found = endpoints::backends(index, service, port, family, local);
+        let mut backends = BTreeMap::new();
+        for (socket, backend) in found.by_socket.iter() {
             let node = external::node_of(index, socket.ip());
             let refusal = if socket.port() == port.port {
                 node.map(|node| format!("it is in the network of Node {}, which has no tunnel", node.name))
@@ -132,11 +149,23 @@ impl Wish {
                 ));
             } else {
                 let judged = backend.local && index.owners(socket.ip()).any(|pod| is_isolated(index, pod));
-                taken.insert(socket.ip(), Backend { weight: backend.weight, local: backend.local, judged });
+                backends
+                    .insert(socket.ip(), Backend { weight: backend.weight, local: backend.local, judged });
             }
         }
-        let tuple = Tuple { address, protocol: port.protocol.number(), port: port.port };
-        self.tuples.insert(tuple, taken);
+        let ranges = service.source_ranges.as_ref().filter(|_| origin == Origin::Balancer);
+        let sources = ranges.and_then(|ranges| Gate::admits(ranges, family));
+        self.tuples.insert(tuple(address, port), Virtual { origin, sources, backends });
+    }
+
+    /// Leaves tuples to the Services that have them without direct return.
+    fn leave(&mut self, taken: &BTreeMap<Tuple, ObjectName>) {
+        for (tuple, owner) in taken {
+            self.tuples.remove(tuple);
+            self.problem(format!(
+                "direct return is not in force at {tuple}: Service {owner} has the same address and port without it"
+            ));
+        }
     }
 
     /// The same is said once, for however many addresses.
@@ -147,56 +176,17 @@ impl Wish {
     }
 }
 
-fn asks(service: &Service) -> bool {
-    service.annotations.contains_key(ANNOTATION)
-}
-
-/// The Services of a namespace that ask for direct return.
-fn asking_in(index: &Index, namespace: &str) -> BTreeSet<Key> {
-    let all = index.services().range(ObjectName::new(namespace, "")..);
-    let all = all.take_while(|(name, _)| name.namespace == namespace);
-    all.filter(|(_, service)| asks(service)).map(|(name, _)| Key::Service(name.clone())).collect()
-}
-
 impl Plane for Dsr {
     const NAME: &'static str = NAME;
     type Key = Key;
     type Value = Value;
 
     fn keys(&self, index: &Index) -> BTreeSet<Key> {
-        // Of thousands few ask for it.
-        let asking = index.services().values().filter(|service| asks(service));
-        let services = asking.map(|service| Key::Service(service.name.clone()));
-        std::iter::once(Key::Pods).chain(services).collect()
+        std::iter::once(Key::Pods).chain(index.returning().keys().cloned().map(Key::Service)).collect()
     }
 
     fn touched(&self, index: &Index, change: &Change) -> BTreeSet<Key> {
-        match change {
-            Change::Service(delta) => delta.any().map(|service| Key::Service(service.name.clone())),
-            Change::EndpointSlice(delta) => {
-                let names = delta.both().filter_map(|slice| slice.service.clone());
-                // That a Service asks for it, or no longer, is a change of its own.
-                let asking = names.filter(|name| index.services().get(name).is_some_and(|one| asks(one)));
-                return asking.map(Key::Service).collect();
-            }
-            Change::Node(_) => return self.keys(index),
-            Change::Attachment(_) => Some(Key::Pods),
-            // It may isolate a backend of this node, or no longer; a policy speaks of pods of its own namespace.
-            Change::NetworkPolicy(change) => {
-                let policy = change.delta.any();
-                return policy.map(|policy| asking_in(index, &policy.name.namespace)).unwrap_or_default();
-            }
-            Change::Pod(delta) => {
-                let labels = |pod: &Option<Arc<Pod>>| pod.as_ref().map(|pod| pod.labels.clone());
-                let is_other = labels(&delta.old) != labels(&delta.new);
-                let here =
-                    delta.any().filter(|pod| is_other && pod.node.as_deref() == Some(index.node_name()));
-                return here.map(|pod| asking_in(index, &pod.name.namespace)).unwrap_or_default();
-            }
-            _ => None,
-        }
-        .into_iter()
-        .collect()
+        touched::by(index, change).unwrap_or_else(|| self.keys(index))
     }
 
     fn desired(&self, index: &Index, key: &Key) -> Option<Value> {

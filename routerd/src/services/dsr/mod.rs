@@ -6,7 +6,7 @@
 //!  client ◄──────────────── the pod's eth0, the address of the Service as source ◄──────────────┘
 //! ```
 //!
-//! desired.rs: what a Service wants, and which pods are here (pure); marks.rs, plan.rs (pure); apply.rs brings it in order:
+//! desired.rs: what a Service wants, and which pods are here (pure); rivals.rs: who gets what several want; marks.rs, plan.rs (pure); apply.rs brings it in order:
 //! pods, IPVS, marks; and takes it away in the other. node.rs is the node's side of the kernel, pod.rs the pod's, which is
 //! reached by the namespace that the plugin has told us of: neither the container runtime nor host PIDs are needed, but
 //! `CAP_SYS_ADMIN`, to enter it.
@@ -20,23 +20,24 @@ mod marks;
 mod node;
 mod plan;
 mod pod;
+mod rivals;
 #[cfg(test)]
 mod tests;
+mod touched;
 
 pub use apply::Applier;
 pub use desired::{Dsr, Key, Pods, Value, Wish};
 pub(crate) use node::own_marks;
 
+use crate::cluster::DIRECT_RETURN;
 use crate::cluster::objects::Service;
 
 /// The plane's name.
 pub const NAME: &str = "dsr";
-/// The annotation.
-const ANNOTATION: &str = "kube-router.io/service.dsr";
-/// Its one value.
+/// The one value of the annotation [`DIRECT_RETURN`].
 const TUNNEL: &str = "tunnel";
 
 /// True if the external addresses of `service` are served by this plane.
 pub(super) fn takes(service: &Service) -> bool {
-    service.annotations.get(ANNOTATION).is_some_and(|method| method == TUNNEL)
+    service.annotations.get(DIRECT_RETURN).is_some_and(|method| method == TUNNEL)
 }

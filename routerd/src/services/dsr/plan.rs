@@ -7,9 +7,10 @@ use kernel::ipvs::{Command, Destination, Forwarding, Service, ServiceKey};
 use prefix::Family;
 
 use super::desired::{Backend, Wish};
-use super::marks;
+use super::{marks, rivals};
 use crate::cluster::objects::ObjectName;
 use crate::services::Few;
+use crate::services::scheduling::Scheduling;
 use crate::services::state::Tuple;
 
 /// An IPVS service with its destinations.
@@ -53,15 +54,19 @@ impl Plan {
         usable: impl Fn(IpAddr) -> bool,
     ) -> Self {
         let mut plan = Self::default();
-        let tuples: BTreeSet<Tuple> = wishes.values().flat_map(|wish| wish.tuples.keys().copied()).collect();
-        plan.marks = marks::assign(&tuples, known);
-        for (name, wish) in wishes {
-            for (tuple, backends) in &wish.tuples {
-                let backends =
-                    backends.iter().filter(|(address, backend)| !backend.local || usable(**address));
-                let backends = backends.map(|(address, backend)| destination(tuple, *address, *backend));
-                plan.add(name, wish, *tuple, backends.collect());
-            }
+        let claims = rivals::decide(wishes);
+        plan.marks = marks::assign(&claims.keys().copied().collect(), known);
+        for (tuple, (name, wanted, losers)) in claims {
+            plan.problems.extend(losers.into_iter().map(|loser| {
+                (
+                    loser.clone(),
+                    format!("{tuple}: Service {name} has the same address and port and comes first"),
+                )
+            }));
+            let backends = wanted.backends.iter();
+            let backends = backends.filter(|(address, backend)| !backend.local || usable(**address));
+            let backends = backends.map(|(address, backend)| destination(&tuple, *address, *backend));
+            plan.add(name, wishes.get(name).and_then(|wish| wish.scheduling), tuple, backends.collect());
         }
         plan
     }
@@ -78,26 +83,20 @@ impl Plan {
         self.marks.iter().filter(move |(_, mark)| usable(mark)).map(|(tuple, _)| tuple.address)
     }
 
-    fn add(&mut self, name: &ObjectName, wish: &Wish, tuple: Tuple, backends: Vec<Destination>) {
+    fn add(
+        &mut self,
+        name: &ObjectName,
+        scheduling: Option<Scheduling>,
+        tuple: Tuple,
+        backends: Vec<Destination>,
+    ) {
         let Some(mark) = self.marks.get(&tuple).copied() else {
             self.problems
                 .push((name.clone(), format!("{tuple}: no mark is free for it; use fewer such Services")));
             return;
         };
-        if let Some(owner) = self.owners.get(&mark) {
-            self.problems.push((
-                name.clone(),
-                format!("{tuple}: Service {owner} has the same address and port and comes first by name"),
-            ));
-            return;
-        }
         let key = ServiceKey::Mark { family: Family::of(tuple.address), mark };
-        let mut service = Service::new(key, "rr");
-        if let Some(scheduling) = &wish.scheduling {
-            scheduling.scheduler.clone_into(&mut service.scheduler);
-            service.flags = scheduling.flags;
-            service.persistence_seconds = scheduling.affinity_seconds;
-        }
+        let service = scheduling.map_or_else(|| Service::new(key, "rr"), |how| how.service(key));
         let destinations =
             backends.into_iter().map(|destination| (destination.socket(), destination)).collect();
         self.services.insert(mark, Balanced { service, destinations });

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use kernel::ipvs::{Command, Forwarding};
 
-use super::desired::{Backend, Wish};
+use super::desired::{Backend, Virtual, Wish};
 use super::marks::{BIT, assign};
 use super::plan::{ByMark, Plan};
 use super::*;
 use crate::cluster::objects::{ObjectName, Service};
-use crate::cluster::{Index, Object};
+use crate::cluster::{Event, Index, Object, ObjectKey};
 use crate::runner::Plane as _;
 use crate::services::Settings;
+use crate::services::desired::Origin;
 use crate::services::state::Tuple;
 use crate::services::tests::fixture;
 
@@ -50,7 +51,7 @@ fn a_mark_that_is_in_the_kernel_stays_whoever_comes_or_goes() {
 
 fn returning(value: &str) -> Service {
     Service {
-        annotations: [(ANNOTATION.to_owned(), value.to_owned())].into(),
+        annotations: [(DIRECT_RETURN.to_owned(), value.to_owned())].into(),
         external_ips: vec!["198.51.100.7".parse().unwrap()],
         ports: vec![fixture::port(crate::cluster::objects::Protocol::Tcp, 8080, None)],
         ..fixture::service("web", "10.96.0.1")
@@ -78,7 +79,7 @@ fn external_addresses_are_taken_and_others_left_to_the_other_plane() {
     let index = fixture::index(objects);
     let wish = wish(&index);
     assert_eq!(wish.problems, Vec::<String>::new());
-    let backends = &wish.tuples[&tuple(7, 8080)];
+    let backends = &wish.tuples[&tuple(7, 8080)].backends;
     assert_eq!((wish.tuples.len(), backends.len()), (1, 2));
     assert!(backends[&fixture::ip("10.1.1.2")].local && !backends[&fixture::ip("10.1.2.2")].local);
     let served = fixture::wish_with(settings(), &index);
@@ -109,7 +110,8 @@ fn wishes(backends: &[(&str, bool)]) -> BTreeMap<ObjectName, Wish> {
     let backends = backends
         .iter()
         .map(|(address, local)| (fixture::ip(address), Backend { weight: 1, local: *local, judged: false }));
-    let wish = Wish { tuples: [(tuple(7, 80), backends.collect())].into(), ..Wish::default() };
+    let wanted = Virtual { origin: Origin::External, backends: backends.collect(), sources: None };
+    let wish = Wish { tuples: [(tuple(7, 80), wanted)].into(), ..Wish::default() };
     [(fixture::name("a"), wish.clone()), (fixture::name("b"), wish)].into()
 }
 
@@ -147,4 +149,57 @@ fn what_is_there_is_not_made_again_and_what_goes_goes_last() {
     assert!(before.is_empty() && matches!(after[..], [Command::DeleteService(_)]));
     let (_, after) = Plan::default().commands(&there, &BTreeMap::new());
     assert!(after.is_empty(), "what our table does not name is somebody else's");
+}
+
+/// The Service that gets the tuple of two Services with direct return, and the names that are told of the other.
+fn winner(a: (Origin, i64), b: (Origin, i64)) -> (ObjectName, Vec<ObjectName>) {
+    let mut all = wishes(&[("10.1.2.2", false)]);
+    for (name, (origin, since)) in [("a", a), ("b", b)] {
+        let wish = all.get_mut(&fixture::name(name)).unwrap();
+        wish.since = since;
+        wish.tuples.values_mut().for_each(|wanted| wanted.origin = origin);
+    }
+    let plan = Plan::new(&all, &BTreeMap::new(), |_| true);
+    assert_eq!((plan.services.len(), plan.owners.len()), (1, 1));
+    (plan.owners.into_values().next().unwrap(), plan.problems.into_iter().map(|(name, _)| name).collect())
+}
+
+#[test]
+fn of_two_services_at_one_tuple_the_load_balancers_gets_it_then_the_older_then_the_first_by_name() {
+    let [a, b] = ["a", "b"].map(fixture::name);
+    let cases = [
+        ((Origin::External, 5), (Origin::External, 5), &a, &b),
+        ((Origin::External, 9), (Origin::External, 5), &b, &a),
+        ((Origin::External, 5), (Origin::Balancer, 9), &b, &a),
+    ];
+    for (of_a, of_b, first, other) in cases {
+        assert_eq!(winner(of_a, of_b), (first.clone(), vec![other.clone()]), "{of_a:?} {of_b:?}");
+    }
+}
+
+#[test]
+fn what_another_service_has_without_direct_return_is_left_to_it_until_that_is_gone() {
+    let slice = || Object::EndpointSlice(fixture::slice("web", "a", vec![fixture::ready("10.1.2.2")]));
+    let plain = |cluster_ip: &str, external: &str| Service {
+        external_ips: vec![fixture::ip(external)],
+        ports: returning("").ports,
+        ..fixture::service("other", cluster_ip)
+    };
+    let conflicts = [plain("10.96.0.2", "198.51.100.7"), plain("198.51.100.7", "198.51.100.8")];
+    for other in conflicts {
+        let objects = vec![Object::Service(returning("tunnel")), slice(), Object::Service(other)];
+        let mut index = fixture::index(objects);
+        let told = wish(&index);
+        assert!(told.tuples.is_empty() && told.problems.len() == 1, "{told:?}");
+        assert!(told.problems[0].contains("Service default/other has the same"), "{told:?}");
+        let gone = index.apply(Event::Delete(ObjectKey::Service(fixture::name("other")))).unwrap();
+        let touched = Dsr::new(settings()).touched(&index, &gone);
+        assert_eq!(touched, [Key::Service(fixture::name("web"))].into());
+        assert_eq!(wish(&index).tuples.len(), 1);
+    }
+    // Another port is another tuple.
+    let beside =
+        Service { ports: fixture::service("x", "10.96.0.9").ports, ..plain("10.96.0.2", "198.51.100.7") };
+    let objects = vec![Object::Service(returning("tunnel")), slice(), Object::Service(beside)];
+    assert_eq!(wish(&fixture::index(objects)).problems, Vec::<String>::new());
 }
