@@ -51,9 +51,9 @@ fn export_rules_change_what_a_router_sees_without_a_new_session() {
 
 #[test]
 fn import_rules_refuse_and_take_again_without_a_new_session() {
-    for kind in [Kind::Bird, Kind::Gobgp] {
+    for (kind, over_v6) in [(Kind::Bird, false), (Kind::Frr, true), (Kind::Gobgp, false)] {
         let lan = Lan::new();
-        let setup = Setup::new(kind, OTHER);
+        let setup = Setup { over_v6, ..Setup::new(kind, OTHER) };
         let _router = lan.start(setup.clone());
         lan.ours.run_in(|| {
             let mut ours = Ours::start(1);

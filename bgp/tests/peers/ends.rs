@@ -33,9 +33,9 @@ fn a_router_that_tells_too_much_stays_away_for_the_pause_and_comes_back_when_it_
 
 #[test]
 fn the_words_of_an_administrator_are_shown() {
-    for kind in [Kind::Bird, Kind::Gobgp] {
+    for (kind, over_v6) in [(Kind::Bird, true), (Kind::Frr, false), (Kind::Gobgp, false)] {
         let lan = Lan::new();
-        let setup = Setup::new(kind, ASN);
+        let setup = Setup { over_v6, ..Setup::new(kind, ASN) };
         let router = lan.start(setup.clone());
         lan.ours.run_in(|| {
             let mut ours = Ours::start(1);
@@ -77,9 +77,9 @@ fn our_own_words_and_the_end_by_bfd_come_over_and_the_session_comes_back() {
 
 #[test]
 fn a_cut_cable_and_a_router_that_hangs_show_by_the_hold_time() {
-    for kind in [Kind::Bird, Kind::Frr] {
+    for (kind, over_v6) in [(Kind::Bird, false), (Kind::Frr, true), (Kind::Gobgp, false)] {
         let lan = Lan::new();
-        let setup = Setup::new(kind, ASN);
+        let setup = Setup { over_v6, ..Setup::new(kind, ASN) };
         let router = lan.start(setup.clone());
         lan.ours.run_in(|| {
             let mut ours = Ours::start(1);

@@ -4,7 +4,10 @@ use bgp::rib::Age;
 use bgp::{GracefulRestart, PeerConfig, Shutdown, SpeakerConfig};
 
 use crate::exchange::peer;
-use crate::kit::{ASN, Kind, Lan, OTHER, Ours, Setup, v4, wait_for};
+use crate::kit::{ASN, Kind, Lan, OTHER, Ours, Router, Setup, wait_for};
+
+/// What we announce.
+const OURS: [&str; 2] = ["10.1.0.0/24", "fd00:1::/64"];
 
 fn restartable(kind: Kind, asn: u32) -> Setup {
     Setup { graceful: Some(60), ..Setup::new(kind, asn) }
@@ -12,21 +15,26 @@ fn restartable(kind: Kind, asn: u32) -> Setup {
 
 #[test]
 fn a_router_keeps_our_routes_while_we_restart_and_drops_them_when_we_cease() {
-    for (kind, asn) in [(Kind::Bird, ASN), (Kind::Frr, OTHER), (Kind::Gobgp, OTHER)] {
+    for (kind, asn, over_v6) in
+        [(Kind::Bird, ASN, false), (Kind::Frr, OTHER, true), (Kind::Gobgp, OTHER, false)]
+    {
         let lan = Lan::new();
-        let setup = restartable(kind, asn);
+        let setup = Setup { over_v6, ..restartable(kind, asn) };
+        let keeps = |router: &Router| OURS.iter().all(|prefix| router.seen(prefix).is_some());
         let router = lan.start(setup.clone());
         lan.ours.run_in(|| {
             let mut ours = Ours::start(1);
             ours.set_peer(peer(&setup));
             ours.has(&setup.routes());
-            router.learns("10.1.0.0/24");
+            for prefix in OURS {
+                router.learns(prefix);
+            }
             ours.shutdown(Shutdown::Quiet);
             // Longer than any of them takes to notice.
             std::thread::sleep(std::time::Duration::from_secs(3));
-            assert!(router.seen("10.1.0.0/24").is_some(), "{kind:?} keeps the route:\n{}", router.log());
+            assert!(keeps(&router), "{kind:?} keeps the routes:\n{}", router.log());
             let again = SpeakerConfig {
-                listen: vec![std::net::SocketAddr::new(v4(1), 179)],
+                listen: vec![std::net::SocketAddr::new(setup.side(1), 179)],
                 restarting: true,
                 ..SpeakerConfig::new(ASN, "192.0.2.1".parse().unwrap())
             };
@@ -34,18 +42,22 @@ fn a_router_keeps_our_routes_while_we_restart_and_drops_them_when_we_cease() {
             ours.set_peer(peer(&setup));
             ours.has(&setup.routes());
             ours.established(&setup);
-            assert!(router.seen("10.1.0.0/24").is_some(), "{kind:?} has it without a gap");
+            assert!(keeps(&router), "{kind:?} has them without a gap");
             ours.shutdown(Shutdown::Cease("the node is drained".to_owned()));
-            router.loses("10.1.0.0/24");
+            for prefix in OURS {
+                router.loses(prefix);
+            }
         });
     }
 }
 
 #[test]
 fn the_routes_of_a_router_that_is_killed_stay_until_it_is_back() {
-    for (kind, asn) in [(Kind::Bird, OTHER), (Kind::Frr, ASN), (Kind::Gobgp, ASN)] {
+    for (kind, asn, over_v6) in
+        [(Kind::Bird, OTHER, true), (Kind::Frr, ASN, false), (Kind::Gobgp, ASN, false)]
+    {
         let lan = Lan::new();
-        let setup = restartable(kind, asn);
+        let setup = Setup { over_v6, ..restartable(kind, asn) };
         let mut router = lan.start(setup.clone());
         lan.ours.run_in(|| {
             let mut ours = Ours::start(1);
@@ -68,7 +80,7 @@ fn the_routes_of_a_router_that_is_killed_stay_until_it_is_back() {
 
 #[test]
 fn behind_the_restart_time_routes_live_on_as_a_last_resort() {
-    for kind in [Kind::Bird, Kind::Gobgp] {
+    for kind in Kind::ALL {
         let lan = Lan::new();
         let setup = Setup { graceful: Some(2), long_lived: Some(600), ..Setup::new(kind, ASN) };
         let mut router = lan.start(setup.clone());
@@ -93,10 +105,10 @@ fn behind_the_restart_time_routes_live_on_as_a_last_resort() {
             // Ours in them.
             router.learns("10.1.0.0/24");
             ours.shutdown(Shutdown::Quiet);
+            // FRR shows it by its name.
+            let is_stale = |community: &String| ["65535:6", "llgrStale"].contains(&community.as_str());
             wait_for(&format!("LLGR_STALE in {kind:?}"), || {
-                router
-                    .seen("10.1.0.0/24")
-                    .is_some_and(|seen| seen.communities.contains(&"65535:6".to_owned()))
+                router.seen("10.1.0.0/24").is_some_and(|seen| seen.communities.iter().any(is_stale))
             });
         });
     }

@@ -14,7 +14,8 @@ fn with_password(setup: &Setup, password: &str) -> PeerConfig {
 
 #[test]
 fn a_session_with_a_password_comes_up_from_either_side_and_a_new_password_takes_effect_live() {
-    for (kind, over_v6) in [(Kind::Bird, false), (Kind::Frr, true), (Kind::Gobgp, false)] {
+    for (kind, over_v6) in [(Kind::Bird, false), (Kind::Bird, true), (Kind::Frr, true), (Kind::Gobgp, false)]
+    {
         let lan = Lan::new();
         let setup = Setup { password: Some("s3cret"), over_v6, ..Setup::new(kind, OTHER) };
         let router = lan.start(setup.clone());
@@ -47,8 +48,9 @@ fn a_session_with_a_password_comes_up_from_either_side_and_a_new_password_takes_
 
 #[test]
 fn a_session_with_ttl_security_comes_up_and_one_without_on_one_side_does_not() {
-    for kind in [Kind::Bird, Kind::Frr, Kind::Gobgp] {
-        let setup = Setup { ttl_security: true, ..Setup::new(kind, OTHER) };
+    for (kind, over_v6) in [(Kind::Bird, false), (Kind::Bird, true), (Kind::Frr, true), (Kind::Gobgp, false)]
+    {
+        let setup = Setup { ttl_security: true, over_v6, ..Setup::new(kind, OTHER) };
         let lan = Lan::new();
         let router = lan.start(setup.clone());
         lan.ours.run_in(|| {

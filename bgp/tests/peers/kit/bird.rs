@@ -90,7 +90,7 @@ fn numbers(text: &str) -> Vec<u32> {
 
 pub fn seen(router: &Router, prefix: &str) -> Option<Seen> {
     let question = format!("show route all {prefix}");
-    let known = ["Network not found", "BGP.next_hop:"];
+    let known = ["Network not found", "Table "];
     let shown = router.answer(|| ask(router, &question), |said| known.iter().any(|one| said.contains(one)));
     let field = |name: &str| {
         let line = shown.lines().find_map(|line| line.trim().strip_prefix(&format!("BGP.{name}:")));
