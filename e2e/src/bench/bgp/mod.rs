@@ -18,7 +18,7 @@ use anyhow::Result;
 use clap::Args;
 
 use self::converge::{Scale, Size};
-use self::router::Router;
+use self::router::{Other, Router};
 use super::copy;
 use crate::guest::boot;
 use crate::sandbox::Inside;
@@ -36,6 +36,15 @@ pub struct Options {
     /// Ours alone.
     #[arg(long)]
     pub without_peer: bool,
+    /// Beside which routers.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "bird,frr,gobgp",
+        value_name = "ROUTERS",
+        conflicts_with = "without_peer"
+    )]
+    pub beside: Vec<Other>,
     /// How many peers of how many routes each; none with 0x0.
     #[arg(
         long,
@@ -78,7 +87,8 @@ pub(super) fn run(inside: &Inside, ready: &Ready, options: &Options) -> Result<(
     boot::private_folders()?;
     let ours = inside.folder.join("bin/speaker");
     copy(&speaker(options)?, &ours)?;
-    let routers = Router::all(ours, !options.without_peer);
+    let others = if options.without_peer { &[][..] } else { &options.beside };
+    let routers = Router::all(ours, others);
     let routerd = inside.folder.join("bin/routerd");
     copy(&ready.binaries.join("routerd"), &routerd)?;
     let short = [Scale { peers: 10, routes: 100 }];

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use super::daemon;
 use super::wire::{Wire, peer};
@@ -27,6 +28,27 @@ pub(super) enum Router {
     Bird,
     Frr,
     Gobgp,
+}
+
+/// Routers of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Other {
+    /// BIRD 2.
+    Bird,
+    /// FRR 8.
+    Frr,
+    /// GoBGP 3.
+    Gobgp,
+}
+
+impl From<Other> for Router {
+    fn from(other: Other) -> Self {
+        match other {
+            Other::Bird => Self::Bird,
+            Other::Frr => Self::Frr,
+            Other::Gobgp => Self::Gobgp,
+        }
+    }
 }
 
 /// With whom it is to have sessions.
@@ -72,9 +94,9 @@ impl Router {
     }
 
     /// Ours and those of the others that are installed; who is not is named.
-    pub(super) fn all(ours: PathBuf, others: bool) -> Vec<Self> {
+    pub(super) fn all(ours: PathBuf, others: &[Other]) -> Vec<Self> {
         let mut all = vec![Self::Ours(ours)];
-        for router in [Self::Bird, Self::Frr, Self::Gobgp].into_iter().filter(|_| others) {
+        for router in others.iter().copied().map(Self::from) {
             let (programs, package) = router.programs();
             match programs.iter().find(|program| !Path::new(program).is_file()) {
                 None => all.push(router),
