@@ -19,7 +19,7 @@ impl From<Short> for BadField {
 /// Reads a whole field of prefixes. Prefixes that are no unicast destinations are left out, as RFC 4271 §6.3 asks.
 pub(super) fn decode(bytes: &[u8], family: Family) -> Result<Vec<Prefix>, BadField> {
     let mut reader = Reader::new(bytes);
-    let mut prefixes = Vec::new();
+    let mut prefixes = Vec::with_capacity(count(bytes));
     while !reader.is_empty() {
         let length = reader.u8()?;
         if length > family.bits() {
@@ -36,6 +36,16 @@ pub(super) fn decode(bytes: &[u8], family: Family) -> Result<Vec<Prefix>, BadFie
         }
     }
     Ok(prefixes)
+}
+
+/// How many prefixes a field has, if it can be read.
+fn count(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((length, rest)) = bytes.split_first() {
+        bytes = rest.get(usize::from(length.div_ceil(8))..).unwrap_or_default();
+        count += 1;
+    }
+    count
 }
 
 fn padded<const N: usize>(octets: &[u8]) -> [u8; N] {

@@ -80,12 +80,32 @@ pub(super) fn decode(body: &[u8], context: Context) -> Result<Update, Notificati
     Ok(parsed.finish(update, announced))
 }
 
+/// A set of type codes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen([u128; 2]);
+
+impl Seen {
+    fn only(code: u8) -> Self {
+        let mut only = Self::default();
+        only.insert(code);
+        only
+    }
+
+    /// False if it was there already.
+    fn insert(&mut self, code: u8) -> bool {
+        let (half, bit) = (&mut self.0[usize::from(code / 128)], 1 << (code % 128));
+        let is_new = *half & bit == 0;
+        *half |= bit;
+        is_new
+    }
+}
+
 /// The attributes of one message while they are read.
 #[derive(Debug, Default)]
 struct Parsed {
     context: Context,
     collected: Collected,
-    seen: Vec<u8>,
+    seen: Seen,
     reach: Option<Reach>,
     unreach: Vec<Prefix>,
     unreach_family: Option<Family>,
@@ -102,8 +122,7 @@ impl Parsed {
                 self.fault(Fault::Withdraw("the attributes end in the middle of one".to_owned()));
                 return Ok(());
             };
-            let again = self.seen.contains(&raw.code);
-            self.seen.push(raw.code);
+            let again = !self.seen.insert(raw.code);
             match raw.code {
                 code::MP_REACH | code::MP_UNREACH if again => return Err(malformed()),
                 code::MP_REACH => self.read_reach(raw.value)?,
@@ -157,7 +176,7 @@ impl Parsed {
 
     /// RFC 4724 §2: nothing but an MP_UNREACH_NLRI without prefixes.
     fn is_end_of_rib(&self, update: &Update, announced: &[Prefix]) -> bool {
-        self.seen == [code::MP_UNREACH] && update.withdrawn.is_empty() && announced.is_empty()
+        self.seen == Seen::only(code::MP_UNREACH) && update.withdrawn.is_empty() && announced.is_empty()
     }
 
     fn finish(mut self, mut update: Update, announced: Vec<Prefix>) -> Update {

@@ -30,6 +30,7 @@ pub fn import(peer: &PeerView<'_>, update: Update, own: impl Fn(&Prefix) -> bool
     let mut left = update.reach.len();
     for reach in update.reach {
         left -= 1;
+        let all = reach.prefixes.len();
         let prefixes = reach.prefixes.into_iter().filter(agreed);
         if let Some(refusal) = bad_attributes.clone().or_else(|| refuse_next_hop(peer, reach.next_hop)) {
             imported.withdrawn.extend(prefixes);
@@ -45,6 +46,7 @@ pub fn import(peer: &PeerView<'_>, update: Update, own: impl Fn(&Prefix) -> bool
             client: peer.config.reflector_client,
             local: Local::default(),
         });
+        imported.paths.reserve_exact(all);
         imported.paths.extend(prefixes.map(|prefix| {
             let verdict = peer.config.import.judge(&prefix, own(&prefix));
             (prefix, Path { verdict, ..Path::new(Arc::clone(&common)) })

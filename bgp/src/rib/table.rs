@@ -298,6 +298,11 @@ impl Rib {
         !self.untold.is_empty()
     }
 
+    /// True if the consumer is to be told before more is taken in: what changes now would be looked up once more later.
+    pub fn has_much_news(&self) -> bool {
+        self.untold.is_full()
+    }
+
     /// What the consumer is to be told next, many prefixes at once.
     pub fn news(&mut self) -> Vec<RibEvent> {
         while let Some(prefix) = self.untold.next() {

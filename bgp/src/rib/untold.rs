@@ -31,7 +31,12 @@ pub(super) struct Untold {
 impl Untold {
     /// True if an event may be added now; else its prefix has to wait for its turn.
     pub(super) fn has_room(&self) -> bool {
-        self.batch.len() < BATCH && self.queue.is_empty() && !self.closed
+        !self.is_full() && self.queue.is_empty() && !self.closed
+    }
+
+    /// True if the batch is as large as it may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.len() >= BATCH
     }
 
     /// Adds an event to the batch.
@@ -49,7 +54,7 @@ impl Untold {
 
     /// Takes the first prefix out of the queue, if the batch has room for it.
     pub(super) fn next(&mut self) -> Option<Prefix> {
-        let next = self.queue.pop_front_if(|_| self.batch.len() < BATCH);
+        let next = if self.is_full() { None } else { self.queue.pop_front() };
         if self.queue.is_empty() {
             // A start fills it with all there is, which does not come again.
             self.queue = VecDeque::new();
@@ -59,7 +64,9 @@ impl Untold {
 
     /// Takes the batch.
     pub(super) fn take(&mut self) -> Vec<RibEvent> {
-        std::mem::take(&mut self.batch)
+        // Behind a full one comes another.
+        let next = if self.is_full() { Vec::with_capacity(BATCH) } else { Vec::new() };
+        std::mem::replace(&mut self.batch, next)
     }
 
     pub(super) fn is_empty(&self) -> bool {

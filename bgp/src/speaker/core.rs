@@ -121,6 +121,9 @@ impl<N: Network, C: Clock> Core<N, C> {
     fn sessions(&mut self, number: u64, event: session::Event) {
         self.session_event(number, event);
         for _ in 1..AT_ONCE {
+            if self.rib.has_much_news() {
+                return;
+            }
             let Ok((number, event)) = self.session_events.try_recv() else { return };
             self.session_event(number, event);
         }

@@ -116,19 +116,17 @@ impl<N: Network, C: Clock> Core<N, C> {
     pub(super) fn updates(&mut self, address: IpAddr, updates: Vec<Update>) {
         let mut changed = Vec::new();
         for update in updates {
-            changed.append(&mut self.update(address, update));
+            self.update(address, update, &mut changed);
             self.check_limit(address);
         }
         self.touch(changed);
     }
 
-    /// Takes an update in.
-    fn update(&mut self, address: IpAddr, mut update: Update) -> Vec<Change> {
+    /// Takes an update in, and adds what has changed by it.
+    fn update(&mut self, address: IpAddr, mut update: Update, changed: &mut Vec<Change>) {
         let now = self.clock.now();
-        let Some(peer) = self.peers.get_mut(&address) else { return Vec::new() };
-        let Some(session) = peer.session.as_mut().filter(|session| !session.ending) else {
-            return Vec::new();
-        };
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let Some(session) = peer.session.as_mut().filter(|session| !session.ending) else { return };
         let (end_of_rib, faults) = (update.end_of_rib, std::mem::take(&mut update.faults));
         if let Some(family) = end_of_rib {
             session.complete.insert(family);
@@ -144,7 +142,6 @@ impl<N: Network, C: Clock> Core<N, C> {
             peer.record.last_error = Some(fault.clone());
         }
         let source = peer.source(self.config.asn);
-        let mut changed = Vec::new();
         for prefix in imported.withdrawn {
             changed.extend(self.rib.remove(&prefix, source));
         }
@@ -154,6 +151,5 @@ impl<N: Network, C: Clock> Core<N, C> {
         if let Some(family) = end_of_rib {
             changed.extend(self.rib.sweep(address, &BTreeSet::<Family>::from([family])));
         }
-        changed
     }
 }
