@@ -1,5 +1,6 @@
 //! Small HTTP servers: plain HTTP/1.1, an answer for a method and a path.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,15 +13,16 @@ use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
-/// How long a client may take to send its request line and headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take from its connection to the last octet of its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The wait after a connection could not be accepted, as without a free descriptor.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// So many clients of one server are served at once; one more is turned away.
+/// So many clients of one server are served at once. One more has the place of the one that has been there longest: who
+/// holds connections must not keep out the kubelet, which would take the daemon for dead, or a load balancer.
 const MOST_CLIENTS: usize = 256;
 
 /// Plain text as content type.
@@ -66,15 +68,20 @@ where
     A: Future<Output = Answer> + Send + 'static,
 {
     let mut clients = JoinSet::new();
+    let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
         while clients.try_join_next().is_some() {}
-        if clients.len() < MOST_CLIENTS {
-            clients.spawn(connection(stream, answer.clone()));
+        by_age.retain(|client| !client.is_finished());
+        if by_age.len() >= MOST_CLIENTS
+            && let Some(oldest) = by_age.pop_front()
+        {
+            oldest.abort();
         }
+        by_age.push_back(clients.spawn(connection(stream, answer.clone())));
     }
 }
 
@@ -87,12 +94,45 @@ where
         let answer = answer(request.method().clone(), request.uri().path().to_owned());
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "an HTTP client went away");
+    // One answer a connection, so that none stays longer than its answer takes.
+    let served = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(PATIENCE, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an HTTP client went away"),
+        Err(_) => tracing::debug!("an HTTP client took longer than {PATIENCE:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn ask(stream: &mut TcpStream) -> String {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn who_holds_all_connections_keeps_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, async |_, _| page(StatusCode::OK, TEXT, "ok")));
+        let mut idle = Vec::new();
+        for _ in 0..MOST_CLIENTS {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        for _ in 0..3 {
+            // It ends without being told to: an answer is the end of its connection.
+            let text = ask(&mut TcpStream::connect(address).await.unwrap()).await;
+            assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("ok"), "{text}");
+        }
+        // Those that were there longest made place, the others stay.
+        assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
+        assert!(ask(&mut idle[MOST_CLIENTS - 1]).await.ends_with("ok"));
+        server.abort();
     }
 }

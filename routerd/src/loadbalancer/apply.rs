@@ -16,6 +16,9 @@ use crate::runner::{Apply, Problem, Report, Scope};
 /// The wait for the watch to show what another one has written.
 const OUTDATED: Duration = Duration::from_millis(500);
 
+/// After so many refusals in one go it may be all of them; the others wait for the next.
+const MOST_REFUSED: usize = 8;
+
 /// The API server as the plane needs it. The real one is [`Handle`]; tests have one in memory.
 pub trait Api: Send + 'static {
     /// The term in which this node alone gives addresses.
@@ -49,13 +52,22 @@ pub struct Applier<A> {
     /// The term in which all Services were asked for.
     begun: Option<u64>,
     memory: Memory,
+    /// Services whose addresses the API server refused at the last try. They come last: those of others need not wait.
+    refused: BTreeSet<ObjectName>,
 }
 
 impl<A: Api> Applier<A> {
     /// An applier that has given nothing yet.
     pub fn new(api: A, settings: &Settings) -> Self {
         let pool = Pool::new(settings);
-        Self { api, settings: settings.clone(), pool, begun: None, memory: Memory::default() }
+        Self {
+            api,
+            settings: settings.clone(),
+            pool,
+            begun: None,
+            memory: Memory::default(),
+            refused: BTreeSet::new(),
+        }
     }
 
     /// The API server it writes to.
@@ -87,7 +99,11 @@ impl<A: Api> Applier<A> {
         report
             .problems
             .extend(plan.problems.into_iter().map(|(name, message)| problem(&name, message, false)));
-        for (name, edit) in plan.edits {
+        let (late, first): (Vec<_>, Vec<_>) =
+            plan.edits.into_iter().partition(|(name, _)| self.refused.contains(name));
+        self.refused = late.iter().map(|(name, _)| name.clone()).collect();
+        let mut refused = 0;
+        for (name, edit) in first.into_iter().chain(late) {
             if self.api.term().map(|term| term.number) != Some(term.number) {
                 break;
             }
@@ -99,13 +115,20 @@ impl<A: Api> Applier<A> {
                         claim.held.extend(&edit.add);
                         self.memory.learn(&name, shown, claim.held.clone(), Instant::now());
                     }
+                    self.refused.remove(&name);
                     tracing::info!(service = %name, given = ?edit.add, taken = ?edit.remove, "load balancer addresses");
                 }
                 Ok(Written::Outdated) => report.again = Some(OUTDATED),
+                Ok(Written::Refused(error)) => {
+                    report.problems.push(not_written(&name, &error));
+                    self.refused.insert(name);
+                    refused += 1;
+                    if refused == MOST_REFUSED {
+                        break;
+                    }
+                }
                 Err(error) => {
-                    let message =
-                        format!("its load balancer addresses cannot be written: {error}; it is tried again");
-                    report.problems.push(problem(&name, message, true));
+                    report.problems.push(not_written(&name, &error));
                     // The next would fail the same way, each after its time.
                     break;
                 }
@@ -136,6 +159,10 @@ impl<A: Api> Applier<A> {
 
 fn item(name: &ObjectName) -> String {
     format!("Service {name}")
+}
+
+fn not_written(name: &ObjectName, error: &str) -> Problem {
+    problem(name, format!("its load balancer addresses cannot be written: {error}; it is tried again"), true)
 }
 
 fn problem(name: &ObjectName, message: String, retry: bool) -> Problem {

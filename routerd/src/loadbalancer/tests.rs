@@ -51,6 +51,8 @@ struct Server {
     services: BTreeMap<ObjectName, Service>,
     leading: Option<u64>,
     refuses: bool,
+    /// What a webhook refuses.
+    refused: BTreeSet<ObjectName>,
     writes: usize,
 }
 
@@ -66,6 +68,9 @@ impl Api for Server {
     fn write(&mut self, service: &ObjectName, edit: &Edit) -> Result<Written, String> {
         if self.refuses {
             return Err("forbidden".into());
+        }
+        if self.refused.contains(service) {
+            return Ok(Written::Refused("not in this namespace".into()));
         }
         let Some(service) = self.services.get_mut(service) else { return Ok(Written::Outdated) };
         let set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
@@ -347,6 +352,29 @@ fn a_write_that_fails_is_a_problem_of_the_service_and_made_up_for() {
     world.server().refuses = false;
     assert_eq!(world.told(), Vec::new());
     assert_eq!(world.addresses("web").len(), 1);
+}
+
+#[test]
+fn services_that_the_api_server_refuses_keep_no_other_from_its_address() {
+    let mut world = world(settings(&["198.51.100.0/24"]));
+    let refused: Vec<String> = (0..20).map(|number| format!("a{number:02}")).collect();
+    for text in &refused {
+        world.put(service(text, &ONE), true);
+        world.server().refused.insert(name(text));
+    }
+    world.put(service("web", &ONE), true);
+    let mut problems = Vec::new();
+    // Each try goes further than the one before.
+    for _ in 0..4 {
+        problems = world.run().problems;
+    }
+    assert_eq!(world.addresses("web").len(), 1);
+    assert!(
+        problems.iter().all(|problem| problem.retry && problem.message.contains("not in this namespace"))
+    );
+    world.server().refused.clear();
+    world.run();
+    assert!(refused.iter().all(|text| world.addresses(text).len() == 1));
 }
 
 #[test]

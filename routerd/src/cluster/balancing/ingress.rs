@@ -89,8 +89,14 @@ async fn write(client: &Client, name: &ObjectName, edit: &Edit) -> Result<Writte
     match services.patch_status(&name.name, &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => Ok(Written::Done),
         Err(Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(Written::Outdated),
+        // As a webhook of its namespace does. Of 401 and 429 the next would hear the same.
+        Err(error) if is_of_the_service(&error) => Ok(Written::Refused(explain(&error))),
         Err(error) => Err(error),
     }
+}
+
+fn is_of_the_service(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if matches!(status.code, 400 | 403 | 422))
 }
 
 /// The ingress of `service` after `edit`; `None` if its addresses are others than those that was decided on. What is no

@@ -47,10 +47,12 @@ pub struct Edit {
 }
 
 /// What became of an [`Edit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
     /// It is at the API server.
     Done,
+    /// The API server does not take it, and says why; it may take those of other Services.
+    Refused(String),
     /// The Service is another by now, or gone: what the watch tells of it decides anew.
     Outdated,
 }
