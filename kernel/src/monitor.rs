@@ -6,6 +6,9 @@
 //! It does not tell of what tens of thousands of virtual addresses bring with them and nobody waits for: that an IPv4 address
 //! of link scope without a subnet is new, and that a host has a new route in the table `local`. That they go is told.
 
+#[cfg(test)]
+mod recorded;
+
 use std::time::Duration;
 
 use netlink_packet_core::Parseable;

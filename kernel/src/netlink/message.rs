@@ -59,7 +59,7 @@ pub struct Message {
 
 impl Message {
     /// Splits one datagram into its messages.
-    pub(super) fn parse_all(mut bytes: &[u8]) -> Result<Vec<Message>> {
+    pub(crate) fn parse_all(mut bytes: &[u8]) -> Result<Vec<Message>> {
         let mut messages = Vec::new();
         while bytes.len() >= HEADER {
             let word =
@@ -85,7 +85,7 @@ impl Message {
     }
 
     /// Appends a message to `out`.
-    pub(super) fn write(out: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, payload: &[u8]) {
+    pub(crate) fn write(out: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, payload: &[u8]) {
         let length = u32::try_from(HEADER + payload.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&length.to_ne_bytes());
         out.extend_from_slice(&kind.to_ne_bytes());
