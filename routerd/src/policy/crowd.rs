@@ -93,9 +93,7 @@ pub(super) fn member(index: &Index, side: &Side, address: IpAddr) -> Option<Poli
 
 /// The ports to which the policies of the side admit the class, if there is anybody in it.
 pub(super) fn class(index: &Index, side: &Side, class: &PeerClass) -> Option<PolicyValue> {
-    let first = class.groups().first()?;
-    let is_one = |pod| groups(index, side, pod) == *class.groups();
-    if !is_asked(index, side) || !(first.is_broad() || index.members(first).any(|pod| is_one(pod))) {
+    if !is_asked(index, side) || !has_members(index, side, class) {
         return None;
     }
     let mut sum = None;
@@ -105,55 +103,94 @@ pub(super) fn class(index: &Index, side: &Side, class: &PeerClass) -> Option<Pol
     sum.map(PolicyValue::Class)
 }
 
-/// Everything of a side whose policies are a crowd.
-pub(super) fn keys(index: &Index, side: &Side, keys: &mut BTreeSet<PolicyKey>) {
-    keys.insert(PolicyKey::Crowd(side.clone()));
-    for (peer, _) in index.granted(side) {
-        if let CrowdPeer::Group(group) = peer {
-            members(index, side, group, &BTreeSet::new(), keys);
+/// True if anybody is in the class; a broad group is one in any case. Its groups are gone through side by side: who is
+/// in the class is in each of them, so the one with the fewest pods ends it.
+fn has_members(index: &Index, side: &Side, class: &PeerClass) -> bool {
+    let all = class.groups();
+    if all.first().is_none_or(PeerGroup::is_broad) {
+        return !all.is_empty();
+    }
+    let is_one = |pod| all.iter().all(|group| group.takes(index, pod)) && groups(index, side, pod) == *all;
+    let mut members: Vec<_> = all.iter().map(|group| index.likely_members(group)).collect();
+    loop {
+        for of_group in &mut members {
+            match of_group.next() {
+                Some(pod) if is_one(pod) => return true,
+                Some(_) => {}
+                None => return false,
+            }
         }
     }
 }
 
-/// The classes that are in the group, for a side.
-pub(super) fn classes(index: &Index, side: &Side, group: &PeerGroup, keys: &mut BTreeSet<PolicyKey>) {
-    if group.is_broad() {
-        keys.insert(PolicyKey::Class(side.clone(), PeerClass::one(group.clone())));
-        return;
-    }
-    let all: BTreeSet<_> = index.members(group).map(|pod| groups(index, side, pod)).collect();
-    keys.extend(all.into_iter().filter_map(PeerClass::of).map(|class| PolicyKey::Class(side.clone(), class)));
+/// Everything of a side whose policies are a crowd.
+pub(super) fn keys(index: &Index, side: &Side, keys: &mut BTreeSet<PolicyKey>) {
+    keys.insert(PolicyKey::Crowd(side.clone()));
+    let groups = index.granted(side).filter_map(|(peer, _)| match peer {
+        CrowdPeer::Group(group) => Some(group.clone()),
+        _ => None,
+    });
+    members(index, side, groups.collect(), keys);
 }
 
-/// The members of a group, for a side, and the classes they are in and were in before the policies of the side began to
-/// name the groups of `changed` or ceased to. A broad group is a class, and its members are no values of their own.
+/// The classes that are in any of the groups, for a side.
+pub(super) fn classes(
+    index: &Index,
+    side: &Side,
+    groups: BTreeSet<PeerGroup>,
+    keys: &mut BTreeSet<PolicyKey>,
+) {
+    each(index, side, groups, keys, |_, now, _, keys| with_class(side, now, keys));
+}
+
+/// The members of the groups, for a side, and the classes they are in. A broad group is a class, and its members are no
+/// values of their own.
 pub(super) fn members(
     index: &Index,
     side: &Side,
-    group: &PeerGroup,
-    changed: &BTreeSet<PeerGroup>,
+    groups: BTreeSet<PeerGroup>,
     keys: &mut BTreeSet<PolicyKey>,
 ) {
-    if group.is_broad() {
-        return classes(index, side, group, keys);
-    }
-    for pod in index.members(group) {
-        let addresses = index.own_addresses(pod);
-        keys.extend(addresses.into_iter().map(|address| PolicyKey::Member(side.clone(), address)));
-        let changed =
-            changed.iter().filter(|group| !group.is_broad() && group.takes(index, pod)).cloned().collect();
-        both_classes(side, groups(index, side, pod), &changed, keys);
+    each(index, side, groups, keys, |pod, now, _, keys| {
+        with_addresses(index, side, pod, keys);
+        with_class(side, now, keys);
+    });
+}
+
+/// The same with the classes they were in before the policies of the side began to name these groups or ceased to.
+pub(super) fn renamed(
+    index: &Index,
+    side: &Side,
+    changed: BTreeSet<PeerGroup>,
+    keys: &mut BTreeSet<PolicyKey>,
+) {
+    each(index, side, changed, keys, |pod, now, changed, keys| {
+        with_addresses(index, side, pod, keys);
+        with_class(side, &now ^ changed, keys);
+        with_class(side, now, keys);
+    });
+}
+
+/// Visits each pod that is in some of the groups once, with all groups of the side that it is in and with those.
+fn each(
+    index: &Index,
+    side: &Side,
+    of: BTreeSet<PeerGroup>,
+    keys: &mut BTreeSet<PolicyKey>,
+    visit: impl Fn(&Pod, BTreeSet<PeerGroup>, &BTreeSet<PeerGroup>, &mut BTreeSet<PolicyKey>),
+) {
+    let (broad, by_label): (BTreeSet<_>, BTreeSet<_>) = of.into_iter().partition(PeerGroup::is_broad);
+    keys.extend(broad.into_iter().map(|group| PolicyKey::Class(side.clone(), PeerClass::one(group))));
+    for (pod, among) in index.members_of_each(&by_label) {
+        visit(pod, groups(index, side, pod), &among, keys);
     }
 }
 
-/// The class of who is in these groups, and of who was before the `changed` ones were left or entered.
-fn both_classes(
-    side: &Side,
-    groups: BTreeSet<PeerGroup>,
-    changed: &BTreeSet<PeerGroup>,
-    keys: &mut BTreeSet<PolicyKey>,
-) {
-    let before = (!changed.is_empty()).then(|| &groups ^ changed);
-    let classes = [Some(groups), before].into_iter().flatten().filter_map(PeerClass::of);
-    keys.extend(classes.map(|class| PolicyKey::Class(side.clone(), class)));
+fn with_addresses(index: &Index, side: &Side, pod: &Pod, keys: &mut BTreeSet<PolicyKey>) {
+    let addresses = index.own_addresses(pod);
+    keys.extend(addresses.into_iter().map(|address| PolicyKey::Member(side.clone(), address)));
+}
+
+fn with_class(side: &Side, groups: BTreeSet<PeerGroup>, keys: &mut BTreeSet<PolicyKey>) {
+    keys.extend(PeerClass::of(groups).map(|class| PolicyKey::Class(side.clone(), class)));
 }

@@ -3,7 +3,7 @@
 //! A piece too many costs a comparison, one too few would be a hole; so where old addresses are not known any more
 //! (the index shows the state after the change) a piece counts as touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::crowd;
@@ -36,11 +36,12 @@ fn namespace(index: &Index, delta: &Delta<Namespace>, keys: &mut BTreeSet<Policy
     let differs = |group: &&PeerGroup| {
         group.takes_namespace_labels(old.as_ref()) != group.takes_namespace_labels(new.as_ref())
     };
-    let changed: Vec<&PeerGroup> = index.groups().filter(differs).collect();
+    let changed: BTreeSet<&PeerGroup> = index.groups().filter(differs).collect();
     keys.extend(changed.iter().map(|group| PolicyKey::Group((*group).clone())));
     for pod in index.pods_in(name) {
-        let matching = changed.iter().filter(|group| group.pods().matches(&pod.labels));
-        let changed: BTreeSet<PeerGroup> = matching.map(|group| (*group).clone()).collect();
+        let by_label = index.groups_by_label(pod);
+        let changed: BTreeSet<PeerGroup> =
+            by_label.filter(|group| changed.contains(group)).cloned().collect();
         if !changed.is_empty() {
             let now: BTreeSet<PeerGroup> = index.groups_of(pod).cloned().collect();
             let addresses = index.own_addresses(pod).into_iter().collect();
@@ -51,6 +52,7 @@ fn namespace(index: &Index, delta: &Delta<Namespace>, keys: &mut BTreeSet<Policy
 
 /// The policy, what it names, and the pods it judges or has judged.
 fn policy(index: &Index, PolicyDelta { delta, crowds, named }: &PolicyDelta, keys: &mut BTreeSet<PolicyKey>) {
+    let mut in_crowd: BTreeMap<Side, BTreeSet<PeerGroup>> = BTreeMap::new();
     for policy in delta.both() {
         let uses = Uses::of(policy);
         keys.insert(PolicyKey::Policy(policy.name.clone()));
@@ -58,29 +60,37 @@ fn policy(index: &Index, PolicyDelta { delta, crowds, named }: &PolicyDelta, key
         let judged = index.local_pods_in(&policy.name.namespace);
         let judged = judged.filter(|pod| policy.pods.matches(&pod.labels));
         keys.extend(judged.map(|pod| PolicyKey::Pod(pod.name.clone())));
-        let sides = Direction::BOTH.map(|direction| Side { subject: uses.subject.clone(), direction });
-        for side in sides.iter().filter(|side| index.is_crowd(side) || crowds.contains(side)) {
-            keys.insert(PolicyKey::Crowd(side.clone()));
-            let groups = uses.groups.iter().filter(|(direction, _)| *direction == side.direction);
-            groups.for_each(|(_, group)| crowd::classes(index, side, group, keys));
-            let changed = named.iter().filter(|(of, _)| of == side).map(|(_, group)| group.clone()).collect();
-            for group in &changed {
-                crowd::members(index, side, group, &changed, keys);
+        for direction in Direction::BOTH {
+            let side = Side { subject: uses.subject.clone(), direction };
+            if index.is_crowd(&side) || crowds.contains(&side) {
+                in_crowd.entry(side).or_default().extend(of_direction(&uses, direction));
             }
         }
+    }
+    for (side, groups) in in_crowd {
+        keys.insert(PolicyKey::Crowd(side.clone()));
+        let changed: BTreeSet<_> =
+            named.iter().filter(|(of, _)| *of == side).map(|(_, group)| group.clone()).collect();
+        crowd::classes(index, &side, &groups - &changed, keys);
+        crowd::renamed(index, &side, changed, keys);
     }
     // Of a group that others of the side name too, nothing but who uses it has changed.
     keys.extend(named.iter().map(|(_, group)| PolicyKey::Group(group.clone())));
     // Whether they are a crowd or are none any more, all policies of the side are now somewhere else.
     for side in crowds {
-        crowd::keys(index, side, keys);
-        for uses in index.judges(&side.subject).filter_map(|policy| index.uses(&policy.name)) {
-            for (_, group) in uses.groups.iter().filter(|(direction, _)| *direction == side.direction) {
-                crowd::members(index, side, group, &BTreeSet::new(), keys);
-            }
+        if !index.is_crowd(side) {
+            let judges = index.judges(&side.subject).filter_map(|policy| index.uses(&policy.name));
+            let groups = judges.flat_map(|uses| of_direction(uses, side.direction));
+            crowd::members(index, side, groups.collect(), keys);
         }
-        with_subject(index, &side.subject, keys);
     }
+    let subjects: BTreeSet<&PeerGroup> = crowds.iter().map(|side| &side.subject).collect();
+    subjects.into_iter().for_each(|subject| with_subject(index, subject, keys));
+}
+
+/// The groups that the rules of a direction admit.
+fn of_direction(uses: &Uses, direction: Direction) -> impl Iterator<Item = PeerGroup> {
+    uses.groups.iter().filter(move |(of, _)| *of == direction).map(|(_, group)| group.clone())
 }
 
 /// All that the policies of a subject put into the kernel, but for the verdicts of pods.

@@ -1,5 +1,6 @@
 //! What planes ask the other way round.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::super::group::PodGroup;
 use super::super::named_port::NamedPort;
 use super::super::objects::{Labels, NetworkPolicy, ObjectName, Pod, PolicyPort, Protocol};
 use super::by_name::{Set, of_namespace};
-use super::finder::Anchor;
+use super::finder::{Anchor, Finder};
 use super::{CrowdPeer, Index, PortLists, Side, Uses};
 
 impl Index {
@@ -42,8 +43,44 @@ impl Index {
         self.likely_members(group).filter(move |pod| group.takes(self, pod))
     }
 
+    /// The pods that are in any of these groups, each with those it is in. Also of groups that no policy names any more:
+    /// for all of them together there is one look at the pods of their namespaces.
+    pub fn members_of_each<'a>(
+        &'a self,
+        groups: &'a BTreeSet<PodGroup>,
+    ) -> impl Iterator<Item = (&'a Arc<Pod>, BTreeSet<PodGroup>)> {
+        let mut found: BTreeMap<&ObjectName, (&Arc<Pod>, BTreeSet<PodGroup>)> = BTreeMap::new();
+        let mut add = |pod: &'a Arc<Pod>, group: &PodGroup| {
+            found.entry(&pod.name).or_insert_with(|| (pod, BTreeSet::new())).1.insert(group.clone());
+        };
+        let is_asked =
+            |group: &&PodGroup| Anchor::of(group).key().is_some_and(|key| self.pods_by.is_asked(key));
+        let (asked, others): (Vec<_>, Vec<_>) = groups.iter().partition(is_asked);
+        for group in asked {
+            self.members(group).for_each(|pod| add(pod, group));
+        }
+        let mut finder = Finder::default();
+        others.iter().for_each(|group| finder.insert(group));
+        for pod in self.pods_in_each(others.iter().map(|group| group.own_namespace()).collect()) {
+            let likely = finder.candidates(&pod.name.namespace, &pod.labels);
+            likely.filter(|group| group.takes(self, pod)).for_each(|group| add(pod, group));
+        }
+        found.into_values()
+    }
+
+    /// The pods of these namespaces, among which `None` is all.
+    fn pods_in_each<'a>(
+        &'a self,
+        names: BTreeSet<Option<&'a str>>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Pod>> + 'a> {
+        if names.contains(&None) {
+            return Box::new(self.pods.values());
+        }
+        Box::new(names.into_iter().flatten().flat_map(|name| self.pods_in(name)))
+    }
+
     /// All its members and perhaps others. Their number follows the requirement that few pods meet.
-    fn likely_members<'a>(&'a self, group: &'a PodGroup) -> Box<dyn Iterator<Item = &'a Arc<Pod>> + 'a> {
+    pub fn likely_members<'a>(&'a self, group: &'a PodGroup) -> Box<dyn Iterator<Item = &'a Arc<Pod>> + 'a> {
         let of_set = move |set: &'a Set<Pod>| -> Box<dyn Iterator<Item = &'a Arc<Pod>> + 'a> {
             match group.own_namespace() {
                 Some(namespace) => Box::new(of_namespace(set, namespace)),
@@ -137,6 +174,12 @@ impl Index {
     pub fn groups_of<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a PodGroup> {
         let candidates = self.selections.groups_of(&pod.name.namespace, &pod.labels);
         candidates.filter(move |group| group.takes(self, pod))
+    }
+
+    /// The groups that policies admit and whose requirement of labels the pod meets, whatever its namespace.
+    pub fn groups_by_label<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a PodGroup> {
+        let candidates = self.selections.groups_of(&pod.name.namespace, &pod.labels);
+        candidates.filter(|group| group.pods().matches(&pod.labels))
     }
 
     /// The sides whose policies admit the group.

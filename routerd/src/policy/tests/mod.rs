@@ -15,3 +15,4 @@ mod semantics;
 mod services;
 mod touched;
 mod upkeep;
+mod work;
