@@ -7,7 +7,7 @@ use bgp::{Announcement, Audience, Communities};
 use prefix::{Family, Prefix};
 
 use super::annotations::parse_communities;
-use super::desired::{Advertise, Key};
+use super::desired::{Advertise, Key, Value};
 use crate::cluster::Index;
 use crate::cluster::objects::{Node, ObjectName, Service};
 use crate::config::AdvertiseConfig;
@@ -26,22 +26,22 @@ const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 type Announcements = BTreeMap<Prefix, Option<Announcement>>;
 
-/// A prefix of this node's pods, or of all ClusterIPs; `None` if it is neither (any longer).
-pub(super) fn prefix(
-    plane: &Advertise,
-    own: &Node,
-    prefix: &Prefix,
-) -> Option<Result<Announcements, String>> {
-    let settings = &plane.bgp.advertise;
-    let audience = if own.pod_cidrs.contains(prefix) {
-        if settings.pod_cidrs { Audience::Everybody } else { Audience::Internal }
-    } else if settings.service_ranges.contains(prefix) && !own.labels.contains_key(EXCLUDED) {
-        Audience::External
-    } else {
-        return None;
-    };
-    let next_hop = next_hop(own, prefix.family(), "these addresses");
-    Some(next_hop.map(|hop| [(*prefix, Some(Announcement { audience, ..Announcement::via(hop) }))].into()))
+/// A prefix of this node's pods; `None` if it is none (any longer).
+pub(super) fn pods(plane: &Advertise, own: &Node, prefix: &Prefix) -> Option<Value> {
+    let audience = if plane.bgp.advertise.pod_cidrs { Audience::Everybody } else { Audience::Internal };
+    own.pod_cidrs.contains(prefix).then(|| whole(own, prefix, audience))
+}
+
+/// A prefix of all ClusterIPs; `None` if it is none, or this node is to serve nobody outside.
+pub(super) fn range(plane: &Advertise, own: &Node, prefix: &Prefix) -> Option<Value> {
+    let wanted = plane.bgp.advertise.service_ranges.contains(prefix) && !own.labels.contains_key(EXCLUDED);
+    wanted.then(|| whole(own, prefix, Audience::External))
+}
+
+fn whole(own: &Node, prefix: &Prefix, audience: Audience) -> Value {
+    next_hop(own, prefix.family(), "these addresses").map_or_else(Value::Wrong, |hop| {
+        Value::Announce([(*prefix, Some(Announcement { audience, ..Announcement::via(hop) }))].into())
+    })
 }
 
 fn next_hop(own: &Node, family: Family, what: &str) -> Result<IpAddr, String> {
@@ -65,12 +65,7 @@ pub(super) fn touched(plane: &Advertise, index: &Index, addresses: &BTreeSet<IpA
 
 /// The virtual addresses of a Service that are to be announced, and those of them that are now: that this node serves with
 /// an endpoint that takes new connections, by the traffic policy of each, and has in its kernel.
-pub(super) fn service(
-    plane: &Advertise,
-    index: &Index,
-    own: &Node,
-    name: &ObjectName,
-) -> Option<Result<Announcements, String>> {
+pub(super) fn service(plane: &Advertise, index: &Index, own: &Node, name: &ObjectName) -> Option<Value> {
     let service = index.services().get(name)?;
     let wanted = Wanted::of(&plane.bgp.advertise, service);
     if !wanted.any() || own.labels.contains_key(EXCLUDED) {
@@ -106,20 +101,22 @@ fn served(plane: &Advertise, index: &Index, service: &Service, wanted: &Wanted) 
     served
 }
 
-fn announcements(
-    own: &Node,
-    service: &Service,
-    addresses: impl Iterator<Item = (IpAddr, bool)>,
-) -> Result<Announcements, String> {
-    let communities = communities(service)?;
-    let mut all = Announcements::new();
+/// An address to which this node has no next hop is left out: those of the other family do not depend on it.
+fn announcements(own: &Node, service: &Service, addresses: impl Iterator<Item = (IpAddr, bool)>) -> Value {
+    let communities = match communities(service) {
+        Ok(communities) => communities,
+        Err(reason) => return Value::Wrong(reason),
+    };
+    let (mut all, mut problems) = (Announcements::new(), Vec::new());
     for (address, now) in addresses {
-        let next_hop = next_hop(own, Family::of(address), "its address")?;
-        let (audience, communities) = (Audience::External, communities.clone());
-        let announcement = Announcement { audience, communities, ..Announcement::via(next_hop) };
-        all.insert(Prefix::host(address), now.then_some(announcement));
+        let announcement = next_hop(own, Family::of(address), &address.to_string()).map(|next_hop| {
+            let (audience, communities) = (Audience::External, communities.clone());
+            Announcement { audience, communities, ..Announcement::via(next_hop) }
+        });
+        let announcement = announcement.map_err(|reason| problems.push(reason)).ok();
+        all.insert(Prefix::host(address), announcement.filter(|_| now));
     }
-    Ok(all)
+    if problems.is_empty() { Value::Announce(all) } else { Value::Partly(all, problems.join("; ")) }
 }
 
 fn communities(service: &Service) -> Result<Communities, String> {

@@ -143,8 +143,8 @@ impl Applier {
         for key in &self.model.concerned(desired, scope) {
             let value = desired.get(key);
             self.model.put(key, value, &mut dirty);
-            if let Some(Value::Wrong(reason)) = value {
-                report.problems.push(wrong(key, reason.clone()));
+            if let Some(reason) = value.and_then(Value::problem) {
+                report.problems.push(wrong(key, reason.to_owned()));
             }
         }
         // Who had lost an address to another may have it now.
@@ -206,7 +206,7 @@ fn item(key: &Key) -> String {
         Key::Speaker => Advertise::NAME.to_owned(),
         Key::Node(name) => format!("Node {name}"),
         Key::Peer(address) => format!("peer {address}"),
-        Key::Prefix(prefix) => format!("prefix {prefix}"),
+        Key::Prefix(prefix) | Key::Range(prefix) => format!("prefix {prefix}"),
         Key::Service(name) => format!("Service {name}"),
     }
 }

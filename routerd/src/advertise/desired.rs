@@ -26,10 +26,19 @@ pub enum Key {
     Node(String),
     /// An external peer.
     Peer(IpAddr),
-    /// A prefix of this node's pods, or of all ClusterIPs.
+    /// A prefix of this node's pods.
     Prefix(Prefix),
+    /// A prefix of all ClusterIPs.
+    Range(Prefix),
     /// The virtual addresses of a Service.
     Service(ObjectName),
+}
+
+impl Key {
+    /// True for addresses of Services, which a node that goes no longer announces.
+    pub(super) fn is_of_services(&self) -> bool {
+        matches!(self, Key::Range(_) | Key::Service(_))
+    }
 }
 
 /// What the speaker is.
@@ -65,8 +74,28 @@ pub enum Value {
     Peer(Box<Peer>),
     /// These prefixes are this node's to announce; without an announcement not now. Nobody else's word on them is taken.
     Announce(BTreeMap<Prefix, Option<Announcement>>),
+    /// The same, but some of them cannot be announced; why and what to do.
+    Partly(BTreeMap<Prefix, Option<Announcement>>, String),
     /// It cannot be; why and what to do.
     Wrong(String),
+}
+
+impl Value {
+    /// The prefixes that are this node's to announce, if it is about such.
+    pub(super) fn prefixes(&self) -> Option<&BTreeMap<Prefix, Option<Announcement>>> {
+        match self {
+            Value::Announce(all) | Value::Partly(all, _) => Some(all),
+            Value::Speaker(_) | Value::Peer(_) | Value::Wrong(_) => None,
+        }
+    }
+
+    /// What is wrong.
+    pub(super) fn problem(&self) -> Option<&str> {
+        match self {
+            Value::Partly(_, reason) | Value::Wrong(reason) => Some(reason),
+            Value::Speaker(_) | Value::Peer(_) | Value::Announce(_) => None,
+        }
+    }
 }
 
 /// The pure half of the plane.
@@ -115,7 +144,8 @@ impl Advertise {
     fn own_keys(&self, own: &Node) -> BTreeSet<Key> {
         let external = peers::external_addresses(&self.bgp, own).into_iter().map(Key::Peer);
         let pods = own.pod_cidrs.iter().filter(|prefix| self.families.contains(&prefix.family()));
-        let prefixes = pods.chain(&self.bgp.advertise.service_ranges).copied().map(Key::Prefix);
+        let ranges = self.bgp.advertise.service_ranges.iter().copied().map(Key::Range);
+        let prefixes = pods.copied().map(Key::Prefix).chain(ranges);
         external.chain(prefixes).chain([Key::Speaker, Key::Node(own.name.clone())]).collect()
     }
 
@@ -200,10 +230,9 @@ impl Plane for Advertise {
             Key::Peer(address) => {
                 peers::external(self, index, own?, *address)?.ok().map(|peer| Value::Peer(Box::new(peer)))
             }
-            Key::Prefix(prefix) => announce::prefix(self, own?, prefix)
-                .map(|found| found.map_or_else(Value::Wrong, Value::Announce)),
-            Key::Service(name) => announce::service(self, index, own?, name)
-                .map(|found| found.map_or_else(Value::Wrong, Value::Announce)),
+            Key::Prefix(prefix) => announce::pods(self, own?, prefix),
+            Key::Range(prefix) => announce::range(self, own?, prefix),
+            Key::Service(name) => announce::service(self, index, own?, name),
         }
     }
 }

@@ -48,28 +48,20 @@ impl Model {
         }
         if let Some(old) = self.values.remove(key) {
             dirty.add(&old);
-            match &old {
-                Value::Peer(peer) => leave(&mut self.peers, &peer.config.address, key),
-                Value::Announce(all) => {
-                    for prefix in all.keys() {
-                        leave(&mut self.prefixes, prefix, key);
-                    }
-                }
-                Value::Speaker(_) | Value::Wrong(_) => {}
+            if let Value::Peer(peer) = &old {
+                leave(&mut self.peers, &peer.config.address, key);
+            }
+            for prefix in old.prefixes().into_iter().flat_map(BTreeMap::keys) {
+                leave(&mut self.prefixes, prefix, key);
             }
         }
         let Some(new) = value else { return };
         dirty.add(new);
-        match new {
-            Value::Peer(peer) => {
-                self.peers.entry(peer.config.address).or_default().insert(key.clone());
-            }
-            Value::Announce(all) => {
-                for prefix in all.keys() {
-                    self.prefixes.entry(*prefix).or_default().insert(key.clone());
-                }
-            }
-            Value::Speaker(_) | Value::Wrong(_) => {}
+        if let Value::Peer(peer) = new {
+            self.peers.entry(peer.config.address).or_default().insert(key.clone());
+        }
+        for prefix in new.prefixes().into_iter().flat_map(BTreeMap::keys) {
+            self.prefixes.entry(*prefix).or_default().insert(key.clone());
         }
         self.values.insert(key.clone(), new.clone());
     }
@@ -106,13 +98,8 @@ impl Model {
     /// How a prefix is announced.
     pub fn announcement(&self, prefix: &Prefix) -> Option<&Announcement> {
         let claimants = self.prefixes.get(prefix)?.iter();
-        claimants.filter(|key| !(self.withheld && matches!(key, Key::Service(_)))).find_map(|key| match self
-            .values
-            .get(key)?
-        {
-            Value::Announce(all) => all.get(prefix)?.as_ref(),
-            _ => None,
-        })
+        let of = |key| self.values.get(key)?.prefixes()?.get(prefix)?.as_ref();
+        claimants.filter(|key| !(self.withheld && key.is_of_services())).find_map(of)
     }
 
     /// Announces no address of a Service, or all again.
@@ -120,8 +107,7 @@ impl Model {
         if std::mem::replace(&mut self.withheld, withheld) == withheld {
             return;
         }
-        let services = |keys: &BTreeSet<Key>| keys.iter().any(|key| matches!(key, Key::Service(_)));
-        let of_services = self.prefixes.iter().filter(|(_, keys)| services(keys));
+        let of_services = self.prefixes.iter().filter(|(_, keys)| keys.iter().any(Key::is_of_services));
         dirty.prefixes.extend(of_services.map(|(prefix, _)| *prefix));
     }
 
@@ -147,11 +133,10 @@ fn leave<T: Ord>(holders: &mut BTreeMap<T, BTreeSet<Key>>, of: &T, key: &Key) {
 
 impl Dirty {
     fn add(&mut self, value: &Value) {
-        match value {
-            Value::Peer(peer) => drop(self.peers.insert(peer.config.address)),
-            Value::Announce(all) => self.prefixes.extend(all.keys()),
-            Value::Speaker(_) | Value::Wrong(_) => {}
+        if let Value::Peer(peer) = value {
+            self.peers.insert(peer.config.address);
         }
+        self.prefixes.extend(value.prefixes().into_iter().flat_map(BTreeMap::keys));
     }
 }
 

@@ -66,15 +66,19 @@ fn what_is_withheld_are_the_addresses_of_services_and_all_of_it_comes_back() {
     };
     let service = Key::Service(ObjectName::new("ns", "web"));
     let pods = Key::Prefix("10.1.0.0/24".parse().unwrap());
-    let mut model =
-        model(&BTreeMap::from([(service, announce("10.96.0.1/32")), (pods, announce("10.1.0.0/24"))]));
+    let range = Key::Range("10.96.0.0/12".parse().unwrap());
+    let mut model = model(&BTreeMap::from([
+        (service, announce("10.96.0.1/32")),
+        (range, announce("10.96.0.0/12")),
+        (pods, announce("10.1.0.0/24")),
+    ]));
     let mut state = told(&model);
-    assert_eq!(state.prefixes.len(), 2);
-    for (withheld, left) in [(true, 1), (true, 1), (false, 2)] {
+    assert_eq!(state.prefixes.len(), 3);
+    for (withheld, left) in [(true, 1), (true, 1), (false, 3)] {
         let mut dirty = Dirty::default();
         model.withhold(withheld, &mut dirty);
         Plan::between(&state, &model, &dirty).applied_to(&mut state);
-        assert_eq!((state.prefixes.len(), state.ours.len()), (left, 2));
+        assert_eq!((state.prefixes.len(), state.ours.len()), (left, 3));
         assert_eq!(state, told(&model));
     }
 }

@@ -141,6 +141,26 @@ fn a_shared_address_stays_while_any_of_its_services_has_endpoints_and_a_broken_o
     assert!(prefixes.contains_key(&Prefix::host(EXTERNAL.parse().unwrap())));
 }
 
+#[test]
+fn an_address_of_a_family_that_the_node_lacks_is_left_out_and_told_and_the_others_are_announced() {
+    let six: IpAddr = "fd96::10".parse().unwrap();
+    let web = Service { cluster_ips: vec![VIP.parse().unwrap(), six], ..service("web") };
+    let mut slice6 = slice("web", "b", true);
+    if let Event::Upsert(Object::EndpointSlice(slice)) = &mut slice6 {
+        (slice.name, slice.family) = (ObjectName::new("ns", "web-6"), Family::V6);
+        slice.endpoints[0].address = "fd10::5".parse().unwrap();
+    }
+    let events = [own(), put(web), slice("web", "b", true), slice6];
+    let desired = desired(&plane_with(everything()), &index("a", events));
+    let value = &desired[&Key::Service(ObjectName::new("ns", "web"))];
+    let reason = value.problem().unwrap();
+    assert!(reason.contains("no IPv6 address") && reason.contains("fd96::10"), "{reason}");
+    let state = told(&model(&desired));
+    assert!(state.prefixes.contains_key(&Prefix::host(VIP.parse().unwrap())), "{state:?}");
+    let host = Prefix::host(six);
+    assert!(!state.prefixes.contains_key(&host) && state.ours.contains(&host), "{state:?}");
+}
+
 /// A plane that waits for what is programmed.
 pub(super) fn programmed() -> Advertise {
     Advertise { programmed_by: Some(vec!["services"]), ..plane_with(everything()) }
