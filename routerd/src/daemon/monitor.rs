@@ -18,7 +18,7 @@ use super::network;
 use crate::routing;
 use crate::ruleset;
 use crate::runner::{Poker, Status};
-use crate::services;
+use crate::services::{self, dsr};
 
 /// How long one wait for events lasts; nothing depends on it.
 const TICK: Duration = Duration::from_mins(1);
@@ -144,7 +144,7 @@ fn follow_rules(planes: &[Watched], identity: Identity) -> kernel::Result<()> {
 /// True if the plane has objects of this name in the table, or any objects if there is no name.
 fn owns(plane: &str, name: Option<&str>) -> bool {
     let begins = |name: &str| name.strip_prefix(plane).is_some_and(|rest| rest.starts_with('-'));
-    matches!(plane, "policy" | "services" | "routing") && name.is_none_or(begins)
+    matches!(plane, "policy" | "services" | "routing" | "dsr") && name.is_none_or(begins)
 }
 
 fn poke(planes: &[Watched], wanted: impl Fn(&Watched) -> bool) {
@@ -165,10 +165,14 @@ fn is_link_local(address: IpAddr) -> bool {
 
 /// True if the plane should look at the kernel after `event`, which tells `news` of addresses.
 fn concerns(plane: &Watched, event: &Event, news: News) -> bool {
-    let name = plane.name;
-    if name == network::NAME {
+    if plane.name == network::NAME {
         return network::concerns(&plane.status.borrow().counts, event);
     }
+    changes(plane.name, event, news)
+}
+
+/// True if `event` tells of something that the plane of this name has made or lives by.
+fn changes(name: &str, event: &Event, news: News) -> bool {
     match event {
         Event::Resync => true,
         // By the default route a node may be reached, and then its tunnel is as wide as that way.
@@ -176,6 +180,7 @@ fn concerns(plane: &Watched, event: &Event, news: News) -> bool {
         Event::RouteGone(route) => match name {
             "routing" => route.protocol == routing::PROTOCOL || route.destination.is_default(),
             "services" => route.table == kernel::rtnl::table::LOCAL,
+            dsr::NAME => route.table == dsr::TABLE && route.protocol == routing::PROTOCOL,
             _ => false,
         },
         // The kernel takes the IPv4 routes of a link away without a word.
@@ -194,24 +199,46 @@ fn concerns(plane: &Watched, event: &Event, news: News) -> bool {
             "services" => news == News::New,
             _ => false,
         },
-        Event::RuleGone(rule) => name == "routing" && rule.action == RuleAction::Table(routing::POD_TABLE),
+        Event::RuleGone(rule) => match name {
+            "routing" => rule.action == RuleAction::Table(routing::POD_TABLE),
+            dsr::NAME => rule.action == RuleAction::Table(dsr::TABLE),
+            _ => false,
+        },
         Event::Rule(_) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kernel::rtnl::{Route, Rule};
     use kernel::testing::TestNs;
+    use prefix::Family;
 
     use super::*;
 
     #[test]
     fn a_change_of_an_object_concerns_its_plane_and_one_of_the_table_concerns_all_that_have_rules() {
-        let concerned = |name| ["routing", "services", "policy", "cni"].map(|plane| owns(plane, name));
-        assert_eq!(concerned(Some("policy-ingress4")), [false, false, true, false]);
-        assert_eq!(concerned(Some("services-tuples")), [false, true, false, false]);
-        assert_eq!(concerned(Some("policyless")), [false; 4]);
-        assert_eq!(concerned(None), [true, true, true, false]);
+        let concerned = |name| ["routing", "services", "policy", "dsr", "cni"].map(|plane| owns(plane, name));
+        assert_eq!(concerned(Some("policy-ingress4")), [false, false, true, false, false]);
+        assert_eq!(concerned(Some("services-tuples")), [false, true, false, false, false]);
+        assert_eq!(concerned(Some("dsr-marks")), [false, false, false, true, false]);
+        assert_eq!(concerned(Some("policyless")), [false; 5]);
+        assert_eq!(concerned(None), [true, true, true, true, false]);
+    }
+
+    #[test]
+    fn the_rule_and_the_route_of_direct_return_are_its_planes_and_those_of_pods_are_routings() {
+        let concerned =
+            |event: &Event| ["routing", "services", "dsr"].map(|plane| changes(plane, event, News::Other));
+        let rule = |table| Event::RuleGone(Rule::lookup(Family::V4, 32_764, table));
+        assert_eq!(concerned(&rule(dsr::TABLE)), [false, false, true]);
+        assert_eq!(concerned(&rule(routing::POD_TABLE)), [true, false, false]);
+        let route = |protocol| {
+            let all = "198.51.100.0/24".parse().unwrap();
+            Event::RouteGone(Route::new(all).table(dsr::TABLE).protocol(protocol))
+        };
+        assert_eq!(concerned(&route(routing::PROTOCOL)), [true, false, true]);
+        assert_eq!(concerned(&route(4)), [false; 3]);
     }
 
     #[test]

@@ -171,8 +171,9 @@ impl Running {
     /// External addresses whose pods answer clients themselves.
     fn direct_return(&mut self, config: &Config, herald: Option<Herald>) {
         let plane = Dsr::new(service_settings(config));
-        let identity = self.identity;
-        let open = move || Ok::<_, Infallible>(dsr::Applier::new(identity).telling(herald.clone()));
+        let (identity, grace) = (self.identity, config.services.grace);
+        let open =
+            move || Ok::<_, Infallible>(dsr::Applier::new(identity).draining(grace).telling(herald.clone()));
         let subscriber = self.add(plane, Late::new(dsr::NAME, open), every(config.periods.services));
         self.planes.others.extend(subscriber);
     }

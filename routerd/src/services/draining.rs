@@ -11,7 +11,8 @@ use kernel::ipvs::{Command, Destination};
 use super::plan::{Extent, Plan, UDP};
 use super::state::{State, Tuple, Weight};
 
-type Backend = (Tuple, SocketAddr);
+/// A virtual service and a backend of it.
+pub(super) type Backend = (Tuple, SocketAddr);
 
 /// Who drains, and until when at most.
 #[derive(Debug, Default)]
@@ -47,15 +48,27 @@ impl Draining {
         self.until.insert(backend, now);
     }
 
-    /// Makes the plan give backends weight 0 that it would delete, as long as they drain.
+    /// True if a backend that is no longer wanted is kept for now.
     ///
     /// Not so for UDP: it has no connections whose end could be awaited, and a client would send to nobody meanwhile.
+    pub(super) fn keeps(&self, backend: &Backend, now: Instant) -> bool {
+        self.period.is_some() && backend.0.protocol != UDP && !self.is_over(backend, now)
+    }
+
+    /// These are kept, and of the virtual services that were `judged` no others.
+    pub(super) fn settle(&mut self, kept: BTreeSet<Backend>, judged: impl Fn(&Tuple) -> bool, now: Instant) {
+        self.until.retain(|backend, _| kept.contains(backend) || !judged(&backend.0));
+        for backend in kept {
+            self.until.entry(backend).or_insert(now + self.period.unwrap_or_default());
+        }
+    }
+
+    /// Makes the plan give backends weight 0 that it would delete, as long as they drain.
     pub(super) fn spare(&mut self, plan: &mut Plan, kernel: &State, extent: &Extent, now: Instant) {
-        let Some(period) = self.period else { return };
         let mut kept = BTreeSet::new();
         plan.balance.retain_mut(|command| {
             let Some((backend, weight)) = deleted(command, kernel) else { return true };
-            if backend.0.protocol == UDP || self.is_over(&backend, now) {
+            if !self.keeps(&backend, now) {
                 return true;
             }
             kept.insert(backend);
@@ -67,10 +80,7 @@ impl Draining {
             Extent::Everything => true,
             Extent::Only(touched) => touched.tuples.contains(tuple),
         };
-        self.until.retain(|backend, _| kept.contains(backend) || !judged(&backend.0));
-        for backend in kept {
-            self.until.entry(backend).or_insert(now + period);
-        }
+        self.settle(kept, judged, now);
     }
 }
 

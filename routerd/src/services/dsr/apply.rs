@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use kernel::ipvs::{Command, ServiceKey};
 use kernel::nft::Identity;
@@ -13,11 +14,13 @@ use prefix::Family;
 use super::NAME;
 use super::desired::{Key, Pods, Value, Wish};
 use super::node::{Found, Node};
-use super::plan::Plan;
+use super::plan::{self, Balanced, Changes, Kept, Plan};
 use super::pod::{self, Side};
 use crate::cluster::ForceNews;
 use crate::cluster::objects::ObjectName;
 use crate::runner::{Apply, Problem, Report, Scope};
+use crate::services::draining::Draining;
+use crate::services::state::Tuple;
 use crate::services::{Herald, status};
 
 /// What to do when namespaces cannot be entered.
@@ -38,6 +41,14 @@ const SAME_EVERYWHERE: &str = "mh";
 #[derive(Debug)]
 pub struct Applier {
     identity: Identity,
+    /// Nothing of ours is in the kernel, and no Service wants anything.
+    idle: bool,
+    /// Who keeps connections for a while.
+    pub(super) draining: Draining,
+    /// What the last run left in IPVS, but for what the kernel refused something of.
+    pub(super) left: BTreeMap<Tuple, Balanced>,
+    /// What the last look at that cost.
+    pub(super) cost: Duration,
     /// Namespaces of pods that have their side; `None` before the first look.
     brought: Option<BTreeSet<PathBuf>>,
     /// We have set [`SLOPPY`].
@@ -56,7 +67,16 @@ struct Brought {
 impl Applier {
     /// One that has done nothing yet.
     pub fn new(identity: Identity) -> Self {
-        Self { identity, brought: None, sloppy: false, herald: None }
+        let (draining, left, cost) = (Draining::default(), BTreeMap::new(), Duration::ZERO);
+        Self { identity, idle: false, draining, left, cost, brought: None, sloppy: false, herald: None }
+    }
+
+    /// The same, in which a backend that is no longer wanted keeps its connections for at most `period`
+    /// (`--ipvs-graceful-period`); `None`: they end at once.
+    #[must_use]
+    pub fn draining(mut self, period: Option<Duration>) -> Self {
+        self.draining = Draining::new(period);
+        self
     }
 
     /// The same, telling which virtual addresses are served.
@@ -68,25 +88,32 @@ impl Applier {
 
     /// Returns the addresses that are served.
     fn run(&mut self, wishes: &Wishes, pods: &Pods, report: &mut Report) -> Result<BTreeSet<IpAddr>> {
+        self.left.clear();
         let mut node = Node::open(self.identity)?;
         let mut found = node.observe()?;
-        let wanted = wishes.values().any(|wish| !wish.tuples.is_empty());
         let held = self.brought.as_ref().is_some_and(|brought| !brought.is_empty());
-        if !wanted && !held && found.marks.is_empty() {
+        self.idle = !wishes.values().any(Wish::is_any) && !held && found.marks.is_empty();
+        if self.idle {
             self.brought.get_or_insert_default();
             return Ok(BTreeSet::new());
         }
-        let sides = sides(wishes, pods);
+        node.observe_services(&mut found)?;
+        let now = Instant::now();
+        let kept = plan::kept(wishes, &found.services, &found.marks, |one| self.draining.keeps(one, now));
+        self.draining.settle(kept.clone(), |_| true, now);
+        let sides = sides(wishes, &kept, pods);
         let leaving = self.leaving(&sides, pods, &found);
         let brought = bring(&sides, report);
         self.brought = Some(sides.keys().chain(&leaving).cloned().collect());
         report
             .problems
             .extend(wishes.iter().flat_map(|(name, wish)| not_in_force(name, wish, &brought, &found)));
-        node.observe_services(&mut found)?;
         let plan = Plan::new(wishes, &found.marks, |address| brought.ready.contains(&address));
         report.problems.extend(plan.problems.iter().map(|(name, text)| problem(name, text.clone(), false)));
-        let refused = on_node(&mut node, &found, &plan, report)?;
+        let changes = plan.changes(&found.services, &found.marks, &kept);
+        let refused = on_node(&mut node, &found, &plan, &changes, report)?;
+        self.left = changes.left;
+        self.left.retain(|tuple, _| plan.marks.get(tuple).is_some_and(|mark| !refused.contains(mark)));
         report.writes += self.take_up(wishes)?;
         self.release(leaving, report);
         report.counts = counts(wishes, &plan, &brought);
@@ -97,7 +124,7 @@ impl Applier {
     /// takes it up there.
     fn take_up(&mut self, wishes: &Wishes) -> Result<u64> {
         let alike = |wish: &Wish| wish.scheduling.is_some_and(|how| how.scheduler == SAME_EVERYWHERE);
-        let wanted = wishes.values().any(|wish| !wish.tuples.is_empty() && alike(wish));
+        let wanted = wishes.values().any(|wish| wish.is_any() && alike(wish));
         let was = std::mem::replace(&mut self.sloppy, wanted);
         let value = match (wanted, was) {
             (true, _) => "1",
@@ -136,20 +163,21 @@ impl Applier {
     }
 }
 
-/// What each pod that serves needs on its side.
-fn sides(wishes: &Wishes, pods: &Pods) -> BTreeMap<PathBuf, Side> {
+/// What each pod needs on its side that serves, or has connections still.
+fn sides(wishes: &Wishes, kept: &Kept, pods: &Pods) -> BTreeMap<PathBuf, Side> {
     let mut sides: BTreeMap<PathBuf, Side> = BTreeMap::new();
     let paths: BTreeMap<IpAddr, &PathBuf> =
         pods.iter().flat_map(|(path, all)| all.iter().map(move |address| (*address, path))).collect();
-    for (tuple, wanted) in wishes.values().flat_map(|wish| &wish.tuples) {
-        for address in
-            wanted.backends.iter().filter(|(_, backend)| backend.local).map(|(address, _)| *address)
-        {
-            let Some(path) = paths.get(&address) else { continue };
-            let side = sides.entry((*path).clone()).or_default();
-            let of_family = side.entry(Family::of(address)).or_insert_with(|| (address, BTreeSet::new()));
-            of_family.1.insert(tuple.address);
-        }
+    let wanted = wishes.values().flat_map(|wish| &wish.tuples).flat_map(|(tuple, wanted)| {
+        let local = wanted.backends.iter().filter(|(_, backend)| backend.local);
+        local.map(|(address, _)| (tuple.address, *address))
+    });
+    let kept = kept.iter().map(|(tuple, socket)| (tuple.address, socket.ip()));
+    for (external, address) in wanted.chain(kept) {
+        let Some(path) = paths.get(&address) else { continue };
+        let side = sides.entry((*path).clone()).or_default();
+        let of_family = side.entry(Family::of(address)).or_insert_with(|| (address, BTreeSet::new()));
+        of_family.1.insert(external);
     }
     sides
 }
@@ -170,18 +198,23 @@ fn bring(sides: &BTreeMap<PathBuf, Side>, report: &mut Report) -> Brought {
 }
 
 /// Returns the marks whose virtual services the kernel has refused something of.
-fn on_node(node: &mut Node, found: &Found, plan: &Plan, report: &mut Report) -> Result<BTreeSet<u32>> {
+fn on_node(
+    node: &mut Node,
+    found: &Found,
+    plan: &Plan,
+    changes: &Changes,
+    report: &mut Report,
+) -> Result<BTreeSet<u32>> {
     let families: BTreeSet<Family> = plan.marks.keys().map(|tuple| Family::of(tuple.address)).collect();
-    let (before, after) = plan.commands(&found.services, &found.marks);
-    let mut refused = balance(node, plan, &before, report);
+    let mut refused = balance(node, plan, &changes.before, report);
     if families.contains(&Family::V4) {
         report.writes += node.admit_answers()?;
     }
     if !families.is_empty() {
         report.writes += node.lead(&families)?;
     }
-    report.writes += node.mark(found, &plan.marks)?;
-    refused.extend(balance(node, plan, &after, report));
+    report.writes += node.mark(found, plan)?;
+    refused.extend(balance(node, plan, &changes.after, report));
     if families.is_empty() {
         report.writes += node.lead(&families)?;
     }
@@ -213,8 +246,7 @@ fn balance(node: &mut Node, plan: &Plan, commands: &[Command], report: &mut Repo
 
 /// What of a wish does not work on this node.
 fn not_in_force(name: &ObjectName, wish: &Wish, brought: &Brought, found: &Found) -> Vec<Problem> {
-    let mut problems: Vec<Problem> =
-        wish.problems.iter().map(|text| problem(name, text.clone(), false)).collect();
+    let mut problems = Vec::new();
     let local = wish.tuples.values().flat_map(|wanted| &wanted.backends);
     let local = local.filter(|(_, backend)| backend.local).map(|(address, _)| *address);
     for address in local.collect::<BTreeSet<_>>() {
@@ -246,7 +278,7 @@ fn not_in_force(name: &ObjectName, wish: &Wish, brought: &Brought, found: &Found
 fn counts(wishes: &Wishes, plan: &Plan, brought: &Brought) -> BTreeMap<&'static str, u64> {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     BTreeMap::from([
-        ("services", count(wishes.values().filter(|wish| !wish.tuples.is_empty()).count())),
+        ("services", count(wishes.values().filter(|wish| wish.is_any()).count())),
         ("virtual services", count(plan.services.len())),
         ("pods", count(brought.ready.len())),
     ])
@@ -256,7 +288,18 @@ fn explain(error: &KernelError) -> String {
     if error.errno == Errno::EPERM { format!("{error}; {RIGHT}") } else { error.to_string() }
 }
 
-fn of_node() -> String {
+/// What is wrong with Services themselves.
+fn of_objects(desired: &BTreeMap<Key, Value>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (key, value) in desired {
+        if let (Key::Service(name), Value::Service(wish)) = (key, value) {
+            problems.extend(wish.problems.iter().map(|text| problem(name, text.clone(), false)));
+        }
+    }
+    problems
+}
+
+pub(super) fn of_node() -> String {
     format!("{NAME} on this node")
 }
 
@@ -268,7 +311,11 @@ impl Apply for Applier {
     type Key = Key;
     type Value = Value;
 
-    fn apply(&mut self, desired: &BTreeMap<Key, Value>, _: &Scope<Key>) -> Report {
+    fn apply(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>) -> Report {
+        let wanted = desired.values().any(|value| matches!(value, Value::Service(wish) if wish.is_any()));
+        if self.idle && !wanted && matches!(scope, Scope::Keys(_)) {
+            return Report { problems: of_objects(desired), ..Report::default() };
+        }
         let (mut wishes, mut pods) = (Wishes::new(), Pods::new());
         for (key, value) in desired {
             match (key, value) {
@@ -277,7 +324,7 @@ impl Apply for Applier {
                 _ => {}
             }
         }
-        let mut report = Report::default();
+        let mut report = Report { problems: of_objects(desired), ..Report::default() };
         let outcome = self.run(&wishes, &pods, &mut report);
         if let Some(herald) = &self.herald {
             herald.tell(NAME, outcome.as_ref().map_or(ForceNews::Unknown, |all| ForceNews::All(all.clone())));
@@ -291,6 +338,14 @@ impl Apply for Applier {
             }
         }
         report
+    }
+
+    fn tend(&mut self, desired: &BTreeMap<Key, Value>) -> Option<Report> {
+        self.round(desired)
+    }
+
+    fn tend_after(&self) -> Option<Duration> {
+        self.pause()
     }
 
     fn item(&self, key: &Key) -> Option<String> {

@@ -123,6 +123,11 @@ pub(super) fn tuple(address: IpAddr, port: &ServicePort) -> Tuple {
 }
 
 impl Wish {
+    /// True if it wants anything of the kernel.
+    pub(super) fn is_any(&self) -> bool {
+        !self.tuples.is_empty()
+    }
+
     /// Its addresses, and whether an endpoint behind them takes new connections; one for each port.
     pub(crate) fn serving(&self) -> impl Iterator<Item = (IpAddr, bool)> {
         let takes = |wanted: &Virtual| wanted.backends.values().any(|backend| backend.weight > 0);

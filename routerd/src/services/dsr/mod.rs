@@ -21,13 +21,15 @@ mod node;
 mod plan;
 mod pod;
 mod rivals;
+mod rules;
+mod tend;
 #[cfg(test)]
 mod tests;
 mod touched;
 
 pub use apply::Applier;
 pub use desired::{Dsr, Key, Pods, Value, Wish};
-pub(crate) use node::own_marks;
+pub(crate) use node::{TABLE, own_marks};
 
 use crate::cluster::DIRECT_RETURN;
 use crate::cluster::objects::Service;

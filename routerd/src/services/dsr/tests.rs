@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use kernel::ipvs::{Command, Forwarding};
+use kernel::nft::Rule;
 
 use super::desired::{Backend, Virtual, Wish};
 use super::marks::{BIT, assign};
-use super::plan::{ByMark, Plan};
+use super::plan::{ByMark, Kept, Plan, kept};
+use super::rules::ruleset;
 use super::*;
-use crate::cluster::objects::{ObjectName, Service};
+use crate::cluster::objects::{ObjectName, Service, ServiceKind};
 use crate::cluster::{Event, Index, Object, ObjectKey};
 use crate::runner::Plane as _;
 use crate::services::Settings;
@@ -140,14 +142,18 @@ fn an_address_is_served_while_a_pod_takes_new_connections_and_the_kernel_has_ref
 #[test]
 fn what_is_there_is_not_made_again_and_what_goes_goes_last() {
     let first = Plan::new(&wishes(&[("10.1.2.2", false)]), &BTreeMap::new(), |_| true);
-    let (before, after) = first.commands(&ByMark::new(), &BTreeMap::new());
+    let changes = |plan: &Plan, there: &ByMark, known: &BTreeMap<Tuple, u32>| {
+        let changes = plan.changes(there, known, &Kept::new());
+        (changes.before, changes.after)
+    };
+    let (before, after) = changes(&first, &ByMark::new(), &BTreeMap::new());
     assert_eq!((before.len(), after.len()), (2, 0));
     let there = first.services.clone();
     let same = Plan::new(&wishes(&[("10.1.2.2", false)]), &first.marks, |_| true);
-    assert_eq!(same.commands(&there, &first.marks), (Vec::new(), Vec::new()));
-    let (before, after) = Plan::default().commands(&there, &first.marks);
+    assert_eq!(changes(&same, &there, &first.marks), (Vec::new(), Vec::new()));
+    let (before, after) = changes(&Plan::default(), &there, &first.marks);
     assert!(before.is_empty() && matches!(after[..], [Command::DeleteService(_)]));
-    let (_, after) = Plan::default().commands(&there, &BTreeMap::new());
+    let (_, after) = changes(&Plan::default(), &there, &BTreeMap::new());
     assert!(after.is_empty(), "what our table does not name is somebody else's");
 }
 
@@ -202,4 +208,57 @@ fn what_another_service_has_without_direct_return_is_left_to_it_until_that_is_go
         Service { ports: fixture::service("x", "10.96.0.9").ports, ..plain("10.96.0.2", "198.51.100.7") };
     let objects = vec![Object::Service(returning("tunnel")), slice(), Object::Service(beside)];
     assert_eq!(wish(&fixture::index(objects)).problems, Vec::<String>::new());
+}
+
+#[test]
+fn a_backend_that_is_gone_gets_no_new_connections_and_is_deleted_when_its_time_is_over() {
+    let two = Plan::new(&wishes(&[("10.1.2.2", false), ("10.1.2.3", false)]), &BTreeMap::new(), |_| true);
+    let one = wishes(&[("10.1.2.3", false)]);
+    let later = Plan::new(&one, &two.marks, |_| true);
+    let spared = kept(&one, &two.services, &two.marks, |_| true);
+    let gone = (tuple(7, 80), "10.1.2.2:0".parse().unwrap());
+    assert_eq!(spared, Kept::from([gone]));
+    let changes = later.changes(&two.services, &two.marks, &spared);
+    assert!(
+        matches!(&changes.before[..], [Command::SetDestination(_, to)] if to.weight == 0 && to.socket() == gone.1),
+        "{changes:?}"
+    );
+    // What is left is found again, and nothing is to be done.
+    let there: ByMark = [(later.marks[&gone.0], changes.left[&gone.0].clone())].into();
+    assert!(later.changes(&there, &later.marks, &spared).before.is_empty());
+    let over = kept(&one, &there, &later.marks, |_| false);
+    let changes = later.changes(&there, &later.marks, &over);
+    assert!(matches!(changes.before[..], [Command::DeleteDestination(_, socket)] if socket == gone.1));
+    // One that is wanted again is not kept but used.
+    let again = wishes(&[("10.1.2.2", false), ("10.1.2.3", false)]);
+    assert_eq!(kept(&again, &there, &later.marks, |_| true), Kept::new());
+}
+
+#[test]
+fn source_ranges_of_a_load_balancer_stand_before_the_mark_in_both_chains() {
+    let balanced = Service {
+        kind: ServiceKind::LoadBalancer,
+        load_balancer_ips: vec![fixture::ip("198.51.100.8"), fixture::ip("2001:db8::8")],
+        source_ranges: Some(vec!["192.0.2.0/24".parse().unwrap()]),
+        ..returning("tunnel")
+    };
+    let wish = wish(&fixture::index(vec![Object::Service(balanced)]));
+    let sources = |address: &str| {
+        let mut of = wish.tuples.iter().filter(|(tuple, _)| tuple.address == fixture::ip(address));
+        of.next().unwrap().1.sources.clone().map(|ranges| ranges.len())
+    };
+    assert_eq!(sources("198.51.100.7"), None, "spec.externalIPs have none");
+    assert_eq!(sources("198.51.100.8"), Some(1));
+    assert_eq!(sources("2001:db8::8"), Some(0), "no range is of IPv6: nobody is let in");
+    let plan = Plan::new(&[(fixture::name("web"), wish)].into(), &BTreeMap::new(), |_| true);
+    let guarded = ruleset(&plan.marks, &plan.sources, 1500);
+    for (chain, at) in [("dsr-mark", 0), ("dsr-mark-own", 1)] {
+        let rules = &guarded.chains[chain].rules;
+        let drops = rules.iter().map(|rule| rule.expressions.last() == Rule::new().drop().expressions.last());
+        let places: Vec<usize> =
+            drops.enumerate().filter_map(|(place, drops)| drops.then_some(place)).collect();
+        assert_eq!(places, [at, at + 1], "{rules:?}");
+    }
+    let open = ruleset(&plan.marks, &BTreeMap::new(), 1500);
+    assert!(!open.sets.contains_key("dsr-guarded") && open.chains["dsr-mark"].rules.len() == 2);
 }

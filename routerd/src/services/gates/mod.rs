@@ -13,7 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use prefix::{Family, Prefix};
 
-pub(super) use self::rules::{guard_rule, lay, observe, private_rule, transaction, unmarked_rule};
+pub(super) use self::rules::{
+    guard_rule, key, lay, observe, private_rule, source, transaction, unmarked_rule,
+};
 use super::state::Tuple;
 
 /// First and last address, both included.

@@ -110,11 +110,13 @@ fn detour_rule(rule: Rule, family: Family) -> Rule {
     rule.dnat_map(&tuple_fields(family), detour_map(family).name.name, family, true)
 }
 
-fn key(tuple: &Tuple) -> [Datum; 3] {
+/// A tuple as sets have it.
+pub(in crate::services) fn key(tuple: &Tuple) -> [Datum; 3] {
     [tuple.address.into(), Datum::Byte(tuple.protocol), Datum::Port(tuple.port)]
 }
 
-fn source(tuple: &Tuple, (first, last): &Range) -> Element {
+/// A range of sources with the tuple that they are admitted to.
+pub(in crate::services) fn source(tuple: &Tuple, (first, last): &Range) -> Element {
     let with = |source: &IpAddr| Key([Datum::from(*source)].into_iter().chain(key(tuple)).collect());
     Element::range(with(first), with(last))
 }
