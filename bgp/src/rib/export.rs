@@ -65,7 +65,9 @@ pub fn export(peer: &PeerView<'_>, family: Family, best: &Path) -> Option<Route>
         add(&mut attributes.communities, &[community::LLGR_STALE]);
     }
     if peer.internal() {
-        attributes.local_pref = Some(attributes.local_pref.unwrap_or(LOCAL_PREF));
+        // RFC 8326 §4: inside the AS nobody has to look at the community, and all look at this.
+        let leave = rules.communities.standard.contains(&community::GRACEFUL_SHUTDOWN);
+        attributes.local_pref = Some(if leave { 0 } else { attributes.local_pref.unwrap_or(LOCAL_PREF) });
         reflect(&mut attributes, peer, common);
     } else {
         make_external(&mut attributes, peer.asn, common, rules.prepend);

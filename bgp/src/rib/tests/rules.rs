@@ -105,6 +105,20 @@ fn communities_of_announcement_and_peer_are_joined_and_private_ones_stay_inside(
 }
 
 #[test]
+fn a_speaker_that_goes_is_the_last_choice_inside_its_as_too() {
+    let agreed = agreed();
+    let going = Communities { standard: vec![community::GRACEFUL_SHUTDOWN], ..Communities::default() };
+    for (communities, asn, expected) in
+        [(Communities::default(), 64512, Some(100)), (going.clone(), 64512, Some(0)), (going, 65001, None)]
+    {
+        let rules = ExportRules { communities, outside: true, ..ExportRules::default() };
+        let config = PeerConfig { export: rules, ..PeerConfig::new(ip(9), asn) };
+        let route = export(&view(&config, &agreed), Family::V4, &local(|_| {})).unwrap();
+        assert_eq!(route.attributes.local_pref, expected, "AS {asn}");
+    }
+}
+
+#[test]
 fn what_is_kept_as_a_last_resort_is_told_with_its_mark_to_those_who_know_it() {
     let config = PeerConfig { export: ExportRules::transit(), ..PeerConfig::new(ip(9), 65001) };
     let best = Path { age: Age::LongLived, ..external(8, &[70]) };
