@@ -335,6 +335,34 @@ fn rfc_7606_says_which_mistake_costs_what() {
 }
 
 #[test]
+fn a_mistake_in_an_update_that_tells_no_route_ends_the_session() {
+    let origin: &[u8] = &[0x40, 1, 1, 9];
+    let reach: &[u8] =
+        &[0x80, 14, 21, 0, 2, 1, 16, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    let with_prefix = [&[0x80, 14, 25][..], &reach[3..], &[24, 0x20, 1, 0xd]].concat();
+    let other_family: &[u8] = &[0x80, 14, 5, 0, 25, 70, 0, 0];
+    // With the withdrawn prefix 10.0.0.0/8, and no reachable one but in the attributes.
+    let decoded = |attributes: &[&[u8]]| {
+        let attributes = attributes.concat();
+        let mut body = vec![0, 2, 8, 10, 0, u8::try_from(attributes.len()).unwrap()];
+        body.extend(attributes);
+        decode(&super::frame::framed(super::frame::Kind::Update, &body), MODERN)
+    };
+    for ended in [&[origin][..], &[origin, reach], &[&[0xc0, 99, 200, 1]], &[origin, &[0x80, 15, 3, 0, 2, 1]]]
+    {
+        assert_eq!(decoded(ended).map_err(|error| (error.code, error.subcode)), Err((3, 1)), "{ended:?}");
+    }
+    for (kept, withdrawn) in [(&[origin, &with_prefix][..], 2), (&[origin, other_family], 1)] {
+        let Ok(Message::Update(update)) = decoded(kept) else { panic!("{kept:?} ended it") };
+        assert_eq!((update.reach.len(), update.withdrawn.len()), (0, withdrawn), "{:?}", update.faults);
+        assert!(!update.faults.is_empty());
+    }
+    // What is only dropped costs nothing.
+    let Ok(Message::Update(update)) = decoded(&[&[0xc0, 7, 2, 0, 0]]) else { panic!("it ended") };
+    assert_eq!((update.withdrawn.len(), update.faults.len()), (1, 1));
+}
+
+#[test]
 fn routes_without_a_mandatory_attribute_count_as_withdrawn() {
     let whole: [&[u8]; 3] = [&[0x40, 1, 1, 0], &[0x40, 2, 0], &[0x40, 3, 4, 192, 0, 2, 1]];
     for missing in 0..whole.len() {

@@ -72,6 +72,10 @@ pub(super) fn decode(body: &[u8], context: Context) -> Result<Update, Notificati
     let announced = nlri::decode(announced, Family::V4).map_err(|_| bad_prefixes())?;
     let mut parsed = Parsed { context, ..Parsed::default() };
     parsed.read_all(attributes)?;
+    // RFC 7606 §5.2: the prefixes may be in what could not be read, so nobody knows whose routes to withdraw.
+    if parsed.withdraw && !parsed.tells_routes(&announced) {
+        return Err(malformed());
+    }
     if body == [0; 4] {
         update.end_of_rib = Some(Family::V4);
     } else if parsed.is_end_of_rib(&update, &announced) {
@@ -91,11 +95,14 @@ impl Seen {
         only
     }
 
+    fn has(&self, code: u8) -> bool {
+        self.0[usize::from(code / 128)] & (1 << (code % 128)) != 0
+    }
+
     /// False if it was there already.
     fn insert(&mut self, code: u8) -> bool {
-        let (half, bit) = (&mut self.0[usize::from(code / 128)], 1 << (code % 128));
-        let is_new = *half & bit == 0;
-        *half |= bit;
+        let is_new = !self.has(code);
+        self.0[usize::from(code / 128)] |= 1 << (code % 128);
         is_new
     }
 }
@@ -118,7 +125,7 @@ impl Parsed {
         let mut reader = Reader::new(attributes);
         while !reader.is_empty() {
             let Ok(raw) = Raw::next(&mut reader) else {
-                // RFC 7606 §4: the prefixes were found, so the session can live.
+                // RFC 7606 §4: where the prefixes were found, the session can live.
                 self.fault(Fault::Withdraw("the attributes end in the middle of one".to_owned()));
                 return Ok(());
             };
@@ -172,6 +179,13 @@ impl Parsed {
             self.unreach_family = Some(family);
         }
         Ok(())
+    }
+
+    /// True if there are prefixes that are reachable, perhaps of a family we do not speak.
+    fn tells_routes(&self, announced: &[Prefix]) -> bool {
+        let of_another_family = self.reach.is_none() && self.seen.has(code::MP_REACH);
+        let ours = self.reach.as_ref().is_some_and(|reach| !reach.prefixes.is_empty());
+        !announced.is_empty() || ours || of_another_family
     }
 
     /// RFC 4724 §2: nothing but an MP_UNREACH_NLRI without prefixes.
