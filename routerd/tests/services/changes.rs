@@ -80,7 +80,7 @@ fn the_type_changes_and_with_it_only_where_the_service_is_reached() {
     daemon.put(Service { kind: ServiceKind::ClusterIp, ..balanced.clone() });
     daemon.applied(&net.node, &["web"]);
     assert_eq!(virtuals(&net), set(&["-t 10.96.0.1:80"]));
-    assert_eq!(refusal(&net.outside, "192.0.2.11:30080").0, ErrorKind::ConnectionRefused);
+    assert_eq!(refusal(&net.outside, "192.0.2.11:30080"), ErrorKind::ConnectionRefused);
     let addresses = net.node.run("ip", &["addr", "show", "dev", "kube-dummy-if"]);
     assert!(!addresses.contains("203.0.113.1"), "{addresses}");
 
@@ -114,7 +114,7 @@ fn a_port_becomes_one_of_another_protocol_and_back() {
         daemon.put(as_one_of(Protocol::Udp));
         daemon.applied(&net.node, &["web"]);
         assert_eq!(UdpClient::new(&net.pod_a, WEB).asks().unwrap().server, "far-udp", "round {round}");
-        assert_eq!(refusal(&net.pod_a, WEB).0, ErrorKind::ConnectionRefused);
+        assert_eq!(refusal(&net.pod_a, WEB), ErrorKind::ConnectionRefused);
         daemon.put(as_one_of(Protocol::Sctp));
         daemon.applied(&net.node, &["web"]);
         assert_eq!(sctp(&net.pod_a, WEB).unwrap().server, "far-sctp", "round {round}");
@@ -154,7 +154,7 @@ fn endpoints_are_found_by_the_name_of_the_port_and_never_by_another() {
     {
         daemon.upsert(slice(ports));
         daemon.applied(&net.node, &["web"]);
-        assert_eq!(refusal(&net.pod_a, WEB).0, ErrorKind::ConnectionRefused, "{ports:?}");
+        assert_eq!(refusal(&net.pod_a, WEB), ErrorKind::ConnectionRefused, "{ports:?}");
     }
     daemon.upsert(slice(&[tcp("numbers", 9090), tcp("web", 8080)]));
     daemon.applied(&net.node, &["web"]);

@@ -63,7 +63,7 @@ fn endpoints_that_end_serve_only_if_nobody_is_ready_and_those_that_neither_are_n
     set(vec![ending("10.1.1.3"), Endpoint { ready: false, serving: false, ..ready("10.1.2.2") }]);
     assert_eq!(servers(&net), "near");
     set(vec![Endpoint { serving: false, ..ending("10.1.1.3") }]);
-    assert_eq!(refusal(&net.pod_a, WEB).0, std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(refusal(&net.pod_a, WEB), std::io::ErrorKind::ConnectionRefused);
     set(vec![ready("10.1.1.3")]);
     assert_eq!(servers(&net), "near");
 }

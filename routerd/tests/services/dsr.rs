@@ -18,26 +18,26 @@ use routerd::services::{Settings, apply};
 
 use crate::cluster::{ip, node, ready, service};
 use crate::net::Net;
-use crate::talk::{UdpClient, ask, connect, refusal, serve_tcp, serve_udp};
+use crate::talk::{UdpClient, ask, connect, is_silent, serve_tcp, serve_udp};
 
-const V4: &str = "198.51.100.7";
-const V6: &str = "2001:db8:7::7";
-const AT_V4: &str = "198.51.100.7:8080";
-const AT_V6: &str = "[2001:db8:7::7]:8080";
+pub(crate) const V4: &str = "198.51.100.7";
+pub(crate) const V6: &str = "2001:db8:7::7";
+pub(crate) const AT_V4: &str = "198.51.100.7:8080";
+pub(crate) const AT_V6: &str = "[2001:db8:7::7]:8080";
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { any_external_address: true, ..Settings::default() }
 }
 
 /// A node with both planes, as the daemon has them.
-struct World {
-    net: Net,
-    index: Index,
+pub(crate) struct World {
+    pub(crate) net: Net,
+    pub(crate) index: Index,
     services: apply::Applier<Linux>,
-    dsr: dsr::Applier,
+    pub(crate) dsr: dsr::Applier,
 }
 
-fn run<P, A>(plane: &P, applier: &mut A, index: &Index, node: &TestNs) -> Report
+pub(crate) fn run<P, A>(plane: &P, applier: &mut A, index: &Index, node: &TestNs) -> Report
 where
     P: Plane,
     A: Apply<Key = P::Key, Value = P::Value>,
@@ -50,7 +50,7 @@ where
     node.run_in(|| applier.apply(&desired, &Scope::Everything))
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let net = Net::new();
     for (pod, name) in [(&net.pod_a, "a"), (&net.pod_b, "b")] {
         serve_tcp(pod, "[::]:8080", name);
@@ -81,27 +81,35 @@ fn world() -> World {
     world
 }
 
+/// The Service `web` at both addresses.
+pub(crate) fn returning_service(returning: bool, protocol: Protocol) -> Service {
+    let mut annotations = Labels::new();
+    if returning {
+        annotations.insert("kube-router.io/service.dsr".into(), "tunnel".into());
+    }
+    let port = ServicePort { name: Word::default(), protocol, port: 8080, node_port: None };
+    Service {
+        annotations,
+        external_ips: vec![ip(V4), ip(V6)],
+        ports: vec![port],
+        ..service("web", 1, protocol, 8080, 30080)
+    }
+}
+
 impl World {
-    fn put(&mut self, returning: bool) {
+    pub(crate) fn put(&mut self, returning: bool) {
         self.put_with(returning, Protocol::Tcp);
     }
 
-    fn put_with(&mut self, returning: bool, protocol: Protocol) {
-        let mut annotations = Labels::new();
-        if returning {
-            annotations.insert("kube-router.io/service.dsr".into(), "tunnel".into());
-        }
-        let port = ServicePort { name: Word::default(), protocol, port: 8080, node_port: None };
-        let service = Service {
-            annotations,
-            external_ips: vec![ip(V4), ip(V6)],
-            ports: vec![port],
-            ..service("web", 1, protocol, 8080, 30080)
-        };
+    pub(crate) fn put_with(&mut self, returning: bool, protocol: Protocol) {
+        self.upsert(returning_service(returning, protocol));
+    }
+
+    pub(crate) fn upsert(&mut self, service: Service) {
         self.index.apply(Event::Upsert(Object::Service(service)));
     }
 
-    fn endpoints(&mut self, family: Family, addresses: &[&str]) {
+    pub(crate) fn endpoints(&mut self, family: Family, addresses: &[&str]) {
         let slice = EndpointSlice {
             name: ObjectName::new("default", format!("web-{family}").to_lowercase()),
             service: Some(ObjectName::new("default", "web")),
@@ -115,7 +123,7 @@ impl World {
     }
 
     /// Both planes; nothing may have gone wrong. The writes of direct return.
-    fn applied(&mut self) -> u64 {
+    pub(crate) fn applied(&mut self) -> u64 {
         let served = run(&Services::new(settings()), &mut self.services, &self.index, &self.net.node);
         assert_eq!(served.problems, Vec::new());
         let returned = run(&Dsr::new(settings()), &mut self.dsr, &self.index, &self.net.node);
@@ -123,7 +131,7 @@ impl World {
         returned.writes
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.dsr = dsr::Applier::new(kernel::nft::Identity::new());
     }
 
@@ -133,7 +141,7 @@ impl World {
 }
 
 /// Pods that answered, after enough connections for each to have had one.
-fn answering(from: &TestNs, to: &str) -> Vec<String> {
+pub(crate) fn answering(from: &TestNs, to: &str) -> Vec<String> {
     let mut names: Vec<String> = (0..6).map(|_| ask(from, to).server).collect();
     names.sort();
     names.dedup();
@@ -173,7 +181,10 @@ fn segments_of_clients_fit_into_the_tunnel() {
         assert_eq!(connection.says(&long).unwrap().len(), long.len());
     }
     let seen = world.net.outside.run("nft", &["list", "table", "inet", "seen"]);
-    assert_eq!(seen.matches("counter packets 1 ").count(), 2, "{seen}");
+    // More than one where the machine was slow and it was said again.
+    let counted =
+        |family: &str| seen.lines().any(|line| line.contains(family) && !line.contains("counter packets 0 "));
+    assert!(counted("ip saddr") && counted("ip6 saddr"), "{seen}");
 }
 
 #[test]
@@ -295,7 +306,7 @@ fn policies_of_a_pod_judge_the_client_itself_and_answers_pass() {
     for (at, source) in [(AT_V4, "::ffff:192.0.2.12"), (AT_V6, "2001:db8::12")] {
         assert_eq!(answering(&world.net.far, at), ["a", "b"], "{at}");
         assert_eq!(ask(&world.net.far, at).source, source);
-        assert_eq!(refusal(&world.net.outside, at).0, std::io::ErrorKind::TimedOut, "{at}");
+        assert!(is_silent(&world.net.outside, at), "{at}");
     }
     assert_eq!(open.says("still there?").unwrap(), "still there?");
     assert_eq!(world.applied(), 0);
@@ -329,5 +340,5 @@ fn datagrams_are_answered_directly_and_the_address_goes_when_nobody_asks_for_it(
     world.put_with(true, Protocol::Tcp);
     world.applied();
     assert_eq!(answering(&world.net.outside, AT_V4), ["a", "b"]);
-    assert!(UdpClient::new(&world.net.outside, AT_V4).asks().is_err());
+    assert!(UdpClient::new(&world.net.outside, AT_V4).is_unheard());
 }

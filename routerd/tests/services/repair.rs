@@ -36,11 +36,12 @@ fn services_and_backends_that_somebody_takes_away_or_changes_come_back_and_are_c
         "-E -t 10.96.0.1:80 -s wlc -p 60",
         "-D -u [fd00:96::9]:53",
     ];
-    for (at, breakage) in breakages.iter().enumerate() {
+    for breakage in &breakages {
+        let repairs = spawned.status.borrow().repairs;
         net.node.run("ipvsadm", &breakage.split(' ').collect::<Vec<_>>());
         // It may be mended before anybody else could look: that it was broken is seen in the count.
         let took = wait(breakage, &|| table() == whole);
-        wait("its count", &|| spawned.status.borrow().repairs == at as u64 + 1);
+        wait("its count", &|| spawned.status.borrow().repairs > repairs);
         println!("{breakage}: back after {} ms", took.as_millis());
     }
     assert_eq!(spawned.status.borrow().problems, Vec::new());
