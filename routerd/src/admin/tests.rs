@@ -176,7 +176,7 @@ async fn the_socket_answers_status_and_says_what_it_does_not_know() {
     let path = folder.path().join("run/admin.sock");
     let server = tokio::spawn(serve_socket(path.clone(), world.published.clone()));
     let mut answer = None;
-    for _ in 0..100 {
+    for _ in 0..1500 {
         let path = path.clone();
         match tokio::task::spawn_blocking(move || client::ask(&path)).await.unwrap() {
             Ok(status) => {

@@ -37,14 +37,15 @@ fn stand_in(answers: Answers) -> (String, Receiver<String>) {
         for mut stream in listener.incoming().flatten() {
             let text = request(&mut stream);
             let (status, body) = answers(text.lines().next().unwrap_or_default());
+            // Known before the asker goes on.
+            if heard.send(text).is_err() {
+                return;
+            }
             let _ = write!(
                 stream,
                 "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
-            if heard.send(text).is_err() {
-                return;
-            }
         }
     });
     (url, requests)

@@ -183,7 +183,7 @@ proptest! {
 
 /// Everything the thread says until `done`, or a failure after some seconds.
 fn until(receiver: &mut mpsc::Receiver<SourceMessage>, mut done: impl FnMut(&SourceMessage) -> bool) {
-    let end = Instant::now() + Duration::from_secs(8);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         match receiver.try_recv() {
             Ok(message) if done(&message) => return,

@@ -18,10 +18,12 @@ use super::fixture::{World, attachment, ip, pod};
 use crate::policy::{PolicyApplier, PolicyKey};
 use crate::runner::{Apply, Report, Scope};
 
-/// A packet that is admitted is answered much sooner, also on a busy machine.
-const PATIENCE: Duration = Duration::from_millis(350);
+/// Longer than the answer to an admitted packet takes on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// What is not answered within this time is not answered.
+const SILENCE: Duration = Duration::from_millis(350);
 /// How long links may take to come up.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 pub(super) const OUTSIDE: &str = "192.0.2.9";
 pub(super) const OUTSIDE6: &str = "2001:db8::9";
 pub(super) const NAT64: &str = "64:ff9b::9";
@@ -156,12 +158,17 @@ impl Lab {
 
     /// True if a TCP connection from the pod (or `node`, `outside`) to the port comes about.
     pub(super) fn reaches(&self, from: &str, to: &str, port: u16) -> bool {
-        ask(self.space(from), to, port)
+        ask(self.space(from), to, port, PATIENCE)
     }
 
     /// True if the pod gets an answer to a UDP datagram.
     pub(super) fn reaches_udp(&self, from: &str, to: &str, port: u16) -> bool {
-        send_udp(self.space(from), to, port).is_ok()
+        send_udp(self.space(from), to, port, PATIENCE).is_ok()
+    }
+
+    /// True if it gets none.
+    pub(super) fn is_unheard_udp(&self, from: &str, to: &str, port: u16) -> bool {
+        send_udp(self.space(from), to, port, SILENCE).is_err()
     }
 
     /// Checks many ways at once: from, to, port, and whether it is open.
@@ -169,7 +176,8 @@ impl Lab {
         let answers: Vec<bool> = std::thread::scope(|scope| {
             let ask = |way: &(&str, &str, u16, bool)| {
                 let (from, to, port) = (way.0.to_owned(), way.1.to_owned(), way.2);
-                scope.spawn(move || self.reaches(&from, &to, port))
+                let time = if way.3 { PATIENCE } else { SILENCE };
+                scope.spawn(move || ask(self.space(&from), &to, port, time))
             };
             let running: Vec<_> = ways.iter().map(ask).collect();
             running.into_iter().map(|one| one.join().unwrap()).collect()
@@ -184,7 +192,7 @@ impl Lab {
 /// Waits until links are up all the way.
 fn wait_for(from: &TestNs, address: &str) {
     let began = Instant::now();
-    while !ask(from, address, PORTS[0]) {
+    while !ask(from, address, PORTS[0], SILENCE) {
         assert!(began.elapsed() < START, "the way to {address} does not come up");
     }
 }
@@ -226,28 +234,41 @@ fn serve(space: &TestNs) {
 
 /// An established connection, or none.
 pub(super) fn connect(space: &TestNs, to: &str, port: u16) -> Option<TcpStream> {
+    connect_within(space, to, port, PATIENCE)
+}
+
+fn connect_within(space: &TestNs, to: &str, port: u16, time: Duration) -> Option<TcpStream> {
     let to = SocketAddr::new(ip(to), port);
-    space.run_in(|| TcpStream::connect_timeout(&to, PATIENCE).ok())
+    space.run_in(|| TcpStream::connect_timeout(&to, time).ok())
 }
 
 /// True if the connection still carries data there and back.
 pub(super) fn echoes(stream: &mut TcpStream) -> bool {
+    echoes_within(stream, PATIENCE)
+}
+
+/// True if what is said on the connection is not answered.
+pub(super) fn is_mute(stream: &mut TcpStream) -> bool {
+    !echoes_within(stream, SILENCE)
+}
+
+fn echoes_within(stream: &mut TcpStream, time: Duration) -> bool {
     let mut buffer = [0; 4];
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(time)).unwrap();
     stream.write_all(b"ping").is_ok() && stream.read_exact(&mut buffer).is_ok()
 }
 
-fn ask(space: &TestNs, to: &str, port: u16) -> bool {
-    connect(space, to, port).is_some_and(|mut stream| echoes(&mut stream))
+fn ask(space: &TestNs, to: &str, port: u16, time: Duration) -> bool {
+    connect_within(space, to, port, time).is_some_and(|mut stream| echoes_within(&mut stream, time))
 }
 
-/// What a UDP datagram meets: an answer, an ICMP error, or nothing.
-pub(super) fn send_udp(space: &TestNs, to: &str, port: u16) -> std::io::Result<()> {
+/// What a UDP datagram meets within a time: an answer, an ICMP error, or nothing.
+pub(super) fn send_udp(space: &TestNs, to: &str, port: u16, time: Duration) -> std::io::Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let to = SocketAddr::new(ip(to), port);
     let bind: IpAddr = if to.is_ipv4() { ip("0.0.0.0") } else { ip("::") };
     let socket = space.run_in(|| UdpSocket::bind(SocketAddr::new(bind, 0)))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(time))?;
     socket.connect(to)?;
     socket.send(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes())?;
     socket.recv(&mut [0; 8]).map(|_| ())
