@@ -7,6 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Plane;
 use super::worker::{Message, Values};
+use crate::cluster::source::Hold;
 use crate::cluster::{Change, Index};
 
 /// Somebody who waits until what a change touched is in the kernel.
@@ -24,8 +25,9 @@ pub trait Subscriber: Send {
     fn name(&self) -> &'static str;
 
     /// A few objects are there before the first complete view, in an index that holds no others. Most planes wait.
-    fn early(&mut self, index: &Index) {
-        let _ = index;
+    /// Who adds something for them keeps `hold` until that is done.
+    fn early(&mut self, index: &Index, hold: Hold) {
+        let _ = (index, hold);
     }
 
     /// The first complete view is there: computes everything. Until then the plane writes nothing, but for what
@@ -76,9 +78,9 @@ impl<P: Plane> Subscriber for Handle<P> {
         P::NAME
     }
 
-    fn early(&mut self, index: &Index) {
+    fn early(&mut self, index: &Index, hold: Hold) {
         if P::EARLY {
-            self.send(Message::Early(self.values(index, self.plane.keys(index))));
+            self.send(Message::Early(self.values(index, self.plane.keys(index)), hold));
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::cluster::objects::Namespace;
+use crate::cluster::source::hold;
 use crate::cluster::{Event, Object, ObjectKey};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -112,8 +113,11 @@ fn what_is_early_is_added_but_the_plane_is_not_in_force_before_the_first_complet
     let (mut plane, seen) = start(None, 0);
     let mut index = Index::new("node");
     upsert(&mut index, "a", 1);
-    plane.subscriber.early(&index);
+    let (held, release) = hold();
+    plane.subscriber.early(&index, held);
     assert_eq!(seen.recv_timeout(SOON).unwrap().0, BTreeMap::from([("a".to_owned(), 1)]));
+    let waiting = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    waiting.block_on(release.wait());
     // Nothing of it is taken for what is known.
     let mut index = Index::new("node");
     upsert(&mut index, "b", 1);
@@ -121,7 +125,7 @@ fn what_is_early_is_added_but_the_plane_is_not_in_force_before_the_first_complet
     plane.subscriber.start(&index);
     let (desired, scope) = seen.recv_timeout(SOON).unwrap();
     assert_eq!((desired, scope), (BTreeMap::from([("b".to_owned(), 1)]), Scope::Everything));
-    plane.subscriber.early(&index);
+    plane.subscriber.early(&index, hold().0);
     assert!(seen.recv_timeout(QUIET).is_err(), "it is too late");
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::subscriber::{Handle, Subscriber, Waiter};
 use super::window::{Held, Look, Window};
 use super::{Apply, Plane, Problem, Report, Scope, Status};
+use crate::cluster::source::Hold;
 
 /// Keys and what should be for each; `None` is nothing.
 pub(super) type Values<K, V> = Vec<(K, Option<V>)>;
@@ -19,8 +20,8 @@ pub(super) type Values<K, V> = Vec<(K, Option<V>)>;
 /// What a worker is told.
 #[derive(Debug)]
 pub(super) enum Message<K, V> {
-    /// What is known before the first complete view.
-    Early(Values<K, V>),
+    /// What is known before the first complete view, and what is held until it is added.
+    Early(Values<K, V>, Hold),
     /// The first complete view.
     Complete(Values<K, V>),
     /// Some keys changed, and who waits for them.
@@ -216,7 +217,10 @@ impl<A: Apply> Worker<A> {
 
     fn take(&mut self, message: Message<A::Key, A::Value>) {
         match message {
-            Message::Early(values) => self.add_early(values),
+            Message::Early(values, hold) => {
+                self.add_early(values);
+                drop(hold);
+            }
             Message::Complete(values) => {
                 self.desired = values.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
                 self.complete = true;

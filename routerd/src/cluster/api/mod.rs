@@ -30,9 +30,9 @@ const RETRY: Duration = Duration::from_secs(2);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The wait before it is asked again.
 const LOOKUP_RETRY: Duration = Duration::from_millis(500);
-/// For so long nothing else is asked for than what a new node needs first. The lists of a large cluster would keep both
-/// sides busy meanwhile, and this one while it programs what it has got.
-const HEAD_START: Duration = Duration::from_millis(100);
+/// For so long at most nothing else is asked for than what a new node needs first, until that is in force. The lists of a
+/// large cluster would keep both sides busy meanwhile, and this one while it programs what it has got.
+const HEAD_START: Duration = Duration::from_millis(500);
 
 /// Which API server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,11 +92,7 @@ async fn run(server: ApiServer, sender: Sender<SourceMessage>, publish: publishe
             early::read(client.clone(), node, &sender).await;
         }
     });
-    let head_start = tokio::time::sleep(HEAD_START);
     let late = tokio::time::timeout(HEAD_START, &mut early).await.is_err();
-    if server.early_for.is_some() {
-        head_start.await;
-    }
     tokio::join!(
         async {
             if late {

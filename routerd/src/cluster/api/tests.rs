@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch as published};
 
 use super::*;
 use crate::cluster::objects::Attachment;
+use crate::cluster::source::Hold;
 use crate::cluster::task::{Ends, Handle, Settings, Task};
 use crate::cluster::{Event, Kind, ObjectKey};
 
@@ -155,6 +156,15 @@ impl World {
         self.content.send_modify(|content| content.events.push((PODS.to_owned(), event)));
     }
 
+    /// The next objects that are shown before the view, and what holds up the rest.
+    async fn early(&mut self) -> (Vec<ObjectKey>, Hold) {
+        loop {
+            if let SourceMessage::Early(objects, hold) = self.messages.recv().await.unwrap() {
+                return (objects.iter().map(Object::key).collect(), hold);
+            }
+        }
+    }
+
     async fn until(&mut self, mut done: impl FnMut(&SourceMessage) -> bool) {
         let wait = async {
             loop {
@@ -236,18 +246,14 @@ fn early_world(address: SocketAddr) -> World {
 async fn what_a_node_needs_first_is_asked_for_before_the_lists() {
     let mut world = early_world(free_address().await);
     world.listen().await;
-    let first = loop {
-        match world.messages.recv().await.unwrap() {
-            SourceMessage::Problems { .. } => {}
-            message => break message,
-        }
-    };
-    let SourceMessage::Early(objects) = first else { panic!("{first:?}") };
-    let keys: Vec<ObjectKey> = objects.iter().map(Object::key).collect();
     let kubernetes = ObjectName::new("default", "kubernetes");
     let slice = ObjectName::new("kube-system", "kube-dns-a");
     let wanted =
         [ObjectKey::Node("n1".into()), ObjectKey::Service(kubernetes), ObjectKey::EndpointSlice(slice)];
+    let (keys, hold) = world.early().await;
+    assert_eq!(keys, wanted[..2], "the API server's Service does not wait for the DNS");
+    drop(hold);
+    let (keys, _hold) = world.early().await;
     assert_eq!(keys, wanted);
     world.until(|message| is_complete(message, Kind::Pod, 0)).await;
 }
@@ -260,7 +266,7 @@ async fn a_server_that_refuses_what_is_asked_for_first_still_gives_the_lists() {
     let mut missing: Vec<Kind> = Kind::ALL.to_vec();
     while !missing.is_empty() {
         let message = world.messages.recv().await.unwrap();
-        assert!(!matches!(message, SourceMessage::Early(_)), "without the node it is of no use");
+        assert!(!matches!(message, SourceMessage::Early(..)), "without the node it is of no use");
         missing.retain(|kind| !is_complete(&message, *kind, 0));
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::super::objects::ObjectName;
-use super::super::source::SourceMessage;
+use super::super::source::{Hold, SourceMessage};
 use super::super::status::{ClusterStatus, SourceProblem};
 use super::super::{Change, Event, Index, Kind, Object, ObjectKey};
 use super::handle::{Attach, AttachError, Input, Look};
@@ -118,7 +118,7 @@ impl State {
                 });
                 self.missing.remove(&kind);
             }
-            SourceMessage::Early(objects) => self.show_early(objects),
+            SourceMessage::Early(objects, hold) => self.show_early(objects, &hold),
             SourceMessage::Events(events) => events.into_iter().for_each(|event| {
                 if let Event::Delete(ObjectKey::Pod(name)) = &event {
                     self.refuse(name, |pod, _| AttachError::Deleted { pod });
@@ -145,7 +145,7 @@ impl State {
     }
 
     /// Shows planes what came before the view, in an index of its own: in the real one it would count as all there is.
-    fn show_early(&mut self, objects: Vec<Object>) {
+    fn show_early(&mut self, objects: Vec<Object>, hold: &Hold) {
         if self.started {
             return;
         }
@@ -154,7 +154,7 @@ impl State {
             index.apply(Event::Upsert(object));
         }
         for plane in &mut self.planes.others {
-            guarded(plane, |plane| plane.early(&index));
+            guarded(plane, |plane| plane.early(&index, hold.clone()));
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::cluster::objects::{Attachment, LearntRoute, ObjectName, Pod};
+use crate::cluster::source::{Hold, hold};
 use crate::cluster::{Change, Event, Index, Kind, Object, ObjectKey};
 use crate::runner::Waiter;
 
@@ -24,7 +25,7 @@ impl Subscriber for Fake {
         "fake"
     }
 
-    fn early(&mut self, index: &Index) {
+    fn early(&mut self, index: &Index, _: Hold) {
         self.0.send(Told::Early(index.pods().len())).unwrap();
     }
 
@@ -140,11 +141,13 @@ const LONG: Duration = Duration::from_secs(30);
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_before_the_view_is_shown_and_is_no_part_of_it() {
     let world = world(LONG);
-    world.send(SourceMessage::Early(vec![pod("early", "")])).await;
+    let (held, release) = hold();
+    world.send(SourceMessage::Early(vec![pod("early", "")], held)).await;
+    release.wait().await;
     assert!(matches!(told(&world.other), Told::Early(1)));
     world.complete(vec![pod("a", ""), pod("b", "")]).await;
     assert!(matches!(told(&world.other), Told::Start(2)), "the early one is not in the view");
-    world.send(SourceMessage::Early(vec![pod("late", "")])).await;
+    world.send(SourceMessage::Early(vec![pod("late", "")], hold().0)).await;
     world.send(SourceMessage::Events(vec![Event::Upsert(pod("c", ""))])).await;
     assert!(matches!(told(&world.other), Told::Changed(changes, _) if changes.len() == 1), "too late");
     assert!(matches!(told(&world.gate), Told::Start(2)), "policies wait for the whole");
