@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -72,7 +73,7 @@ fn world(patience: Duration) -> World {
 }
 
 fn told(receiver: &Receiver<Told>) -> Told {
-    receiver.recv_timeout(Duration::from_secs(5)).unwrap()
+    receiver.recv_timeout(LONG).unwrap()
 }
 
 fn pod(name: &str, uid: &str) -> Object {
@@ -113,11 +114,22 @@ impl World {
         }
     }
 
+    /// When it returns the task has been told, by a channel that keeps the order.
     fn attach(&self, attachment: Attachment) -> oneshot::Receiver<Result<(), AttachError>> {
         let (sender, receiver) = oneshot::channel();
         let handle = self.ends.handle.clone();
-        tokio::spawn(async move { sender.send(handle.attach(attachment).await) });
+        let mut answer = Box::pin(async move { handle.attach(attachment).await });
+        let at_once = (&mut answer).now_or_never();
+        tokio::spawn(async move {
+            let answer = if let Some(answer) = at_once { answer } else { answer.await };
+            sender.send(answer)
+        });
         receiver
+    }
+
+    /// Returns when the task has taken in what it was told by the handle.
+    async fn taken_in(&self) {
+        self.ends.handle.look(|_| ()).await;
     }
 }
 
@@ -206,7 +218,7 @@ async fn an_add_waits_for_its_pod_and_is_not_content_with_an_earlier_one_of_that
     let world = world(LONG);
     world.complete(vec![pod("a", "old")]).await;
     let mut answer = world.attach(attachment("a", Some("new")));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.taken_in().await;
     assert!(answer.try_recv().is_err());
     world.send(SourceMessage::Events(vec![Event::Upsert(pod("a", "new"))])).await;
     let (changes, waiter) = next_waiter(&world.gate);
@@ -219,10 +231,11 @@ async fn an_add_waits_for_its_pod_and_is_not_content_with_an_earlier_one_of_that
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_add_for_a_pod_that_nobody_knows_fails_after_a_bounded_time() {
-    let world = world(Duration::from_millis(50));
+    let mut world = world(Duration::from_millis(50));
     let before = world.attach(attachment("a", None)).await.unwrap();
     assert_eq!(before, Err(AttachError::NoView { view: "folder /x".into() }));
     world.complete(Vec::new()).await;
+    world.ends.status.wait_for(|status| status.complete).await.unwrap();
     let error = world.attach(attachment("a", None)).await.unwrap().unwrap_err();
     assert!(matches!(&error, AttachError::UnknownPod { .. }), "{error:?}");
 }
@@ -252,7 +265,7 @@ async fn an_add_whose_pod_is_deleted_fails_at_once() {
     let world = world(LONG);
     world.complete(vec![pod("a", "old")]).await;
     let answer = world.attach(attachment("a", Some("new")));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.taken_in().await;
     let name = ObjectName::new("default", "a");
     world.send(SourceMessage::Events(vec![Event::Delete(ObjectKey::Pod(name.clone()))])).await;
     assert_eq!(answer.await.unwrap(), Err(AttachError::Deleted { pod: name }));
@@ -262,7 +275,7 @@ async fn an_add_whose_pod_is_deleted_fails_at_once() {
 async fn an_add_that_came_before_the_first_view_is_served_with_it() {
     let world = world(LONG);
     let answer = world.attach(attachment("a", None));
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    world.taken_in().await;
     world.complete(vec![pod("a", "")]).await;
     assert!(matches!(told(&world.gate), Told::Start(_)));
     let (_, waiter) = next_waiter(&world.gate);
