@@ -112,8 +112,12 @@ fn pod(name: &str, version: u32, ip: &str) -> Value {
     })
 }
 
-fn key(name: &str) -> ObjectKey {
-    ObjectKey::Pod(ObjectName::new("default", name))
+fn name(pod: &str) -> ObjectName {
+    ObjectName::new("default", pod)
+}
+
+fn key(pod: &str) -> ObjectKey {
+    ObjectKey::Pod(name(pod))
 }
 
 struct World {
@@ -208,7 +212,7 @@ async fn lists_are_complete_and_what_changes_follows() {
         })
         .await;
     world.event("DELETED", &pod("a", 3, ""));
-    world.until(|message| matches!(message, SourceMessage::Events(events) if events == &[Event::Delete(key("a"))])).await;
+    world.until(|message| matches!(message, SourceMessage::Events(events) if events == &[Event::PodGone(name("a"), "a".into())])).await;
 }
 
 const NODE: &str = "/api/v1/nodes/n1";

@@ -111,7 +111,11 @@ impl State {
             watcher::Event::Delete(wire) => {
                 let key = key_of(&wire);
                 self.problems(&key, Vec::new()).await;
-                self.send(SourceMessage::Events(vec![Event::Delete(key)])).await;
+                let event = match (key, wire.convert().object) {
+                    (ObjectKey::Pod(name), Some(Object::Pod(pod))) => Event::PodGone(name, pod.uid),
+                    (key, _) => Event::Delete(key),
+                };
+                self.send(SourceMessage::Events(vec![event])).await;
             }
         }
     }

@@ -94,6 +94,9 @@ pub enum Event {
     Upsert(Object),
     /// An object is gone.
     Delete(ObjectKey),
+    /// The pod of this UID is gone. Another one of its name may be there already: who follows a watch may be behind
+    /// who asked.
+    PodGone(ObjectName, String),
     /// The plugin has wired a pod.
     Attach(Attachment),
     /// The plugin has taken a pod's interface away: container ID and interface.

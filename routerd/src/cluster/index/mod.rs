@@ -129,6 +129,11 @@ impl Index {
                 self.put(&key, Some(object))
             }
             Event::Delete(key) => self.put(&key, None),
+            Event::PodGone(name, uid) => {
+                let held = &self.pods.get(&name)?.uid;
+                let is_it = held.is_empty() || uid.is_empty() || *held == uid;
+                is_it.then(|| self.put(&ObjectKey::Pod(name), None)).flatten()
+            }
             Event::Attach(attachment) => {
                 let key = (attachment.container.clone(), attachment.interface.clone());
                 self.put_attachment(&key, Some(attachment))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::super::objects::ObjectName;
+use super::super::objects::{Attachment, ObjectName, Pod};
 use super::super::source::{Hold, SourceMessage};
 use super::super::status::{ClusterStatus, SourceProblem};
 use super::super::{Change, Event, Index, Kind, Object, ObjectKey};
@@ -35,6 +35,8 @@ pub(super) struct State {
     missing: BTreeSet<Kind>,
     started: bool,
     waiting: BTreeMap<ObjectName, Vec<Waiting>>,
+    /// Pods that were asked for by themselves and that the watch has not shown yet, with their UIDs.
+    ahead: BTreeMap<ObjectName, String>,
     ready: Vec<Attach>,
     changes: Vec<Change>,
     item_problems: BTreeMap<String, Vec<String>>,
@@ -57,6 +59,7 @@ impl State {
             missing: Kind::ALL.into_iter().collect(),
             started: false,
             waiting: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             ready: Vec::new(),
             changes: Vec::new(),
             item_problems: BTreeMap::new(),
@@ -91,10 +94,13 @@ impl State {
             Input::Routes(routes) => routes.into_iter().for_each(|route| self.apply(Event::Route(route))),
             Input::Passwords(passwords) => self.apply(Event::Passwords(passwords)),
             Input::InForce(news) => self.apply(Event::InForce(news)),
-            Input::Looked(name, pod) if self.waiting.contains_key(&name) => match pod {
-                Some(pod) => self.apply(Event::Upsert(Object::Pod(*pod))),
-                None => self.refuse(&name, |pod, view| AttachError::UnknownPod { pod, view }),
-            },
+            Input::Looked(name, None) => {
+                self.refuse(&name, |_| true, |pod, view| AttachError::UnknownPod { pod, view });
+            }
+            Input::Looked(_, Some(pod)) if self.is_waited_for(&pod) => {
+                self.ahead.insert(pod.name.clone(), pod.uid.clone());
+                self.apply(Event::Upsert(Object::Pod(*pod)));
+            }
             Input::Look(look) if self.missing.is_empty() => self.show(look),
             // Nobody waits any more, and the watch knows better by now; or there is nothing to see yet.
             Input::Looked(..) | Input::Look(_) => {}
@@ -117,14 +123,12 @@ impl State {
                     changes.push(change);
                 });
                 self.missing.remove(&kind);
+                if kind == Kind::Pod {
+                    self.ahead.clear();
+                }
             }
             SourceMessage::Early(objects, hold) => self.show_early(objects, &hold),
-            SourceMessage::Events(events) => events.into_iter().for_each(|event| {
-                if let Event::Delete(ObjectKey::Pod(name)) = &event {
-                    self.refuse(name, |pod, _| AttachError::Deleted { pod });
-                }
-                self.apply(event);
-            }),
+            SourceMessage::Events(events) => events.into_iter().for_each(|event| self.take_event(event)),
             SourceMessage::Problems { item, messages } if messages.is_empty() => {
                 self.item_problems.remove(&item);
             }
@@ -142,6 +146,30 @@ impl State {
                 self.source_problems = problems;
             }
         }
+    }
+
+    /// Takes in what a watch shows, which may be behind what was asked for by itself.
+    fn take_event(&mut self, event: Event) {
+        let deleted = |pod, _| AttachError::Deleted { pod };
+        match &event {
+            Event::Delete(ObjectKey::Pod(name)) => self.refuse(name, |_| true, deleted),
+            Event::PodGone(name, uid) => self.refuse(name, |attachment| is_of(attachment, uid), deleted),
+            Event::Upsert(Object::Pod(pod)) => match self.ahead.get(&pod.name) {
+                Some(uid) if *uid == pod.uid => _ = self.ahead.remove(&pod.name),
+                // An earlier pod of that name, of which the watch has yet to show the end.
+                Some(_) => return,
+                None => {}
+            },
+            _ => {}
+        }
+        self.apply(event);
+    }
+
+    /// True if an ADD waits for just this pod, which the watch has not shown yet.
+    fn is_waited_for(&self, pod: &Pod) -> bool {
+        let waiting = self.waiting.get(&pod.name).into_iter().flatten();
+        let mut unknown = waiting.filter(|one| !self.knows(&one.attach));
+        unknown.any(|one| is_of(&one.attach.attachment, &pod.uid))
     }
 
     /// Shows planes what came before the view, in an index of its own: in the real one it would count as all there is.
@@ -181,17 +209,26 @@ impl State {
 
     /// True if the pod an attachment names is in the index, and not only an earlier one of the same name.
     fn knows(&self, attach: &Attach) -> bool {
-        let uid = attach.attachment.uid.as_deref().unwrap_or_default();
-        self.index
-            .pods()
-            .get(&attach.attachment.pod)
-            .is_some_and(|pod| uid.is_empty() || pod.uid.is_empty() || pod.uid == uid)
+        let known = self.index.pods().get(&attach.attachment.pod);
+        known.is_some_and(|pod| is_of(&attach.attachment, &pod.uid))
     }
 
-    fn refuse(&mut self, pod: &ObjectName, error: impl Fn(ObjectName, String) -> AttachError) {
-        for waiting in self.waiting.remove(pod).into_iter().flatten() {
+    /// Ends the waiting for the pod of those that `which` names.
+    fn refuse(
+        &mut self,
+        pod: &ObjectName,
+        which: impl Fn(&Attachment) -> bool,
+        error: impl Fn(ObjectName, String) -> AttachError,
+    ) {
+        let all = self.waiting.remove(pod).unwrap_or_default();
+        let (refused, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|waiting| which(&waiting.attach.attachment));
+        for waiting in refused {
             // One that no longer waits has given up itself.
             let _ = waiting.attach.reply.send(Err(error(pod.clone(), self.source.clone())));
+        }
+        if !others.is_empty() {
+            self.waiting.insert(pod.clone(), others);
         }
     }
 
@@ -299,6 +336,12 @@ impl State {
             changed
         });
     }
+}
+
+/// True if the attachment is of the pod with this UID, as far as both say which they mean.
+fn is_of(attachment: &Attachment, uid: &str) -> bool {
+    let own = attachment.uid.as_deref().unwrap_or_default();
+    own.is_empty() || uid.is_empty() || own == uid
 }
 
 fn waiter(attach: Attach) -> Waiter {

@@ -127,6 +127,24 @@ impl World {
         receiver
     }
 
+    /// The UID of the pod that the index has under the name once the event has been taken in.
+    async fn uid_after(&self, event: Event, name: &ObjectName) -> Option<String> {
+        // What comes after it, by the same channel.
+        let text = format!("{event:?}");
+        let mark = Pod { name: ObjectName::new("marks", &text), ..Pod::default() };
+        self.send(SourceMessage::Events(vec![event, Event::Upsert(Object::Pod(mark))])).await;
+        loop {
+            let (name, mark) = (name.clone(), ObjectName::new("marks", &text));
+            let look = move |index: &Index| {
+                let uid = index.pods().get(&name).map(|pod| pod.uid.clone());
+                index.pods().contains_key(&mark).then_some(uid)
+            };
+            if let Some(uid) = self.ends.handle.look(look).await.flatten() {
+                return uid;
+            }
+        }
+    }
+
     /// Returns when the task has taken in what it was told by the handle.
     async fn taken_in(&self) {
         self.ends.handle.look(|_| ()).await;
@@ -269,6 +287,40 @@ async fn an_add_whose_pod_is_deleted_fails_at_once() {
     let name = ObjectName::new("default", "a");
     world.send(SourceMessage::Events(vec![Event::Delete(ObjectKey::Pod(name.clone()))])).await;
     assert_eq!(answer.await.unwrap(), Err(AttachError::Deleted { pod: name }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_behind_does_not_touch_the_pod_that_was_asked_for() {
+    let mut world = world(LONG);
+    let name = ObjectName::new("default", "a");
+    world.complete(vec![pod("a", "old")]).await;
+    world.ends.status.wait_for(|status| status.complete).await.unwrap();
+    let answer = world.attach(attachment("a", Some("new")));
+    let Object::Pod(asked) = pod("a", "new") else { unreachable!() };
+    world.ends.handle.looked(name.clone(), Some(asked)).await;
+    next_waiter(&world.gate).1.reply.send(Ok(())).unwrap();
+    assert_eq!(answer.await.unwrap(), Ok(()));
+    let gone = |uid: &str| Event::PodGone(name.clone(), uid.to_owned());
+    for (late, held) in [
+        (Event::Upsert(pod("a", "old")), Some("new")),
+        (gone("old"), Some("new")),
+        (Event::Upsert(pod("a", "new")), Some("new")),
+        (Event::Upsert(pod("a", "newest")), Some("newest")),
+        (gone("newest"), None),
+    ] {
+        assert_eq!(world.uid_after(late.clone(), &name).await.as_deref(), held, "{late:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_goes_on_waiting_when_an_earlier_pod_of_that_name_is_deleted() {
+    let world = world(LONG);
+    world.complete(vec![pod("a", "old")]).await;
+    let answer = world.attach(attachment("a", Some("new")));
+    let gone = Event::PodGone(ObjectName::new("default", "a"), "old".into());
+    world.send(SourceMessage::Events(vec![gone, Event::Upsert(pod("a", "new"))])).await;
+    next_waiter(&world.gate).1.reply.send(Ok(())).unwrap();
+    assert_eq!(answer.await.unwrap(), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

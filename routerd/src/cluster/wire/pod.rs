@@ -8,6 +8,10 @@ use serde::Deserialize;
 use super::{Converted, Kind, Object, Problems, Wire, nullable, object_name, tcp};
 use crate::cluster::objects::{ContainerPort, Pod};
 
+/// Of a pod that the kubelet runs from a file of its node, the API server has a copy with a UID of its own. The one that
+/// the kubelet uses, and gives to the runtime, stands here.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// A pod.
 #[derive(Debug, Clone, Resource, Deserialize)]
 #[resource(inherit = ApiPod)]
@@ -83,10 +87,15 @@ impl Wire for WirePod {
             drain_leaves: stays_in_a_drain(&self.metadata),
             addresses,
             ports,
-            uid: self.metadata.uid.unwrap_or_default(),
+            uid: uid(&self.metadata),
             labels: self.metadata.labels.unwrap_or_default(),
         }))
     }
+}
+
+fn uid(metadata: &ObjectMeta) -> String {
+    let mirrored = metadata.annotations.as_ref().and_then(|annotations| annotations.get(MIRROR));
+    mirrored.or(metadata.uid.as_ref()).cloned().unwrap_or_default()
 }
 
 fn stays_in_a_drain(metadata: &ObjectMeta) -> bool {

@@ -77,6 +77,20 @@ fn the_annotations_of_kube_router_override_the_nodes_prefixes_in_every_form() {
 }
 
 #[test]
+fn a_pod_from_a_file_of_its_node_has_the_uid_that_its_kubelet_uses() {
+    let pod = |annotations: Value| {
+        object!(
+            WirePod,
+            Pod,
+            json!({"metadata": {"name": "a", "uid": "of-the-api", "annotations": annotations}})
+        )
+        .0
+    };
+    assert_eq!(pod(json!({"kubernetes.io/config.mirror": "0c7a", "other": "x"})).uid, "0c7a");
+    assert_eq!(pod(json!(null)).uid, "of-the-api");
+}
+
+#[test]
 fn a_pod_has_named_ports_of_containers_and_sidecars() {
     let (pod, problems) = object!(
         WirePod,
