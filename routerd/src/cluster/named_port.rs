@@ -1,6 +1,8 @@
 //! Ports that policies call by name.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::direction::Direction;
 use super::objects::{PolicyPort, PortMatch, Protocol};
@@ -60,5 +62,34 @@ impl fmt::Display for NamedPort {
             PortScope::Cluster => "of all pods",
         };
         write!(f, "port {} ({}) {whose}", self.name, self.protocol)
+    }
+}
+
+/// The ports that a rule calls by name, of one scope and at least one. Rules that name the same share it; cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedPorts(Arc<BTreeSet<NamedPort>>);
+
+impl NamedPorts {
+    /// Those of a rule's list; `None` if all of it are numbers.
+    pub fn of_list(scope: PortScope, list: &[PolicyPort]) -> Option<Self> {
+        let names: BTreeSet<_> = list.iter().filter_map(|entry| NamedPort::of_entry(scope, entry)).collect();
+        (!names.is_empty()).then(|| Self(Arc::new(names)))
+    }
+
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = &NamedPort> {
+        self.0.iter()
+    }
+
+    /// Whose ports count.
+    pub fn scope(&self) -> PortScope {
+        self.0.first().map_or(PortScope::Node, |port| port.scope)
+    }
+}
+
+impl fmt::Display for NamedPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.each().map(ToString::to_string).collect();
+        f.write_str(&texts.join(", "))
     }
 }

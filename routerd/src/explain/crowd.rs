@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::answer::{Judgement, Miss, Outcome, RuleName};
 use super::judge::{Packet, Values, ask_policy, takes_group, takes_port};
 use crate::cluster::Side;
-use crate::policy::{NamedPort, PeerClass, PeerGroup, PolicyKey, PolicyValue, Ports, Together};
+use crate::policy::{NamedPorts, PeerClass, PeerGroup, PolicyKey, PolicyValue, Ports, Together};
 
 /// Notes whether the policies of the side admit the packet.
 pub(super) fn ask(packet: &Packet, side: &Side, values: &dyn Values, judgement: &mut Judgement) {
@@ -78,8 +78,8 @@ pub(super) fn led_to(all: &Together) -> Vec<PolicyKey> {
     groups.chain(all.every_port().flat_map(names).map(PolicyKey::Ports)).collect()
 }
 
-/// The named ports among `ports`.
-pub(super) fn names(ports: &Ports) -> Vec<NamedPort> {
+/// The lists of named ports among `ports`.
+pub(super) fn names(ports: &Ports) -> Vec<NamedPorts> {
     match ports {
         Ports::All => Vec::new(),
         Ports::Any { names, .. } => names.iter().cloned().collect(),

@@ -8,7 +8,8 @@ use super::crowd;
 use crate::cluster::Side;
 use crate::cluster::objects::{ObjectName, Protocol};
 use crate::policy::{
-    Admission, Direction, Isolation, PeerGroup, Peers, PodVerdict, PolicyKey, PolicyValue, Ports, Rules,
+    Admission, Direction, Isolation, NamedPorts, PeerGroup, Peers, PodVerdict, PolicyKey, PolicyValue, Ports,
+    Rules,
 };
 
 /// Where values come from: what the plane of this node holds, or what another node's would.
@@ -180,12 +181,11 @@ pub(super) fn takes_group(packet: &Packet, group: &PeerGroup, values: &dyn Value
 
 /// True if the packet goes to one of the ports.
 pub(super) fn takes_port(packet: &Packet, ports: &Ports, values: &dyn Values) -> bool {
-    ports.takes(packet.protocol.number(), packet.port, |name| {
-        let key = PolicyKey::Ports(name.clone());
+    let place = (packet.destination(), packet.protocol.number(), packet.port);
+    ports.takes(packet.protocol.number(), packet.port, |names| {
+        let key = PolicyKey::Ports(names.clone());
         match values.value(&key) {
-            Some(PolicyValue::Ports(known)) => {
-                known.contains(&(packet.destination(), packet.port)) && values.refused(&key).is_none()
-            }
+            Some(PolicyValue::Ports(known)) => known.contains(&place) && values.refused(&key).is_none(),
             _ => false,
         }
     })
@@ -223,7 +223,8 @@ fn describe(admission: &Admission) -> String {
                 (first, last) if first == last => format!("{protocol} {first}"),
                 (first, last) => format!("{protocol} {first} to {last}"),
             });
-            let names = names.iter().map(|name| format!("{} named {}", name.protocol, name.name));
+            let names = names.iter().flat_map(NamedPorts::each);
+            let names = names.map(|name| format!("{} named {}", name.protocol, name.name));
             // Writing to a text cannot fail.
             let _ = write!(text, ", {}", shortened(numbers.chain(names)));
         }

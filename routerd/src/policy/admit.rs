@@ -1,12 +1,12 @@
 //! The rules that admit: from who and which ports to matches and lookups.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use kernel::nft::{DataType, Element, Field, Rule, Set, Verdict};
 use prefix::Family;
 
 use super::blocks::Range;
-use super::key::NamedPort;
+use super::key::NamedPorts;
 use super::names;
 use super::render::tuple;
 use super::value::{Admission, Direction, Peers, Ports};
@@ -16,19 +16,21 @@ use crate::ruleset::{FilledSet, table};
 /// Collects the rules of one direction of a policy and the sets that they look into.
 ///
 /// A rule of a policy is every kind of its peers (each group, the address blocks) times every kind of its ports (the
-/// numbers together, each name), for each family that the two leave possible.
+/// numbers together, the names together), for each family that the two leave possible.
 #[derive(Debug)]
 pub(super) struct Admit {
     direction: Direction,
     /// The set of all numbers, if it has a name whatever is in it.
     numbers: Option<String>,
     pub(super) rules: Vec<Rule>,
+    /// The rules that [`Admit::add`] has added: two that admit the same are one.
+    known: HashSet<Rule>,
     pub(super) sets: BTreeMap<String, FilledSet>,
 }
 
 impl Admit {
     pub(super) fn new(direction: Direction) -> Self {
-        Self { direction, numbers: None, rules: Vec::new(), sets: BTreeMap::new() }
+        Self { direction, numbers: None, rules: Vec::new(), known: HashSet::new(), sets: BTreeMap::new() }
     }
 
     /// The same for one admission, with a set of its own for the numbers of ports: what is added to many there costs what
@@ -55,7 +57,7 @@ impl Admit {
                     continue;
                 }
                 let rule = port.apply(peer.apply(Rule::new())).verdict(self.verdict());
-                if !self.rules.contains(&rule) {
+                if self.known.insert(rule.clone()) {
                     self.rules.push(rule);
                 }
             }
@@ -127,8 +129,8 @@ impl Admit {
     }
 }
 
-fn named(port: &NamedPort, family: Family) -> Match {
-    Match::InSet(tuple(family).to_vec(), names::named_port(port, family))
+fn named(ports: &NamedPorts, family: Family) -> Match {
+    Match::InSet(tuple(family).to_vec(), names::named_ports(ports, family))
 }
 
 /// The kernel refuses overlapping ranges.

@@ -120,7 +120,7 @@ impl<'a> Judge<'a> {
     }
 
     fn ports(&self, first: &First, ports: &Ports) -> bool {
-        let place = (first.destination, first.port);
+        let place = (first.destination, first.protocol, first.port);
         ports.takes(first.protocol, first.port, |name| {
             let places = self.held(&PolicyKey::Ports(name.clone()));
             matches!(places, Some(PolicyValue::Ports(places)) if places.contains(&place))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::blocks::admitted;
-use super::key::{NamedPort, PeerGroup, PolicyKey, PortScope};
+use super::key::{NamedPorts, PeerGroup, PolicyKey, PortScope};
 use super::select::{is_active, is_group_used, is_port_used, sides};
 use super::value::{Admission, Direction, Isolation, Peers, PodVerdict, PolicyValue, Ports, Rules};
 use super::{crowd, touched};
@@ -49,7 +49,7 @@ impl Plane for PolicyPlane {
                 Some(PolicyValue::Policy(policy_rules(index, policy, subject)))
             }
             PolicyKey::Group(group) => is_group_used(index, group).then(|| members(index, group)),
-            PolicyKey::Ports(port) => is_port_used(index, port).then(|| numbers(index, port)),
+            PolicyKey::Ports(ports) => is_port_used(index, ports).then(|| places(index, ports)),
             PolicyKey::Crowd(side) => crowd::together(index, side),
             PolicyKey::Member(side, address) => crowd::member(index, side, *address),
             PolicyKey::Class(side, class) => crowd::class(index, side, class),
@@ -147,8 +147,8 @@ pub(super) fn ports(list: &[PolicyPort], scope: PortScope) -> Ports {
         PortMatch::Range(first, last) => Some((entry.protocol, first, last)),
         PortMatch::Name(_) => None,
     });
-    let names = list.iter().filter_map(|entry| NamedPort::of_entry(scope, entry));
-    Ports::Any { numbers: numbers.collect(), names: names.collect() }
+    let names = NamedPorts::of_list(scope, list);
+    Ports::Any { numbers: numbers.collect(), names: names.into_iter().collect() }
 }
 
 fn members(index: &Index, group: &PeerGroup) -> PolicyValue {
@@ -156,15 +156,19 @@ fn members(index: &Index, group: &PeerGroup) -> PolicyValue {
     PolicyValue::Group(addresses.into())
 }
 
-fn numbers(index: &Index, port: &NamedPort) -> PolicyValue {
+fn places(index: &Index, ports: &NamedPorts) -> PolicyValue {
     let mut found = BTreeSet::new();
-    for pod in index.pods_with_port(port.protocol, &port.name) {
-        if port.scope == PortScope::Node && !index.is_local(pod) {
-            continue;
-        }
-        let wanted = pod.ports.iter().filter(|has| has.protocol == port.protocol && has.name == port.name);
-        for number in wanted.map(|has| has.number) {
-            found.extend(index.own_addresses(pod).into_iter().map(|address| (address, number)));
+    for port in ports.each() {
+        for pod in index.pods_with_port(port.protocol, &port.name) {
+            if port.scope == PortScope::Node && !index.is_local(pod) {
+                continue;
+            }
+            let wanted =
+                pod.ports.iter().filter(|has| has.protocol == port.protocol && has.name == port.name);
+            for number in wanted.map(|has| has.number) {
+                let place = |address| (address, port.protocol.number(), number);
+                found.extend(index.own_addresses(pod).into_iter().map(place));
+            }
         }
     }
     PolicyValue::Ports(found.into())

@@ -9,7 +9,8 @@ use crate::cluster::Side;
 use crate::cluster::objects::ObjectName;
 
 pub use crate::cluster::group::PodGroup as PeerGroup;
-pub use crate::cluster::named_port::{NamedPort, PortScope};
+pub(super) use crate::cluster::named_port::NamedPort;
+pub use crate::cluster::named_port::{NamedPorts, PortScope};
 
 /// One piece of the desired state. A change of the cluster touches few of them: a new label of a pod touches the groups
 /// that it enters or leaves, whatever number of policies and pods use these.
@@ -23,8 +24,8 @@ pub enum PolicyKey {
     Policy(ObjectName),
     /// Pods that policies admit: their addresses.
     Group(PeerGroup),
-    /// A named port: which pods have it, and where.
-    Ports(NamedPort),
+    /// The named ports of a rule: which pods have one of them, and where.
+    Ports(NamedPorts),
     /// Policies that judge the same pods and are too many to be asked one by one: what they admit together.
     Crowd(Side),
     /// Whoever has this address, as a pod that such policies admit by label: of which class it is.

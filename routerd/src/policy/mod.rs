@@ -45,7 +45,7 @@ mod value;
 
 pub use apply::{PolicyApplier, cleanup};
 pub use desired::PolicyPlane;
-pub use key::{NamedPort, PeerClass, PeerGroup, PolicyKey, PortScope};
+pub use key::{NamedPorts, PeerClass, PeerGroup, PolicyKey, PortScope};
 pub use plan::Plan;
 pub use refusal::{LOG_GROUP, LOGGED_BYTES, Reason, all_counters, orphans};
 pub(crate) use select::is_isolated;

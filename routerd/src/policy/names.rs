@@ -9,7 +9,7 @@ use std::fmt::Write;
 use prefix::Family;
 use sha2::{Digest, Sha256};
 
-use super::key::{NamedPort, PeerClass, PeerGroup};
+use super::key::{NamedPorts, PeerClass, PeerGroup};
 use super::refusal::Reason;
 use super::value::Direction;
 use crate::cluster::Side;
@@ -154,9 +154,10 @@ pub(super) fn group(id: &str, family: Family) -> String {
     format!("policy-group{}-{}", digit(family), hash(&[id]))
 }
 
-/// The set of the addresses and numbers of a named port.
-pub(super) fn named_port(port: &NamedPort, family: Family) -> String {
-    format!("policy-port{}-{}", digit(family), hash(&[&port.to_string()]))
+/// The set of the places of the ports that a rule names.
+pub(super) fn named_ports(ports: &NamedPorts, family: Family) -> String {
+    let texts: Vec<String> = ports.each().map(ToString::to_string).collect();
+    format!("policy-port{}-{}", digit(family), hash(&texts.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
 /// A set whose name is its content.

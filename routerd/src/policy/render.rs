@@ -50,17 +50,14 @@ pub(super) fn fragment(key: &PolicyKey, value: &PolicyValue) -> Fragment {
             }
             Fragment { objects, needs: BTreeSet::new() }
         }
-        (PolicyKey::Ports(port), PolicyValue::Ports(numbers)) => {
+        (PolicyKey::Ports(ports), PolicyValue::Ports(places)) => {
             let mut objects = Ruleset::default();
             for family in Family::BOTH {
                 let key = [DataType::address(family), DataType::Protocol, DataType::Port];
                 let set =
-                    Set::new(table().set(names::named_port(port, family)), key).comment(&port.to_string());
-                let of_family = numbers.iter().filter(|(address, _)| Family::of(*address) == family);
-                let element = |(address, number): &(IpAddr, u16)| {
-                    Element::new((*address, port.protocol.number(), *number))
-                };
-                objects = objects.set(set, of_family.map(element).collect());
+                    Set::new(table().set(names::named_ports(ports, family)), key).comment(&ports.to_string());
+                let of_family = places.iter().filter(|(address, ..)| Family::of(*address) == family);
+                objects = objects.set(set, of_family.map(|place| Element::new(*place)).collect());
             }
             Fragment { objects, needs: BTreeSet::new() }
         }

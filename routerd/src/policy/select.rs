@@ -1,6 +1,6 @@
 //! Questions to the index that the plane asks.
 
-use super::key::{NamedPort, PeerGroup};
+use super::key::{NamedPorts, PeerGroup};
 use super::value::Direction;
 use crate::cluster::objects::{NetworkPolicy, Pod};
 use crate::cluster::{Index, Side};
@@ -33,7 +33,7 @@ pub(super) fn is_group_used(index: &Index, group: &PeerGroup) -> bool {
     sides.any(|side| (group.is_broad() || !index.is_crowd(side)) && index.is_subject_here(&side.subject))
 }
 
-/// True if the rules of an active policy name the port.
-pub(super) fn is_port_used(index: &Index, port: &NamedPort) -> bool {
-    index.users_of_port(port).any(|side| index.is_subject_here(&side.subject))
+/// True if a rule of an active policy names the ports.
+pub(super) fn is_port_used(index: &Index, ports: &NamedPorts) -> bool {
+    index.users_of_ports(ports).any(|side| index.is_subject_here(&side.subject))
 }

@@ -215,9 +215,7 @@ fn ports(index: &Index, old: Option<&Pod>, new: Option<&Pod>, moved: bool, keys:
     for ContainerPort { name, protocol, .. } in before.iter().chain(&after) {
         for scope in [PortScope::Node, PortScope::Cluster] {
             let port = NamedPort { scope, protocol: *protocol, name: name.clone() };
-            if index.users_of_port(&port).next().is_some() {
-                keys.insert(PolicyKey::Ports(port));
-            }
+            keys.extend(index.lists_with(&port).cloned().map(PolicyKey::Ports));
         }
     }
 }

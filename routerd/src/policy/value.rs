@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prefix::Prefix;
 
 use super::blocks::Range;
-use super::key::{NamedPort, PeerClass, PeerGroup};
+use super::key::{NamedPorts, PeerClass, PeerGroup};
 use crate::cluster::Side;
 pub use crate::cluster::direction::Direction;
 use crate::cluster::objects::{ObjectName, Protocol};
@@ -24,8 +24,8 @@ pub enum PolicyValue {
     Policy(Rules),
     /// Of [`PolicyKey::Group`](super::PolicyKey::Group): the addresses of its members.
     Group(Arc<BTreeSet<IpAddr>>),
-    /// Of [`PolicyKey::Ports`](super::PolicyKey::Ports): addresses and numbers.
-    Ports(Arc<BTreeSet<(IpAddr, u16)>>),
+    /// Of [`PolicyKey::Ports`](super::PolicyKey::Ports): where the ports are, by address, IP protocol number and number.
+    Ports(Arc<BTreeSet<(IpAddr, u8, u16)>>),
     /// Of [`PolicyKey::Crowd`](super::PolicyKey::Crowd).
     Crowd(Arc<Together>),
     /// Of [`PolicyKey::Member`](super::PolicyKey::Member): more than one if pods share the address.
@@ -164,21 +164,20 @@ pub enum Ports {
     Any {
         /// First and last number.
         numbers: BTreeSet<(Protocol, u16, u16)>,
-        /// Ports by name.
-        names: BTreeSet<NamedPort>,
+        /// Ports by name, as rules list them.
+        names: BTreeSet<NamedPorts>,
     },
 }
 
 impl Ports {
     /// True if `port` of `protocol` (its IP protocol number) is one of these. `has_name` tells whether the destination
-    /// has a port of this name there.
-    pub fn takes(&self, protocol: u8, port: u16, has_name: impl Fn(&NamedPort) -> bool) -> bool {
+    /// has a port with one of these names there.
+    pub fn takes(&self, protocol: u8, port: u16, has_name: impl Fn(&NamedPorts) -> bool) -> bool {
         let Ports::Any { numbers, names } = self else { return true };
         let is_number = |(of, first, last): &(Protocol, u16, u16)| {
             of.number() == protocol && (*first..=*last).contains(&port)
         };
-        numbers.iter().any(is_number)
-            || names.iter().filter(|name| name.protocol.number() == protocol).any(has_name)
+        numbers.iter().any(is_number) || names.iter().any(has_name)
     }
 
     /// Adds what `other` admits.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use prefix::Prefix;
 
 use super::super::direction::Direction;
 use super::super::group::PodGroup;
-use super::super::objects::{NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule};
+use super::super::objects::{NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule, PortMatch};
 
 /// With more rules and peers than this, the policies of a side are a crowd. What a new connection costs is bounded by it.
 pub(super) const MOST_ALONE: usize = 32;
@@ -54,12 +55,12 @@ impl CrowdPeer {
 
 /// Lists of ports, each with the number of rules that have it. An empty list is all ports.
 #[derive(Debug, Default)]
-pub struct PortLists(BTreeMap<Vec<PolicyPort>, usize>);
+pub struct PortLists(BTreeMap<Arc<[PolicyPort]>, usize>);
 
 impl PortLists {
     /// Each of them.
     pub fn each(&self) -> impl Iterator<Item = &[PolicyPort]> {
-        self.0.keys().map(Vec::as_slice)
+        self.0.keys().map(AsRef::as_ref)
     }
 }
 
@@ -79,19 +80,21 @@ impl Grants {
         known: impl Fn(PodGroup) -> PodGroup,
     ) {
         for rule in policy.rules(direction).unwrap_or_default() {
+            // All peers of the rule share it.
+            let ports: Arc<[PolicyPort]> = rule.ports.as_slice().into();
             for peer in CrowdPeer::of(&policy.name.namespace, rule) {
                 let peer = match peer {
                     CrowdPeer::Group(group) => CrowdPeer::Group(known(group)),
                     other => other,
                 };
-                self.count_one(peer, &rule.ports, add);
+                self.count_one(peer, &ports, add);
             }
         }
     }
 
-    fn count_one(&mut self, peer: CrowdPeer, ports: &[PolicyPort], add: bool) {
+    fn count_one(&mut self, peer: CrowdPeer, ports: &Arc<[PolicyPort]>, add: bool) {
         if add {
-            *self.lists.entry(peer).or_default().0.entry(ports.to_vec()).or_default() += 1;
+            *self.lists.entry(peer).or_default().0.entry(Arc::clone(ports)).or_default() += 1;
             return;
         }
         let Some(lists) = self.lists.get_mut(&peer) else { return };
@@ -117,8 +120,13 @@ impl Grants {
     }
 }
 
-/// How much the policy adds to the number that makes a crowd.
+/// How much the policy adds to the number that makes a crowd: what of its rules a new connection is held against.
 pub(super) fn weight(policy: &NetworkPolicy, direction: Direction) -> usize {
     let Some(rules) = policy.rules(direction) else { return 0 };
-    rules.iter().map(|rule: &PolicyRule| rule.peers.len().max(1)).sum::<usize>().max(1)
+    let ports = |rule: &PolicyRule| {
+        let is_name = |entry: &PolicyPort| matches!(entry.port, PortMatch::Name(_));
+        let both = rule.ports.iter().any(is_name) && !rule.ports.iter().all(is_name);
+        1 + usize::from(both)
+    };
+    rules.iter().map(|rule| rule.peers.len().max(1) * ports(rule)).sum::<usize>().max(1)
 }

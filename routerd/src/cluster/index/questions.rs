@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::group::PodGroup;
-use super::super::named_port::NamedPort;
+use super::super::named_port::{NamedPort, NamedPorts};
 use super::super::objects::{Labels, NetworkPolicy, ObjectName, Pod, PolicyPort, Protocol};
 use super::by_name::{Set, of_namespace};
 use super::finder::{Anchor, Finder};
@@ -192,9 +192,14 @@ impl Index {
         self.selections.names_group(side, group)
     }
 
-    /// The sides whose policies name the port.
-    pub fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &Side> {
-        self.selections.users_of_port(port)
+    /// The lists of named ports, each of a rule or several, that have the port.
+    pub fn lists_with(&self, port: &NamedPort) -> impl Iterator<Item = &NamedPorts> {
+        self.selections.lists_with(port)
+    }
+
+    /// The sides whose policies name the ports.
+    pub fn users_of_ports(&self, ports: &NamedPorts) -> impl Iterator<Item = &Side> {
+        self.selections.users_of_ports(ports)
     }
 
     /// The sides whose policies are too many to be asked one by one.

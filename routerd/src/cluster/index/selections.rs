@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::super::direction::Direction;
 use super::super::group::PodGroup;
-use super::super::named_port::{NamedPort, PortScope};
+use super::super::named_port::{NamedPort, NamedPorts, PortScope};
 use super::super::objects::{Labels, NetworkPolicy, ObjectName, PolicyPort};
 use super::by_name::{ByName, Set};
 use super::crowds::{CrowdPeer, Grants, MOST_ALONE, PortLists, Side, weight};
 use super::finder::Finder;
+use super::relink;
 
 /// What a policy names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,8 @@ pub struct Uses {
     pub subject: PodGroup,
     /// The pods its rules admit, by the direction of the rule.
     pub groups: BTreeSet<(Direction, PodGroup)>,
-    /// The ports its rules admit by name.
-    pub ports: BTreeSet<NamedPort>,
+    /// The ports its rules admit by name, a list for each rule.
+    pub ports: BTreeSet<NamedPorts>,
 }
 
 impl Uses {
@@ -32,9 +33,7 @@ impl Uses {
             for rule in policy.rules(direction).unwrap_or_default() {
                 let groups = rule.peers.iter().filter_map(|peer| PodGroup::of_peer(namespace, peer));
                 uses.groups.extend(groups.map(|group| (direction, group)));
-                let entries = rule.ports.iter();
-                let scope = PortScope::of(direction);
-                uses.ports.extend(entries.filter_map(|entry| NamedPort::of_entry(scope, entry)));
+                uses.ports.extend(NamedPorts::of_list(PortScope::of(direction), &rule.ports));
             }
         }
         uses
@@ -62,7 +61,9 @@ pub(super) struct Selections {
     /// The groups, and the sides whose policies admit them.
     groups: BTreeMap<PodGroup, Users>,
     find_groups: Finder,
-    ports: BTreeMap<NamedPort, Users>,
+    ports: BTreeMap<NamedPorts, Users>,
+    /// The lists of `ports` that have the name.
+    lists: BTreeMap<NamedPort, BTreeSet<NamedPorts>>,
     crowds: BTreeMap<Side, Grants>,
 }
 
@@ -76,6 +77,7 @@ impl Default for Selections {
             groups: BTreeMap::new(),
             find_groups: Finder::default(),
             ports: BTreeMap::new(),
+            lists: BTreeMap::new(),
             crowds: BTreeMap::new(),
         }
     }
@@ -145,9 +147,8 @@ impl Selections {
                 consequences.named.insert((side, group.clone()));
             }
         }
-        for port in &uses.ports {
-            let side = Side { subject: uses.subject.clone(), direction: port.scope.direction() };
-            count(&mut self.ports, port, &side, true);
+        for ports in &uses.ports {
+            self.count_ports(&uses.subject, ports, true);
         }
         self.weigh(&uses.subject, policy, true, &mut consequences);
         self.uses.insert(policy.name.clone(), uses);
@@ -177,11 +178,20 @@ impl Selections {
                 consequences.named.insert((side, group));
             }
         }
-        for port in &uses.ports {
-            let side = Side { subject: uses.subject.clone(), direction: port.scope.direction() };
-            count(&mut self.ports, port, &side, false);
+        for ports in &uses.ports {
+            self.count_ports(&uses.subject, ports, false);
         }
         consequences
+    }
+
+    /// Counts a rule's list of named ports in or out.
+    fn count_ports(&mut self, subject: &PodGroup, ports: &NamedPorts, add: bool) {
+        let side = Side { subject: subject.clone(), direction: ports.scope().direction() };
+        if count(&mut self.ports, ports, &side, add).of_all {
+            for port in ports.each() {
+                relink(&mut self.lists, port, ports.clone(), add);
+            }
+        }
     }
 
     /// Adds a policy to the weights of its sides or takes it off them, and keeps what crowds admit.
@@ -271,9 +281,14 @@ impl Selections {
         self.groups.get(group).is_some_and(|users| users.contains_key(side))
     }
 
-    /// The sides whose policies name the port.
-    pub(super) fn users_of_port(&self, port: &NamedPort) -> impl Iterator<Item = &Side> {
-        self.ports.get(port).into_iter().flat_map(BTreeMap::keys)
+    /// The lists of rules that have the port.
+    pub(super) fn lists_with(&self, port: &NamedPort) -> impl Iterator<Item = &NamedPorts> {
+        self.lists.get(port).into_iter().flatten()
+    }
+
+    /// The sides whose policies name the ports.
+    pub(super) fn users_of_ports(&self, ports: &NamedPorts) -> impl Iterator<Item = &Side> {
+        self.ports.get(ports).into_iter().flat_map(BTreeMap::keys)
     }
 
     /// The sides whose policies are crowds.

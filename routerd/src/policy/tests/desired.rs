@@ -217,7 +217,7 @@ fn a_named_port_is_looked_up_where_the_packet_goes() {
     let ports = |world: &World| {
         let values = world.desired().into_values();
         values.filter_map(|value| match value {
-            PolicyValue::Ports(ports) => Some(ports.iter().map(|(_, number)| *number).collect::<Vec<_>>()),
+            PolicyValue::Ports(ports) => Some(ports.iter().map(|(.., number)| *number).collect::<Vec<_>>()),
             _ => None,
         })
     };

@@ -1,12 +1,13 @@
-//! What a change costs, counted by how often a pod is held against a group, follows the size of the cluster.
+//! What a change costs, counted by how often a pod is held against a group, follows the size of the cluster; what a new
+//! connection costs, counted in rules, does not follow the number of ports.
 
 use std::collections::BTreeSet;
 
-use super::fixture::{World, elsewhere, labels, pod};
+use super::fixture::{World, elsewhere, labels, pod, with_port};
 use crate::cluster::Object;
 use crate::cluster::group::LOOKS;
 use crate::cluster::objects::Namespace;
-use crate::policy::{PolicyKey, PolicyPlane};
+use crate::policy::{PolicyKey, PolicyPlane, render};
 use crate::runner::Plane;
 
 /// Pods that share a label and have one of their own each.
@@ -56,5 +57,51 @@ fn life(size: usize) -> Vec<(&'static str, usize)> {
 fn a_policy_with_a_peer_for_each_pod_costs_twice_as_much_in_a_cluster_of_twice_the_size() {
     for ((what, small), (_, large)) in life(200).into_iter().zip(life(400)) {
         assert!(small > 0 && large <= 3 * small, "{what}: {small} looks with 200 pods, {large} with 400");
+    }
+}
+
+/// A list of so many named ports and a number.
+fn names(count: usize) -> String {
+    let names: Vec<String> = (0..count).map(|number| format!("{{port: name-{number}}}")).collect();
+    format!("[{}, {{port: 80}}]", names.join(", "))
+}
+
+/// The rules in each chain that the values of such keys fill, the longest first, and the sets with their elements.
+fn filled(world: &World, is_meant: impl Fn(&PolicyKey) -> bool) -> (Vec<usize>, Vec<usize>) {
+    let (mut chains, mut sets) = (Vec::new(), Vec::new());
+    for (key, value) in world.desired().iter().filter(|(key, _)| is_meant(key)) {
+        let objects = render::fragment(key, value).objects;
+        chains.extend(objects.chains.values().map(|chain| chain.rules.len()));
+        sets.extend(objects.sets.values().map(|set| set.elements.len()));
+    }
+    chains.sort_by_key(|rules| std::cmp::Reverse(*rules));
+    (chains, sets)
+}
+
+#[test]
+fn hundreds_of_named_ports_of_a_rule_are_one_set_for_each_family() {
+    let mut world = World::new();
+    let web = (0..100).fold(pod("default/web", "app=x", "10.1.0.2 fd00::2"), |pod, number| {
+        with_port(pod, &format!("name-{number}"), 1000 + number)
+    });
+    world.pod(web);
+    let from: Vec<String> = (0..15)
+        .map(|number| format!("{{podSelector: {{matchLabels: {{pod-name: pod-{number}}}}}}}"))
+        .collect();
+    let rule = format!("from: [{}], ports: {}", from.join(", "), names(400));
+    world.policy("default/few", &format!("podSelector: {{}}\ningress: [{{{rule}}}]"));
+    let (chains, _) = filled(&world, |key| matches!(key, PolicyKey::Policy(_)));
+    assert_eq!(chains, [15 * 2 * 2], "each peer, of both families, to the number and to the names");
+    let (_, sets) = filled(&world, |key| matches!(key, PolicyKey::Ports(_)));
+    assert_eq!(sets, [100, 100], "where the names are, in both families");
+}
+
+#[test]
+fn hundreds_of_named_ports_cost_a_class_of_a_crowd_as_many_rules_as_one() {
+    for count in [1, 400] {
+        let mut world = cluster(40);
+        world.policy("default/p", &many_peers(40, "").replace("[{port: 80}]", &names(count)));
+        let (chains, _) = filled(&world, |key| matches!(key, PolicyKey::Class(..)));
+        assert_eq!(chains, [3; 40], "the number, and the names of either family");
     }
 }
