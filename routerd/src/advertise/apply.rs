@@ -16,6 +16,7 @@ use super::plan::{Dirty, Model, Plan, State};
 use super::sessions::Sessions;
 use crate::cluster::objects::LearntRoute;
 use crate::config::BgpConfig;
+use crate::routing;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
 
 /// How soon a listener that does not listen yet is looked at again, and how often sessions are.
@@ -40,6 +41,8 @@ pub struct Applier {
     running: Option<Running>,
     wait: Wait,
     sessions: Sessions,
+    /// No speaker has been started by this process.
+    first: bool,
 }
 
 impl Applier {
@@ -55,14 +58,16 @@ impl Applier {
             running: None,
             wait,
             sessions: Sessions::default(),
+            first: true,
         }
     }
 
-    fn speaker_config(&self, identity: &Identity) -> SpeakerConfig {
+    fn speaker_config(&self, identity: &Identity, restarting: bool) -> SpeakerConfig {
         let seconds = u16::try_from(self.bgp.hold_time.as_secs()).unwrap_or(u16::MAX);
         SpeakerConfig {
             listen: identity.listen.clone(),
             hold_time: seconds,
+            restarting,
             ..SpeakerConfig::new(identity.asn, identity.router_id)
         }
     }
@@ -82,12 +87,13 @@ impl Applier {
         }
         self.stop("routerd is told to be another speaker");
         let _inside = self.runtime.enter();
-        let (handle, events) =
-            Speaker::start(self.speaker_config(identity)).map_err(|error| error.to_string())?;
+        let restarting = std::mem::take(&mut self.first) && routing::are_routes_left();
+        let config = self.speaker_config(identity, restarting);
+        let (handle, events) = Speaker::start(config).map_err(|error| error.to_string())?;
         self.runtime.spawn(link::forward(events, self.routes.clone(), self.link.clone()));
         let (bfd, paths) = Bfd::start(SystemClock::default());
         self.runtime.spawn(link::end_lost(paths, handle.clone()));
-        tracing::info!(router_id = %identity.router_id, asn = identity.asn, "BGP speaker started");
+        tracing::info!(router_id = %identity.router_id, asn = identity.asn, restarting, "BGP speaker started");
         self.link.set(Stage::Running(handle.clone(), bfd.clone()));
         let (identity, told) = (identity.clone(), State::default());
         self.running = Some(Running { identity, handle, bfd, told, told_all: false, view_told: false });

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bgp::bfd::BfdConfig;
-use bgp::{Communities, ExportRules, GracefulRestart, ImportRules, Password, PeerConfig, Signature, Ttl};
+use bgp::{
+    Communities, ExportRules, GracefulRestart, ImportRules, Password, PeerConfig, PrefixLimit, Signature, Ttl,
+};
 use prefix::Family;
 
 use super::annotations::{Annotations, External, Role};
@@ -61,8 +64,16 @@ pub(super) fn node(
     }))
 }
 
+/// How long external peers keep the routes of a node that does not come back, and we theirs, as a last resort that
+/// every other way is better than (RFC 9494): long enough for somebody to see to it.
+const LAST_RESORT: Duration = Duration::from_hours(1);
+/// How long a session stays down whose peer told more prefixes than it may: whoever tells a full table by mistake must not be
+/// heard again and again.
+const TOO_MANY_PAUSE: Duration = Duration::from_mins(5);
+
 /// Between nodes always: a daemon that is replaced must not cut its pods off. A node whose daemon is away gets the time
-/// that a silent one gets, so a lost node is not mourned for longer.
+/// that a silent one gets, so a lost node is not mourned for longer. For the same reason nothing is kept over the hold time's
+/// end (RFC 8538) or as a last resort.
 fn between_nodes(bgp: &BgpConfig) -> GracefulRestart {
     let seconds = u16::try_from(bgp.hold_time.as_secs()).unwrap_or(u16::MAX);
     GracefulRestart { restart_time: seconds.min(4095), ..GracefulRestart::default() }
@@ -147,6 +158,8 @@ fn of_flags(bgp: &BgpConfig, index: &Index, place: usize, peer: &FlagPeer) -> Re
         signature: Signature::Md5,
         password: secret.map(Password::new).transpose().map_err(|error| error.to_string())?,
         bfd: bgp.bfd,
+        max_prefixes: None,
+        ttl_security: None,
     })
 }
 
@@ -174,17 +187,19 @@ fn session(
             "this node has no {family} address to connect from (status.addresses); give the peer a localip"
         )
     })?;
-    let multihop = plane.bgp.multihop_ttl > 1;
+    let ttl = match (found.ttl_security, plane.bgp.multihop_ttl) {
+        (Some(hops), _) => Ttl::Security(hops),
+        (None, ttl @ 2..) => Ttl::Multihop(ttl),
+        (None, _) => Ttl::Usual,
+    };
     let config = PeerConfig {
         port: found.port,
         local_address: Some(local),
         families: plane.families.iter().copied().collect(),
         password: found.password,
-        ttl: if multihop { Ttl::Multihop(plane.bgp.multihop_ttl) } else { Ttl::Usual },
-        graceful_restart: plane.bgp.graceful_restart.map(|time| GracefulRestart {
-            restart_time: u16::try_from(time.as_secs()).unwrap_or(u16::MAX).min(4095),
-            ..GracefulRestart::default()
-        }),
+        ttl,
+        prefix_limit: found.max_prefixes.map(|most| PrefixLimit { most, pause: TOO_MANY_PAUSE }),
+        graceful_restart: plane.bgp.graceful_restart.map(with_routers),
         import: import(annotations),
         export: ExportRules {
             learnt: false,
@@ -196,7 +211,18 @@ fn session(
         ..PeerConfig::new(found.address, found.asn)
     };
     config.check(asn).map_err(|error| error.to_string())?;
+    let multihop = matches!(ttl, Ttl::Multihop(_) | Ttl::Security(2..));
     Ok(Peer { config, bfd: found.bfd.map(|bfd| further(bfd, multihop)) })
+}
+
+/// With all that keeps routes: `time` is how long a peer is away before its routes are a last resort.
+fn with_routers(time: Duration) -> GracefulRestart {
+    GracefulRestart {
+        restart_time: u16::try_from(time.as_secs()).unwrap_or(u16::MAX).min(4095),
+        notification: true,
+        long_lived: u32::try_from(LAST_RESORT.as_secs()).ok(),
+        ..GracefulRestart::default()
+    }
 }
 
 /// Packets of a peer behind routers come by another port (RFC 5883 §5), unless one was chosen.

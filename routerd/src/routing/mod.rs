@@ -30,7 +30,7 @@ mod wanted;
 pub use apply::Applier;
 pub use desired::{Key, NextHop, Own, Routing, Settings, Value};
 pub use names::is_name_of;
-pub use observe::carried;
+pub use observe::{are_routes_left, carried};
 pub use overlay::{Overlay, Reach};
 pub use plan::{Hop, Path, Place, Plan, State, Tunnelled};
 

@@ -1,6 +1,7 @@
 //! External peers that annotations name.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub(in crate::advertise) struct External {
     pub(in crate::advertise) password: Option<Password>,
     /// How its path is watched, if it is.
     pub(in crate::advertise) bfd: Option<BfdConfig>,
+    /// The most prefixes of each family that it may tell.
+    pub(in crate::advertise) max_prefixes: Option<usize>,
+    /// How many hops away it may be (GTSM), in place of what is said of all peers.
+    pub(in crate::advertise) ttl_security: Option<u8>,
 }
 
 /// The peers of `kube-router.io/peers`, or else of the older lists.
@@ -92,6 +97,8 @@ fn external(peer: &Peer) -> Result<External, String> {
         signature,
         password: secret.map(|secret| secret.signing(signature)),
         bfd: peer.bfd.as_ref().filter(|bfd| bfd.enabled).map(bfd_of),
+        max_prefixes: peer.max_prefixes.map(|most| usize::try_from(most.get()).unwrap_or(usize::MAX)),
+        ttl_security: peer.ttl_security.map(NonZeroU8::get),
     })
 }
 
@@ -177,6 +184,8 @@ fn of_items(address: &str, [asn, port, secret, local]: [&str; 4]) -> Result<Exte
         tcp_ao: None,
         port: optional(port, "a port")?,
         bfd: None,
+        max_prefixes: None,
+        ttl_security: None,
     };
     external(&peer)
 }

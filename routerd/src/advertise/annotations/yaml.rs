@@ -3,6 +3,7 @@
 //! There are passwords in it, and what is wrong with it goes to log, status and an Event. So what is said of it has nothing of its text but keys.
 
 use std::net::IpAddr;
+use std::num::{NonZeroU8, NonZeroU32};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -73,6 +74,12 @@ pub(super) struct Peer {
     pub(super) port: Option<u16>,
     /// How its path is watched.
     pub(super) bfd: Option<Bfd>,
+    /// The most prefixes of each family that it may tell, which kube-router does not have.
+    #[serde(rename = "maxprefixes")]
+    pub(super) max_prefixes: Option<NonZeroU32>,
+    /// How many hops away it may be by GTSM (RFC 5082), which kube-router does not have; 1 for the same link.
+    #[serde(rename = "ttlsecurity")]
+    pub(super) ttl_security: Option<NonZeroU8>,
 }
 
 /// TCP-AO (RFC 5925) of a peer, which kube-router does not have.

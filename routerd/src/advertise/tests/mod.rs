@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 mod drain;
 mod laws;
+mod opens;
 mod peers;
 mod vips;
 

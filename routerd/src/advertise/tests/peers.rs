@@ -133,6 +133,28 @@ fn peers_of_flags_are_those_of_every_node_and_annotations_name_none_then() {
 }
 
 #[test]
+fn the_most_prefixes_of_a_peer_and_its_distance_are_its_own_settings() {
+    let list = "[{remoteip: 192.0.2.9, remoteasn: 65001, maxprefixes: 1000, ttlsecurity: 1, bfd: {enabled: true}}, {remoteip: 192.0.2.8, remoteasn: 65001, ttlsecurity: 3, bfd: {enabled: true}}, {remoteip: 192.0.2.7, remoteasn: 65001}, {remoteip: 192.0.2.6, remoteasn: 65001, maxprefixes: 0}, {remoteip: 192.0.2.5, remoteasn: 65001, ttlsecurity: 0}]";
+    let plane = Advertise { bgp: BgpConfig { multihop_ttl: 4, ..bgp() }, ..plane() };
+    let own = annotated("a", 1, &[("peers", list)]);
+    let peers = peers_of(&plane, "a", std::slice::from_ref(&own));
+    let of = |last: u8| {
+        let peer = &peers[&format!("192.0.2.{last}")];
+        (
+            peer.config.ttl,
+            peer.config.prefix_limit.map(|limit| limit.most),
+            peer.bfd.is_some_and(|bfd| bfd.multihop),
+        )
+    };
+    assert_eq!(of(9), (bgp::Ttl::Security(1), Some(1000), false));
+    assert_eq!(of(8), (bgp::Ttl::Security(3), None, true));
+    assert_eq!(of(7), (bgp::Ttl::Multihop(4), None, false));
+    assert_eq!(names(&peers), ["192.0.2.7", "192.0.2.8", "192.0.2.9"]);
+    let wrong = desired(&plane, &index("a", [own]))[&Key::Node("a".into())].problem().unwrap().to_owned();
+    assert!(wrong.contains("item 4: maxprefixes") && wrong.contains("item 5: ttlsecurity"), "{wrong}");
+}
+
+#[test]
 fn a_node_that_is_drained_asks_its_routers_to_go_elsewhere() {
     let mut event = annotated("a", 1, &[PEERS]);
     let shut = |event: &Event| {
