@@ -6,7 +6,8 @@
 mod http;
 mod store;
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use anyhow::{Context, Result, anyhow};
@@ -71,6 +72,7 @@ impl Api {
                 std::thread::spawn(move || http::serve(connection, &door));
             }
         });
+        ask_once()?;
         Ok(api)
     }
 
@@ -78,6 +80,15 @@ impl Api {
     pub(super) fn put(&self, kind: Kind, object: Value) -> Result<()> {
         self.0.tell(Ask::Put(kind, object))
     }
+}
+
+/// Who asks first waits until the pages of this program are read that answer.
+fn ask_once() -> Result<()> {
+    let mut connection = TcpStream::connect(ADDRESS).context("asking the API server of the bench")?;
+    connection.write_all(b"GET /api/v1/namespaces/none/services?labelSelector=a%3Db HTTP/1.1\r\n\r\n")?;
+    connection.shutdown(Shutdown::Write)?;
+    connection.read_to_end(&mut Vec::new())?;
+    Ok(())
 }
 
 fn own(asks: &Receiver<Ask>) {

@@ -81,9 +81,33 @@ pub(super) fn run(inside: &Inside, ready: &Ready, options: &Options) -> Result<(
     on_node::run(inside, ready, NodeKind::Uml, MEMORY, ("services-node", &task))
 }
 
+/// Where programs are started from on the node: in memory, as the file of an image is that has just been unpacked. The guest's
+/// disk keeps no page of a program that is not running (`hostfs`), so each start would read it anew.
+const PROGRAMS: &str = "/run/bench-programs";
+
+impl Task {
+    /// The same, with the programs in memory.
+    fn in_memory(&self) -> Result<Self> {
+        let take = |path: &PathBuf| {
+            let there = Path::new(PROGRAMS).join(path.file_name().unwrap_or_default());
+            copy(path, &there).map(|()| there)
+        };
+        let other = |path: &Option<PathBuf>| path.as_ref().map(take).transpose();
+        Ok(Self {
+            options: self.options.clone(),
+            ours: take(&self.ours)?,
+            kube_router: other(&self.kube_router)?,
+            kube_proxy: other(&self.kube_proxy)?,
+            folder: self.folder.clone(),
+            machine: self.machine,
+        })
+    }
+}
+
 /// The side on the node.
 pub(super) fn node_side(file: &Path) -> Result<()> {
     on_node::side(file, |task: &Task| {
+        let task = &task.in_memory()?;
         let kernel = on_node::kernel(NodeKind::Uml)?;
         factor::show(&task.machine, &factor::measure()?);
         for size in task.options.sizes.iter().filter(|size| **size > 0) {
