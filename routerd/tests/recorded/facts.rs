@@ -78,7 +78,7 @@ impl Facts {
         note(&mut self.backends, backends);
         let pod = node.policy.values.get(&PolicyKey::Pod(ObjectName::new("shop", "web-a")));
         let isolated =
-            matches!(pod, Some(PolicyValue::Pod(verdict)) if format!("{verdict:?}").contains("By("));
+            matches!(pod, Some(PolicyValue::Pod(verdict)) if matches!(verdict.ingress, Isolation::By(_)));
         note(&mut self.isolated, isolated);
     }
 
