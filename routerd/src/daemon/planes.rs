@@ -6,6 +6,7 @@ use std::time::Duration;
 use kernel::ipvs::Timeouts;
 use kernel::nft::{Identity, Nft};
 use kernel::rtnl::Encapsulation;
+use prefix::Family;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -270,6 +271,7 @@ fn overlay(config: &Config) -> Overlay {
 
 fn service_settings(config: &Config) -> services::Settings {
     let foreign_ways = !config.run_router;
+    let families = config.families();
     let config = &config.services;
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     services::Settings {
@@ -279,6 +281,7 @@ fn service_settings(config: &Config) -> services::Settings {
         grace: config.grace,
         masquerade_all: config.masquerade_all,
         foreign_ways,
+        switched_off: Family::BOTH.into_iter().filter(|family| !families.contains(family)).collect(),
         excluded: config.excluded.clone(),
         cluster_ranges: config.cluster_ranges.clone(),
         external_ranges: config.external_ranges.clone(),

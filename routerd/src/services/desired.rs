@@ -185,6 +185,7 @@ impl Services {
             addresses.iter().map(|address| (origin, At::Virtual(*address))).collect::<Vec<_>>()
         };
         let mut places = virtuals(Origin::Cluster, &service.cluster_ips);
+        places.retain(|(_, at)| !self.settings.is_off(at.family()));
         places.extend(virtuals(Origin::Balancer, &external.balancers));
         places.extend(virtuals(Origin::External, &external.others));
         let ports = self.node_ports(index, service, port, problems);
@@ -204,7 +205,8 @@ impl Services {
         if !with_ports || port.node_port.is_none_or(|number| number == 0) {
             return Vec::new();
         }
-        let families: BTreeSet<Family> = service.cluster_ips.iter().copied().map(Family::of).collect();
+        let mut families: BTreeSet<Family> = service.cluster_ips.iter().copied().map(Family::of).collect();
+        families.retain(|family| !self.settings.is_off(*family));
         let mut places = Vec::new();
         for family in families {
             let ranges = &self.settings.node_port_ranges;

@@ -25,11 +25,13 @@ pub(super) struct Known {
     exact: bool,
     /// Virtual services that were refused in this run; one try and one complaint are enough.
     refused: BTreeSet<Tuple>,
+    /// And virtual addresses.
+    refused_addresses: BTreeSet<IpAddr>,
 }
 
 impl Known {
     pub(super) fn new(state: State) -> Self {
-        Self { state, exact: true, refused: BTreeSet::new() }
+        Self { state, exact: true, refused: BTreeSet::new(), refused_addresses: BTreeSet::new() }
     }
 
     /// The state, if the next change can be planned on it without reading the kernel again.
@@ -46,6 +48,7 @@ impl<K: Kernel> Applier<K> {
         let wanted = self.wanted.state();
         let mut plan = Plan::between(&known.state, wanted, extent, |address| settings.is_excluded(address));
         plan.balance.retain(|command| tuple_of(command).is_none_or(|tuple| !known.refused.contains(&tuple)));
+        plan.vips.retain(|step| !known.refused_addresses.contains(&step.address()));
         self.draining.spare(&mut plan, &known.state, extent, Instant::now());
         self.execute(&plan, known, report);
         self.share(&mut known.state, extent);
@@ -127,8 +130,11 @@ impl<K: Kernel> Applier<K> {
                     report.writes += 1;
                     apply_step(*step, &mut known.state.vips);
                 }
+                // Without its address it can have no route; the first error says it all.
+                Err(_) if known.refused_addresses.contains(&step.address()) => {}
                 Err(error) => {
-                    known.exact = false;
+                    known.exact &= is_of_the_family(error.errno);
+                    known.refused_addresses.insert(step.address());
                     report.problems.push(self.of_address(step.address(), &error));
                 }
             }
@@ -183,4 +189,10 @@ fn is_of_the_object(command: &Command, errno: Errno) -> bool {
         Command::AddDestination(..) => matches!(errno, Errno::EINVAL | Errno::EAFNOSUPPORT | Errno::ERANGE),
         _ => false,
     }
+}
+
+/// True for a refusal of every address of a family, as by a device or a kernel without IPv6. It says nothing against what
+/// we know, either.
+fn is_of_the_family(errno: Errno) -> bool {
+    matches!(errno, Errno::EACCES | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT)
 }

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use prefix::Prefix;
+use prefix::{Family, Prefix};
 
 use super::{Settings, endpoints};
 use crate::cluster::Index;
@@ -32,7 +32,7 @@ pub(super) fn addresses(
 ) -> External {
     let mut check = |field: &str, flag: &str, ranges: &[Prefix], addresses: &[IpAddr]| {
         let mut taken = Vec::new();
-        for address in addresses {
+        for address in addresses.iter().filter(|address| !settings.is_off(Family::of(**address))) {
             match refusal(settings, index, (flag, ranges), *address) {
                 None if taken.contains(address) => {}
                 None => taken.push(*address),

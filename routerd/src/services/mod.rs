@@ -46,7 +46,7 @@ pub use herald::Herald;
 pub(crate) use endpoints::backends;
 
 use kernel::ipvs::Timeouts;
-use prefix::Prefix;
+use prefix::{Family, Prefix};
 
 /// The plane's name.
 pub const NAME: &str = "services";
@@ -58,6 +58,8 @@ pub const DUMMY_DEVICE: &str = "kube-dummy-if";
 pub struct Settings {
     /// `--nodeport-bindon-all-ip`: node ports at every address of the node.
     pub node_port_on_all_addresses: bool,
+    /// `--enable-ipv4=false`, `--enable-ipv6=false`: families in which no Service has an address here.
+    pub switched_off: Vec<Family>,
     /// `--nodeport-addresses`: node ports at the node's addresses in these prefixes, for the families they are of.
     pub node_port_ranges: Vec<Prefix>,
     /// `--ipvs-permit-all`: a virtual address exposes its Services and nothing of the node.
@@ -85,6 +87,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// True if Services have no addresses of the family here.
+    pub(crate) fn is_off(&self, family: Family) -> bool {
+        self.switched_off.contains(&family)
+    }
+
     /// True if `address` is of those that we leave to others.
     pub(crate) fn is_excluded(&self, address: std::net::IpAddr) -> bool {
         self.excluded.iter().any(|prefix| prefix.contains(address))

@@ -119,6 +119,22 @@ fn a_service_the_kernel_refuses_is_named_and_the_others_are_programmed() {
     assert_eq!(applier.kernel().state.services.len(), 3);
 }
 
+#[test]
+fn on_a_node_without_ipv6_a_service_of_both_families_has_one_problem_and_costs_the_others_nothing() {
+    let mut objects = web_and_db();
+    let Object::Service(web) = &mut objects[0] else { panic!() };
+    web.cluster_ips.push(ip("fd00:96::1"));
+    let mut applier = applier(Fake { without_ipv6: true, ..Fake::default() });
+    let report = applier.apply(&desired(&index(objects.clone())), &Scope::Everything);
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    assert_eq!(report.problems[0].item, "Service default/web");
+    assert!(applier.kernel().state.vips[&ip("10.96.0.1")].on_device);
+
+    objects[3] = Object::EndpointSlice(slice("db", "a", vec![ready("10.1.2.3")]));
+    clean(&applier.apply(&desired(&index(objects)), &keys(&["db"])));
+    assert_eq!(applier.kernel().observed, 1, "nothing of it makes a change read the kernel again");
+}
+
 /// Two Services at one address, as objects.
 fn two(a: Service, b: Service) -> Vec<Object> {
     vec![

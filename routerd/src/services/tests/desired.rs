@@ -49,6 +49,21 @@ fn a_node_port_is_at_the_nodes_address_of_each_family() {
 }
 
 #[test]
+fn a_family_that_is_switched_off_is_no_part_of_a_service_and_no_problem_of_it() {
+    let mut both = dual_node_port();
+    both.external_ips = vec![ip("198.51.100.1"), ip("2001:db8:1::1")];
+    let settings =
+        Settings { switched_off: vec![Family::V6], any_external_address: true, ..Settings::default() };
+    let (found, problems) = places(settings, both);
+    let expected = [
+        (At::Virtual(ip("10.96.0.1")), 53),
+        (At::Virtual(ip("198.51.100.1")), 53),
+        (At::Node(ip("192.0.2.11")), 30053),
+    ];
+    assert_eq!((&found[..], problems), (&expected[..], Vec::new()));
+}
+
+#[test]
 fn a_node_port_can_be_at_every_address() {
     let settings = Settings { node_port_on_all_addresses: true, ..Settings::default() };
     let (found, _) = places(settings, dual_node_port());

@@ -28,6 +28,8 @@ pub(super) struct Fake {
     /// Schedulers the kernel lacks.
     pub(super) missing_scheduler: Option<&'static str>,
     pub(super) without_ipvs: bool,
+    /// `net.ipv6.conf.default.disable_ipv6`: the device takes no address of it, and no route.
+    pub(super) without_ipv6: bool,
     /// Virtual services in the order in which they were made.
     pub(super) made: Vec<Tuple>,
     /// Reads of everything.
@@ -79,6 +81,9 @@ impl Fake {
     }
 
     fn step(&mut self, step: &VipStep) -> Result<(), KernelError> {
+        if self.without_ipv6 && step.address().is_ipv6() {
+            return Err(KernelError::new(format!("{step:?}"), Errno::EACCES));
+        }
         let vip = self.state.vips.get(&step.address()).copied().unwrap_or_default();
         let errno = match step {
             VipStep::AddAddress(_) if vip.on_device => Some(Errno::EEXIST),
