@@ -149,8 +149,8 @@ impl Applier {
         for key in &self.model.concerned(desired, scope) {
             let value = desired.get(key);
             self.model.put(key, value, &mut dirty);
-            if let Some(reason) = value.and_then(Value::problem) {
-                report.problems.push(wrong(key, reason.to_owned()));
+            if let Some(reasons) = value.and_then(Value::problem) {
+                report.problems.extend(reasons.lines().map(|reason| wrong(key, reason.to_owned())));
             }
         }
         // Who had lost an address to another may have it now.

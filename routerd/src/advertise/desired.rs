@@ -76,7 +76,7 @@ pub enum Value {
     Announce(BTreeMap<Prefix, Option<Announcement>>),
     /// The same, but some of them cannot be announced; why and what to do.
     Partly(BTreeMap<Prefix, Option<Announcement>>, String),
-    /// It cannot be; why and what to do.
+    /// It cannot be; why and what to do, a line for each reason.
     Wrong(String),
 }
 
@@ -164,7 +164,7 @@ impl Advertise {
     fn node(&self, index: &Index, own: &Node, name: &str) -> Option<Value> {
         if name == own.name {
             let problems = peers::problems(self, index, own);
-            return (!problems.is_empty()).then(|| Value::Wrong(problems.join("; ")));
+            return (!problems.is_empty()).then(|| Value::Wrong(problems.join("\n")));
         }
         let other = index.nodes().get(name).filter(|_| self.bgp.ibgp)?;
         peers::node(self, index, own, other)

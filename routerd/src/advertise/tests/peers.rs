@@ -238,3 +238,27 @@ fn what_is_wrong_is_looked_at_once_in_a_look_at_everything_and_what_is_gone_too(
     let gone = Key::Node("gone".to_owned());
     assert_eq!(model.concerned(&desired, &Scope::Keys([gone.clone()].into())), [gone].into());
 }
+
+#[test]
+fn each_thing_that_is_wrong_with_a_node_is_a_problem_of_its_own() {
+    let ns = TestNs::new("advertise");
+    ns.run("ip", &["address", "add", "192.0.2.1/32", "dev", "lo"]);
+    ns.run_in(|| {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut one =
+            start(bgp(), vec![Family::V4], Served::default(), runtime.handle(), Settings::default()).unwrap();
+        let annotations = [("rr.server", "x"), ("path-prepend.as", "64600")];
+        one.plane.subscriber.start(&index("a", [annotated("a", 1, &annotations)]));
+        runtime.block_on(async {
+            let told =
+                one.plane.status.wait_for(|status| status.problems.iter().any(|one| one.item == "Node a"));
+            let told = tokio::time::timeout(Duration::from_mins(1), told).await.expect("problems").unwrap();
+            let problems: Vec<_> = told.problems.iter().filter(|one| one.item == "Node a").collect();
+            assert_eq!(problems.len(), 2, "{problems:?}");
+            assert!(problems[0].message.contains("rr.server"), "{problems:?}");
+            drop(told);
+            one.link.stop().await;
+        });
+    });
+}
