@@ -111,11 +111,29 @@ impl Applier {
                         self.found.state.routes.insert(*place, path.clone());
                     }
                     Err(error) => {
-                        self.found.state.routes.remove(place);
                         report.problems.push(problem(item_of(place), &error));
+                        self.write_usable(place, path, report);
                     }
                 }
             }
+        }
+    }
+
+    /// The kernel takes several ways only together. One that cannot be used must not keep traffic from the others. What of ours was there
+    /// before a refusal is there still.
+    fn write_usable(&mut self, place: &Place, path: &Path, report: &mut Report) {
+        let Some(fewer) = observe::usable(&mut self.rtnl, path) else { return };
+        if self.found.state.routes.get(place) == Some(&fewer) {
+            return;
+        }
+        let Some(change) = self.writing(place, &fewer) else { return };
+        match self.rtnl.change_each(&[change]).pop() {
+            Some(Ok(())) => {
+                report.writes += 1;
+                self.found.state.routes.insert(*place, fewer);
+            }
+            Some(Err(error)) => report.problems.push(problem(item_of(place), &error)),
+            None => {}
         }
     }
 

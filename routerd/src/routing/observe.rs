@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use kernel::Result;
 use kernel::fou::{Fou, Inside, Port};
 use kernel::rtnl::{Route, RouteFilter, RouteKind, Rtnl, Rule, RuleAction, TunnelLink, table};
-use prefix::{Family, Prefix};
+use prefix::{Family, Hops, Prefix};
 
 use super::desired::Own;
 use super::names::is_name_of;
@@ -126,6 +126,21 @@ fn path(route: &Route, by_index: &BTreeMap<u32, IpAddr>) -> Path {
         (None, None) => None,
     });
     Path { hops: hops.collect(), source: route.source, protocol: route.protocol }
+}
+
+/// The path by those of its ways that the kernel can use; `None` if that is all of them or none.
+pub(super) fn usable(rtnl: &mut Rtnl, path: &Path) -> Option<Path> {
+    let mut on_link = |address| {
+        let way = rtnl.way_to(address).ok().flatten();
+        way.is_some_and(|way| way.kind == RouteKind::Unicast && way.gateway.is_none())
+    };
+    let good = |hop: &&Hop| match hop {
+        Hop::Router(address) => on_link(*address),
+        Hop::Tunnel(_) | Hop::Device(_) => true,
+    };
+    let hops: Hops<Hop> = path.hops.iter().filter(good).copied().collect();
+    let fewer = !hops.is_empty() && hops.len() < path.hops.len();
+    fewer.then(|| Path { hops, ..path.clone() })
 }
 
 /// The largest packet, in bytes, that every tunnel carries which a node with the addresses `own` has to `peers`; `None` if it has

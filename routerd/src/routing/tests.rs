@@ -219,6 +219,35 @@ fn a_next_hop_that_is_nowhere_is_said_and_the_other_routes_are_written() {
 }
 
 #[test]
+fn of_several_next_hops_those_that_can_be_used_carry_the_traffic() {
+    let namespace = attached();
+    let with = |hops: &[&str]| {
+        let mut index = cluster();
+        index.apply(learnt("10.244.9.0/24", hops));
+        desired(&index)
+    };
+    let shown = || namespace.run("ip", &["route", "show", "10.244.9.0/24"]);
+    let gateways = |text: &str| text.split_whitespace().filter(|word| word.starts_with("192.0.2.")).count();
+    namespace.run_in(|| {
+        let mut applier = Applier::new(Duration::ZERO, Identity::new(), Overlay::OFF).unwrap();
+        applier.apply(&with(&["192.0.2.2"]), &Scope::Everything);
+        let key = Scope::Keys([Key::Route("10.244.9.0/24".parse().unwrap())].into());
+        for scope in [&key, &key, &Scope::Everything] {
+            let report = applier.apply(&with(&["192.0.2.2", "192.0.2.3", "203.0.113.9"]), scope);
+            let items: Vec<_> = report.problems.iter().map(|problem| problem.item.as_str()).collect();
+            assert_eq!(items, ["route 10.244.9.0/24"], "{:?}", report.problems);
+            assert!(report.problems[0].message.contains("attached"), "{:?}", report.problems);
+            assert_eq!((gateways(&shown()), shown().contains("203.0.113.9")), (2, false), "{}", shown());
+        }
+        // One that is refused leaves what was there, which is ours still.
+        applier.apply(&with(&["203.0.113.9"]), &key);
+        assert_eq!(gateways(&shown()), 2, "{}", shown());
+        assert_eq!(applier.apply(&with(&["192.0.2.3"]), &key).problems, []);
+        assert_eq!(gateways(&shown()), 1, "{}", shown());
+    });
+}
+
+#[test]
 fn a_flushed_route_comes_back_with_the_next_full_run() {
     let namespace = attached();
     namespace.run_in(|| {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::Parseable;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use nix::errno::Errno;
 use prefix::Family;
 
@@ -19,6 +19,8 @@ pub struct Way {
     pub kind: RouteKind,
     /// The number of the device they leave by; `lo` for addresses of this machine.
     pub link: Option<u32>,
+    /// The router that takes them further; `None`: the address is on the link.
+    pub gateway: Option<IpAddr>,
     /// The largest packet that goes all the way, in bytes, where the route says so or the kernel has learnt it.
     pub mtu: Option<u32>,
 }
@@ -53,10 +55,14 @@ fn is_nowhere(error: &KernelError) -> bool {
 
 impl Way {
     fn from_message(message: &RouteMessage) -> Self {
-        let mut way = Self { kind: message.header.kind.into(), link: None, mtu: None };
+        let mut way = Self { kind: message.header.kind.into(), link: None, gateway: None, mtu: None };
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Oif(link) => way.link = Some(*link),
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) => way.gateway = Some((*address).into()),
+                RouteAttribute::Gateway(RouteAddress::Inet6(address)) => {
+                    way.gateway = Some((*address).into());
+                }
                 RouteAttribute::Metrics(metrics) => {
                     way.mtu = metrics.iter().find_map(|metric| match metric {
                         RouteMetric::Mtu(mtu) => Some(*mtu),
