@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Distance, Listener, Network, Passwords, Stream, Way};
 
@@ -28,6 +28,7 @@ enum Request {
 pub struct Memory {
     address: IpAddr,
     hub: mpsc::UnboundedSender<Request>,
+    keyless: watch::Sender<bool>,
 }
 
 impl Memory {
@@ -35,13 +36,18 @@ impl Memory {
     pub fn new(address: IpAddr) -> Self {
         let (hub, requests) = mpsc::unbounded_channel();
         tokio::spawn(serve(requests));
-        Self { address, hub }
+        Self { address, hub, keyless: watch::Sender::new(false) }
     }
 
     /// The same network, seen from another host.
     #[must_use]
     pub fn host(&self, address: IpAddr) -> Self {
-        Self { address, hub: self.hub.clone() }
+        Self { address, ..self.clone() }
+    }
+
+    /// Makes its listeners refuse all keys, or take them.
+    pub fn refuse_keys(&self, refused: bool) {
+        self.keyless.send_replace(refused);
     }
 
     /// Makes a listening address taken, or free.
@@ -93,7 +99,8 @@ impl Network for Memory {
     async fn listen(&self, address: SocketAddr) -> io::Result<MemoryListener> {
         let (answer, question) = oneshot::channel();
         self.hub.send(Request::Listen(address, answer)).map_err(gone)?;
-        question.await.map_err(gone)?.map(MemoryListener)
+        let accepted = question.await.map_err(gone)??;
+        Ok(MemoryListener { accepted, keyless: self.keyless.subscribe() })
     }
 
     async fn connect(&self, way: &Way) -> io::Result<MemoryStream> {
@@ -106,17 +113,22 @@ impl Network for Memory {
 
 /// A listener of the network.
 #[derive(Debug)]
-pub struct MemoryListener(mpsc::UnboundedReceiver<Accepted>);
+pub struct MemoryListener {
+    accepted: mpsc::UnboundedReceiver<Accepted>,
+    keyless: watch::Receiver<bool>,
+}
 
 impl Listener for MemoryListener {
     type Stream = MemoryStream;
 
     async fn accept(&mut self) -> io::Result<Accepted> {
-        self.0.recv().await.ok_or_else(|| io::ErrorKind::NetworkDown.into())
+        self.accepted.recv().await.ok_or_else(|| io::ErrorKind::NetworkDown.into())
     }
 
-    fn sign(&self, _: &Passwords, _: &Passwords) -> io::Result<()> {
-        Ok(())
+    fn sign(&self, old: &Passwords, new: &Passwords) -> BTreeMap<IpAddr, io::Error> {
+        let changed = new.iter().filter(|(peer, password)| old.get(peer) != Some(password));
+        let refused = changed.filter(|_| *self.keyless.borrow());
+        refused.map(|(peer, _)| (*peer, io::ErrorKind::OutOfMemory.into())).collect()
     }
 }
 

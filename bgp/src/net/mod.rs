@@ -71,8 +71,8 @@ pub trait Listener: Send + Sync + 'static {
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>> + Send;
 
     /// Makes the keys of the peers from `old` into `new`. A key of a family the listener does not serve is passed over.
-    /// What fails is tried for all keys, and the last failure told.
-    fn sign(&self, old: &Passwords, new: &Passwords) -> io::Result<()>;
+    /// Each is tried; those that failed are told, with the reason.
+    fn sign(&self, old: &Passwords, new: &Passwords) -> BTreeMap<IpAddr, io::Error>;
 }
 
 /// Where connections come from.

@@ -1,5 +1,6 @@
 //! TCP.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -103,23 +104,29 @@ impl Listener for TcpListener {
         Ok((stream, peer.ip().to_canonical()))
     }
 
-    fn sign(&self, old: &Passwords, new: &Passwords) -> io::Result<()> {
-        let family = Family::of(self.local_addr()?.ip());
+    fn sign(&self, old: &Passwords, new: &Passwords) -> BTreeMap<IpAddr, io::Error> {
+        let family = match self.local_addr() {
+            Ok(local) => Family::of(local.ip()),
+            Err(error) => {
+                let same = || io::Error::new(error.kind(), error.to_string());
+                return new.keys().map(|peer| (*peer, same())).collect();
+            }
+        };
         let other = |peer: &IpAddr| Family::of(*peer) == family && old.get(peer) != new.get(peer);
-        let mut result = Ok(());
-        let mut note = |done: Result<(), KernelError>| {
+        let mut failed = BTreeMap::new();
+        let mut note = |peer: &IpAddr, done: Result<(), KernelError>| {
             if let Err(error) = done {
-                result = Err(io_error(&error));
+                failed.insert(*peer, io_error(&error));
             }
         };
         // The kernel takes no key for a peer that has one of the other kind or with the same identifiers.
         for (peer, password) in old.iter().filter(|(peer, _)| other(peer)) {
-            note(unsign(self, *peer, password, new.get(peer)));
+            note(peer, unsign(self, *peer, password, new.get(peer)));
         }
         for (peer, password) in new.iter().filter(|(peer, _)| other(peer)) {
-            note(sign(self, *peer, password));
+            note(peer, sign(self, *peer, password));
         }
-        result
+        failed
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, sleep_until};
 use crate::net::{Listener, Network, Passwords};
 
 /// How long an address that cannot be bound is left alone. A predecessor may still hold it, or it may not be there yet.
@@ -70,10 +70,14 @@ impl<N: Network, C: Clock> Listen<N, C> {
     async fn accept_all(&mut self, mut listener: N::Listener) -> String {
         let mut failures = 0;
         let mut signed = Passwords::new();
-        self.sign(&listener, &mut signed).await;
+        let mut again = self.sign(&listener, &mut signed).await;
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
+                    Ok((_, peer)) if !self.is_protected(&signed, &peer) => {
+                        failures = 0;
+                        tracing::debug!(%peer, "a BGP connection is closed: the key of its peer is not in force");
+                    }
                     Ok((stream, peer)) => {
                         failures = 0;
                         if self.news.send(News::Accepted(stream, peer)).await.is_err() {
@@ -88,17 +92,39 @@ impl<N: Network, C: Clock> Listen<N, C> {
                     }
                     Err(error) => return format!("cannot accept connections: {error}"),
                 },
-                Ok(()) = self.passwords.changed() => self.sign(&listener, &mut signed).await,
+                Ok(()) = self.passwords.changed() => again = self.sign(&listener, &mut signed).await,
+                () = sleep_until(&self.clock, again) => again = self.sign(&listener, &mut signed).await,
             }
         }
     }
 
-    /// Gives the listener the passwords of now, in place of those it has.
-    async fn sign(&mut self, listener: &N::Listener, signed: &mut Passwords) {
+    /// False if the peer's connections must be signed and the kernel does not see to it.
+    fn is_protected(&self, signed: &Passwords, peer: &IpAddr) -> bool {
+        let wanted = self.passwords.borrow();
+        wanted.get(peer).is_none_or(|password| signed.get(peer) == Some(password))
+    }
+
+    /// Gives the listener the passwords of now, in place of those it has; when to try again, if that failed for some.
+    async fn sign(&mut self, listener: &N::Listener, signed: &mut Passwords) -> Option<Duration> {
         let wanted = self.passwords.borrow_and_update().clone();
-        let error = listener.sign(signed, &wanted).err().map(|error| error.to_string());
-        *signed = wanted;
+        let failed = listener.sign(signed, &wanted);
+        let before = std::mem::replace(signed, wanted);
+        for peer in failed.keys() {
+            // What is there is still to be taken away.
+            match before.get(peer) {
+                Some(old) => signed.insert(*peer, old.clone()),
+                None => signed.remove(peer),
+            };
+        }
+        let error = failed.first_key_value().map(|(peer, error)| {
+            let others = match failed.len() - 1 {
+                0 => String::new(),
+                others => format!(" (and {others} more)"),
+            };
+            format!("connections of {peer}{others} are closed, because they cannot be protected: {error}; trying again every {RETRY:?}")
+        });
         // A speaker that has ended shows at the next connection.
         let _ = self.tell(true, error).await;
+        (!failed.is_empty()).then(|| self.clock.now() + RETRY)
     }
 }

@@ -198,8 +198,11 @@ fn look_at_listeners(speaker: &BlockingHandle, report: &mut Report) -> Result<()
             report.again = Some(report.again.map_or(LOOK_AGAIN, |again| again.min(LOOK_AGAIN)));
         }
         if let Some(error) = listener.error {
-            let advice =
-                "sessions come up only as far as this node makes them; is another BGP daemon running?";
+            let advice = if listener.listening {
+                "sessions with them come up only as far as this node makes them; is net.core.optmem_max too small for so many passwords?"
+            } else {
+                "sessions come up only as far as this node makes them; is another BGP daemon running?"
+            };
             // The speaker itself tries again.
             report.problems.push(Problem { item, message: format!("{error}; {advice}"), retry: false });
         }

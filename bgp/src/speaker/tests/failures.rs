@@ -133,6 +133,33 @@ async fn an_address_that_is_taken_is_reported_and_tried_again() {
 }
 
 #[tokio::test]
+async fn a_connection_of_a_peer_whose_key_is_not_in_force_is_closed_until_it_is() {
+    let network = Memory::new(ip(0));
+    network.refuse_keys(true);
+    let clock = ManualClock::default();
+    let host = Host::start_at(&network, config(1), &clock);
+    let error = || async { host.handle.status().await.unwrap().listeners[0].error.clone() };
+    host.handle
+        .set_peer(PeerConfig { password: crate::Password::new("s3cret").ok(), ..passive(2) })
+        .await
+        .unwrap();
+    host.handle.set_peer(passive(3)).await.unwrap();
+    let told = eventually("an error in the status", error).await;
+    assert!(told.contains("192.0.2.2 are closed") && !told.contains("s3cret"), "{told}");
+    assert_eq!(RawPeer::connect(&network, 2, 1).await.next().await, None);
+    let _other = RawPeer::establish(&network, 3, 1, &RawPeer::open(3, 90, None)).await;
+    host.established(3).await;
+    network.refuse_keys(false);
+    eventually("the key", || async {
+        clock.advance(Duration::from_secs(1));
+        error().await.is_none().then_some(())
+    })
+    .await;
+    let _peer = RawPeer::establish(&network, 2, 1, &RawPeer::open(2, 90, None)).await;
+    host.established(2).await;
+}
+
+#[tokio::test]
 async fn a_speaker_that_ceases_is_forgotten_at_once_and_one_that_restarts_gracefully_is_not() {
     for (how, kept) in [(Shutdown::Cease("enough".to_owned()), false), (Shutdown::Quiet, true)] {
         let network = Memory::new(ip(0));
