@@ -50,7 +50,9 @@ pub enum InstallError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => "; mount the folder from the node (hostPath) and not read-only",
-        io::ErrorKind::PermissionDenied => "; run as root and see that the mount is not read-only",
+        io::ErrorKind::PermissionDenied => {
+            "; run as root, with the capability DAC_OVERRIDE if the folder is another user's (see daemonset/)"
+        }
         io::ErrorKind::NotFound => "; is the folder mounted, and the image complete?",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; make room on the node and start the pod again; what was there before is untouched"
