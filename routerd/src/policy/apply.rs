@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use kernel::KernelError;
 use kernel::nft::{CommitError, Element, Identity, Nft, Set, Transaction};
 use prefix::Family;
 
+use super::bridges::Bridges;
 use super::flows::Flows;
 use super::key::PolicyKey;
 use super::model::{Model, Parts};
@@ -14,10 +16,14 @@ use super::names::{self, PREFIX};
 use super::plan::{self, Plan};
 use super::refused::{MOST_TRIALS, Refused, bisect};
 use super::render::{self, Fragment};
+use super::settings::Settings;
 use super::value::{Direction, PolicyValue};
-use super::{program, refusal, settings, status};
+use super::{program, refusal, status};
 use crate::ruleset::{FilledChain, FilledSet, Ruleset};
 use crate::runner::{Apply, Problem, Report, Scope};
+
+/// The pause between looks at what the kernel tells no changes of.
+const TEND_EVERY: Duration = Duration::from_secs(1);
 
 /// Values by key.
 type Values = BTreeMap<PolicyKey, PolicyValue>;
@@ -42,6 +48,10 @@ pub struct PolicyApplier {
     mute: bool,
     /// Others' changes were put right since the last report.
     repaired: bool,
+    settings: Settings,
+    bridges: Bridges,
+    /// The bridges that `model` speaks of.
+    guarded: BTreeSet<String>,
     /// The generation in which the kernel held `model` and nothing else of ours.
     verified: Option<u32>,
 }
@@ -51,16 +61,39 @@ impl Apply for PolicyApplier {
     type Value = PolicyValue;
 
     fn apply(&mut self, desired: &Values, scope: &Scope<PolicyKey>) -> Report {
+        self.bridges.follow(desired, scope);
         let done = match scope {
-            Scope::Everything => self.everything(desired),
-            Scope::Keys(keys) => self.some(desired, keys),
+            Scope::Keys(keys) if self.is_guarded() => self.some(desired, keys),
+            _ => self.everything(desired),
         };
         self.report(desired, scope, done)
     }
 
     fn look(&mut self, desired: &Values, hurried: &dyn Fn() -> bool) -> Option<Report> {
+        self.bridges.look(desired);
         let done = self.read_back(desired, hurried, true).transpose()?;
         Some(self.report(desired, &Scope::Everything, done))
+    }
+
+    fn tend(&mut self, desired: &Values) -> Option<Report> {
+        self.bridges.look(desired);
+        if !self.is_guarded() {
+            let done = self.everything(desired);
+            return Some(self.report(desired, &Scope::Everything, done));
+        }
+        let writes = self.settings.tend()?;
+        Some(Report {
+            writes,
+            counts: status::counts(desired),
+            problems: self.settings.problems().collect(),
+            judged: Settings::items().collect(),
+            repaired: writes > 0,
+            ..Report::default()
+        })
+    }
+
+    fn tend_after(&self) -> Option<Duration> {
+        Some(TEND_EVERY)
     }
 
     fn item(&self, key: &PolicyKey) -> Option<String> {
@@ -94,9 +127,11 @@ impl PolicyApplier {
             0
         });
         let set = match scope {
-            Scope::Everything => settings::ensure(&mut problems),
+            Scope::Everything => self.settings.ensure(),
             Scope::Keys(_) => 0,
         };
+        problems.extend(self.settings.problems());
+        problems.extend(self.bridges.problem());
         let writes = writes + set + self.settle_flows(desired, &mut problems);
         let repaired = std::mem::take(&mut self.repaired);
         Report { writes, counts: status::counts(desired), problems, repaired, ..Report::default() }
@@ -207,6 +242,7 @@ impl PolicyApplier {
         settled: bool,
     ) -> Result<Option<u64>, KernelError> {
         let generation = self.nft()?.generation()?;
+        let settled = settled && self.is_guarded();
         let as_applied = settled && self.refused.is_empty() && self.applied == *desired;
         if as_applied && self.verified == Some(generation) {
             return Ok(Some(0));
@@ -261,8 +297,14 @@ impl PolicyApplier {
         })
     }
 
+    /// True if `model` speaks of the bridges that lead to pods, and of no others.
+    fn is_guarded(&self) -> bool {
+        self.guarded.iter().map(String::as_str).eq(self.bridges.names())
+    }
+
     fn rebuild(&mut self, desired: &Values) {
         self.model = Model::default();
+        self.guarded = self.bridges.names().into_iter().map(str::to_owned).collect();
         for (key, value) in desired {
             let fragment = self.fragment(key, value);
             self.model.add(&fragment);
@@ -344,6 +386,9 @@ impl PolicyApplier {
             return rest;
         }
         let mut fragment = render::fragment(key, value);
+        if *key == PolicyKey::Base {
+            program::refuse_link_local(&mut fragment.objects, &self.bridges.names());
+        }
         if self.flows.cut && *key == PolicyKey::Base {
             program::refuse_middles(&mut fragment.objects);
         }

@@ -22,6 +22,7 @@ mod admit;
 mod admits;
 pub mod apply;
 pub mod blocks;
+mod bridges;
 mod crowd;
 pub mod desired;
 mod flows;

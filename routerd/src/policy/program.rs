@@ -43,8 +43,6 @@ const OTHERS: u8 = 0x15;
 /// In the header of IPv6 (RFC 8200 section 3): the hop limit, and the destination's first byte, 0xff of a group.
 const HOP_LIMIT_OFFSET: u32 = 7;
 const IP6_DESTINATION_OFFSET: u32 = 24;
-/// The bridge of the pods, by its name in kube-router and in our network configuration.
-const POD_BRIDGE: &str = "kube-bridge";
 /// Link-local unicast addresses (RFC 4291 section 2.5.6).
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
 const LINK_LOCAL_LENGTH: u8 = 10;
@@ -84,8 +82,8 @@ pub(super) fn program() -> Ruleset {
     let base = |name, hook, priority| Chain::base(table().chain(name), ChainType::Filter, hook, priority);
     let dispatch = |direction| Chain::new(table().chain(names::dispatch(direction)));
     refusal::add_to(ruleset)
-        .chain(base(names::FORWARD, Hook::Forward, priority::FILTER), entry(&link_local(&Direction::BOTH)))
-        .chain(base(names::INPUT, Hook::Input, INPUT_PRIORITY), entry(&link_local(&[Direction::Egress])))
+        .chain(base(names::FORWARD, Hook::Forward, priority::FILTER), entry(&[]))
+        .chain(base(names::INPUT, Hook::Input, INPUT_PRIORITY), entry(&[]))
         .chain(base(names::OUTPUT, Hook::Output, priority::FILTER), entry(&own_traffic()))
         .chain(dispatch(Direction::Egress), dispatch_rules(Direction::Egress))
         .chain(dispatch(Direction::Ingress), dispatch_rules(Direction::Ingress))
@@ -116,19 +114,31 @@ fn neighbours() -> [Rule; 2] {
 
 /// Link-local addresses of pods are nobody's: the cluster does not show which pod has which, so no policy could name
 /// them. By its own an isolated pod would be reached by the others on the bridge, and with its own it would reach them and
-/// the node. Other links of the node live by such addresses, so only the bridge of the pods is meant.
-fn link_local(directions: &[Direction]) -> Vec<Rule> {
-    let Ok(prefix) = Prefix::new(LINK_LOCAL.into(), LINK_LOCAL_LENGTH) else { return Vec::new() };
-    let from_pods = Rule::new().equals(Field::InputName, POD_BRIDGE);
-    let rule = |direction: &Direction| {
+/// the node. Other links of the node live by such addresses, so only these devices, the bridges of the pods, are meant.
+pub(super) fn refuse_link_local(ruleset: &mut Ruleset, bridges: &BTreeSet<&str>) {
+    let Ok(prefix) = Prefix::new(LINK_LOCAL.into(), LINK_LOCAL_LENGTH) else { return };
+    let rule = |bridge: &str, direction: Direction| {
+        let from_pods = Rule::new().equals(Field::InputName, bridge);
         match direction {
-            Direction::Egress => from_pods.clone().source(&prefix),
-            Direction::Ingress => from_pods.clone().destination(&prefix),
+            Direction::Egress => from_pods.source(&prefix),
+            Direction::Ingress => from_pods.destination(&prefix),
         }
-        .verdict(refusal::verdict(Reason::Orphan, *direction))
+        .verdict(refusal::verdict(Reason::Orphan, direction))
         .comment("a pod's link-local address")
     };
-    directions.iter().map(rule).collect()
+    for (chain, directions) in [(names::FORWARD, &Direction::BOTH[..]), (names::INPUT, &[Direction::Egress])]
+    {
+        let all =
+            bridges.iter().flat_map(|bridge| directions.iter().map(|direction| rule(bridge, *direction)));
+        before_judges(ruleset, chain, all.collect());
+    }
+}
+
+/// Adds rules to a base chain behind what needs no judgement.
+fn before_judges(ruleset: &mut Ruleset, chain: &str, rules: Vec<Rule>) {
+    let Some(filled) = ruleset.chains.get_mut(chain) else { return };
+    let judges = filled.rules.len().saturating_sub(1);
+    filled.rules.splice(judges..judges, rules);
 }
 
 /// Refuses TCP packets that belong to no tracked connection and begin none, wherever connections enter the judges.
@@ -146,9 +156,7 @@ pub(super) fn refuse_middles(ruleset: &mut Ruleset) {
         .goto(names::MIDDLE);
     refusal::add_middle(ruleset);
     for chain in [names::FORWARD, names::INPUT, names::OUTPUT] {
-        let Some(filled) = ruleset.chains.get_mut(chain) else { continue };
-        let judges = filled.rules.len().saturating_sub(1);
-        filled.rules.insert(judges, middle.clone());
+        before_judges(ruleset, chain, vec![middle.clone()]);
     }
 }
 

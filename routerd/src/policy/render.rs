@@ -1,7 +1,6 @@
 //! From values to chains, sets and elements. Pure.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use kernel::nft::{Chain, DataType, Element, Field, Rule, Set, Verdict};

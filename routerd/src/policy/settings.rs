@@ -7,19 +7,45 @@ use crate::runner::Problem;
 
 const KEYS: [&str; 2] = ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"];
 
-/// Lets the judges see packets that a bridge forwards. Returns the number of writes.
-///
-/// Another network plugin may have no bridge at all: then the missing module harms nobody.
-pub(super) fn ensure(problems: &mut Vec<Problem>) -> u64 {
-    let mut writes = 0;
-    for key in KEYS {
-        match sysctl::set(key, "1") {
-            Ok(written) => writes += u64::from(written),
-            Err(error) if error.is_not_found() && !has_bridge() => {}
-            Err(error) => problems.push(problem(key, &error)),
-        }
+/// What is wrong with the settings, as far as is known.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    problems: Vec<Problem>,
+}
+
+impl Settings {
+    /// What the last [`Settings::ensure`] could not do.
+    pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
+        self.problems.iter().cloned()
     }
-    writes
+
+    /// The items of all problems that there may be.
+    pub(super) fn items() -> impl Iterator<Item = String> {
+        KEYS.into_iter().map(item)
+    }
+
+    /// Lets the judges see packets that a bridge forwards. Returns the number of writes.
+    ///
+    /// Another network plugin may have no bridge at all: then the missing module harms nobody.
+    pub(super) fn ensure(&mut self) -> u64 {
+        let mut writes = 0;
+        self.problems.clear();
+        for key in KEYS {
+            match sysctl::set(key, "1") {
+                Ok(written) => writes += u64::from(written),
+                Err(error) if error.is_not_found() && !has_bridge() => {}
+                Err(error) => self.problems.push(problem(key, &error)),
+            }
+        }
+        writes
+    }
+
+    /// The same between runs, as the kernel tells nobody of such a change. `None`: all is as it was.
+    pub(super) fn tend(&mut self) -> Option<u64> {
+        let before = self.problems.clone();
+        let writes = self.ensure();
+        (writes > 0 || self.problems != before).then_some(writes)
+    }
 }
 
 fn has_bridge() -> bool {
@@ -27,9 +53,13 @@ fn has_bridge() -> bool {
     links.map_or(true, |links| links.iter().any(|link| link.kind == LinkKind::Bridge))
 }
 
+fn item(key: &str) -> String {
+    format!("sysctl {key}")
+}
+
 fn problem(key: &str, error: &KernelError) -> Problem {
     let message = format!(
         "{error}; policies between pods of one bridge of this node need it to be 1; load the module br_netfilter"
     );
-    Problem { item: format!("sysctl {key}"), message, retry: false }
+    Problem { item: item(key), message, retry: true }
 }

@@ -85,7 +85,9 @@ fn policy(index: &Index, PolicyDelta { delta, crowds, named }: &PolicyDelta, key
         }
     }
     let subjects: BTreeSet<&PeerGroup> = crowds.iter().map(|side| &side.subject).collect();
-    subjects.into_iter().for_each(|subject| with_subject(index, subject, keys));
+    for subject in subjects {
+        with_subject(index, subject, keys);
+    }
 }
 
 /// The groups that the rules of a direction admit.

@@ -113,6 +113,12 @@ fn beside_another_cni_the_apis_addresses_are_judged_whatever_the_devices_are_cal
         });
     });
     assert!(!wired.world.rules().contains("routing-"), "nothing but policies is written");
+    // A `sysctl --system` of somebody else must not open the bridge until the next look at everything, in minutes.
+    let key = "net.bridge.bridge-nf-call-iptables";
+    wired.world.namespace.run("sysctl", &["-qw", &format!("{key}=0")]);
+    wait("the setting of the bridge again", || {
+        (wired.world.namespace.run("sysctl", &["-n", key]).trim() == "1").then_some(())
+    });
 }
 
 #[test]

@@ -38,14 +38,26 @@ fn reaches(from: (&TestNs, &str), to: (&TestNs, &str), tries: usize) -> bool {
 
 #[test]
 fn an_isolated_pod_cannot_be_reached_and_reaches_nobody_by_link_local_addresses() {
+    isolated("kube-bridge");
+}
+
+#[test]
+fn nor_on_a_bridge_that_a_network_configuration_gives_another_name() {
+    isolated("cni0");
+}
+
+fn isolated(bridge: &str) {
     let mut wired = Wired::new("linklocal");
     let (isolated, other) = (wired.wire(2), wired.wire(3));
     wired.plug(&isolated);
     wired.plug(&other);
+    if bridge != "kube-bridge" {
+        wired.world.namespace.run("ip", &["link", "set", "kube-bridge", "name", bridge]);
+    }
     // What must get through has its time.
     let ways = |wired: &Wired, expected: [bool; 4]| {
         let [isolated, other] = [&isolated, &other].map(|pod| (&pod.space, "eth0"));
-        let node = (&wired.world.namespace, "kube-bridge");
+        let node = (&wired.world.namespace, bridge);
         let ends = [(other, isolated), (isolated, other), (isolated, node), (node, isolated)];
         for ((from, to), expected) in ends.into_iter().zip(expected) {
             let tries = if expected { 300 } else { 5 };

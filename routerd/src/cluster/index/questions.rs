@@ -60,7 +60,9 @@ impl Index {
             self.members(group).for_each(|pod| add(pod, group));
         }
         let mut finder = Finder::default();
-        others.iter().for_each(|group| finder.insert(group));
+        for group in &others {
+            finder.insert(group);
+        }
         for pod in self.pods_in_each(others.iter().map(|group| group.own_namespace()).collect()) {
             let likely = finder.candidates(&pod.name.namespace, &pod.labels);
             likely.filter(|group| group.takes(self, pod)).for_each(|group| add(pod, group));

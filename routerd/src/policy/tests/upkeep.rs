@@ -4,7 +4,7 @@ use kernel::nft::Nft;
 
 use super::lab::Lab;
 use crate::policy::cleanup;
-use crate::runner::Report;
+use crate::runner::{Apply, Report};
 
 pub(super) const WEB: &str = "10.244.1.2";
 pub(super) const FROM_FRIENDS: &str = "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]";
@@ -65,6 +65,25 @@ fn what_somebody_else_breaks_is_mended() {
         assert!(report.writes > 0 && report.problems.is_empty(), "{damage}: {report:?}");
         lab.expect(&[("default/friend", WEB, 80, true), ("outside", WEB, 80, false)]);
         assert_eq!(lab.resync().writes, 0, "{damage}");
+    }
+}
+
+#[test]
+fn a_setting_that_hides_packets_between_pods_from_the_judges_is_put_back_between_runs() {
+    let mut lab = lab();
+    let desired = lab.world.desired();
+    let tend = |lab: &mut Lab| {
+        let applier = &mut lab.applier;
+        lab.node.run_in(|| applier.tend(&desired))
+    };
+    assert_eq!(tend(&mut lab), None, "all is as it should be");
+    for key in ["iptables", "ip6tables"] {
+        let key = format!("net.bridge.bridge-nf-call-{key}");
+        lab.node.run("sysctl", &["-qw", &format!("{key}=0")]);
+        let report = tend(&mut lab).unwrap();
+        assert!(report.writes == 1 && report.repaired && report.problems.is_empty(), "{report:?}");
+        assert_eq!(lab.node.run("sysctl", &["-n", &key]).trim(), "1");
+        assert_eq!(tend(&mut lab), None);
     }
 }
 

@@ -34,7 +34,9 @@ fn many_peers(count: usize, more: &str) -> String {
 fn looks(world: &mut World, change: impl FnOnce(&mut World) -> BTreeSet<PolicyKey>) -> usize {
     LOOKS.set(0);
     let touched = change(world);
-    touched.iter().for_each(|key| _ = world.value(key));
+    for key in &touched {
+        world.value(key);
+    }
     LOOKS.get()
 }
 
