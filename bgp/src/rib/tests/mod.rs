@@ -1,6 +1,7 @@
 //! Choice, import, export and what is told, as tables.
 
 mod laws;
+mod news;
 mod out;
 mod reflection;
 mod rules;
