@@ -10,6 +10,7 @@ mod choice;
 mod cluster;
 mod draining;
 mod dsr;
+mod dsr_held;
 mod early;
 mod firewall;
 mod gates;
