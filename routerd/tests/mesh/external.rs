@@ -62,7 +62,10 @@ impl Bird {
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        Self { process, folder, ns }
+        let bird = Self { process, folder, ns };
+        // Whoever changes its configuration must not do so while it reads it.
+        bird.until("BIRD's start", |bird| bird.ask("show status").contains("up and running"));
+        bird
     }
 
     pub(crate) fn ask(&self, words: &str) -> String {
