@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 
 use kernel::rtnl::{Address, Link, LinkKind, Rtnl};
 use prefix::Prefix;
@@ -12,6 +13,9 @@ use crate::runner::{Problem, Scope};
 
 /// The bridge of the pods in kube-router and in our network configuration, if it names no other.
 const POD_BRIDGE: &str = "kube-bridge";
+
+/// There once the kernel knows VLANs.
+const VLANS: &str = "/proc/net/vlan";
 
 /// What is known of them.
 #[derive(Debug, Default)]
@@ -76,12 +80,17 @@ fn find(pods: &BTreeSet<IpAddr>) -> kernel::Result<(BTreeSet<String>, Vec<Prefix
         return Ok((found, subnets));
     }
     let mut rtnl = Rtnl::open()?;
-    let links = rtnl.links()?;
-    let bridges: BTreeMap<u32, &Link> =
-        links.iter().filter(|link| link.kind == LinkKind::Bridge).map(|link| (link.index, link)).collect();
-    for link in &links {
+    // By kind, and not all links: a pod has one each, and this is done every second.
+    let bridges = rtnl.links_of_kind(&LinkKind::Bridge)?;
+    let by_index: BTreeMap<u32, &Link> = bridges.iter().map(|link| (link.index, link)).collect();
+    // A kernel that does not know the kind gives all links in place of none.
+    let vlans = match Path::new(VLANS).exists().then(|| LinkKind::Other("vlan".to_owned())) {
+        Some(kind) => rtnl.links_of_kind(&kind)?,
+        None => Vec::new(),
+    };
+    for link in bridges.iter().chain(&vlans) {
         let below = link.peer_index.filter(|_| link.peer_netns.is_none());
-        let Some(bridge) = bridges.get(&link.index).or_else(|| bridges.get(&below?)) else { continue };
+        let Some(bridge) = by_index.get(&link.index).or_else(|| by_index.get(&below?)) else { continue };
         let all = rtnl.addresses(Some(link.index), None)?;
         let of_pods = |subnet: &Prefix| pods.iter().any(|pod| subnet.contains(*pod));
         let known = subnets.len();
