@@ -215,11 +215,11 @@ fn session(
     Ok(Peer { config, bfd: found.bfd.map(|bfd| further(bfd, multihop)) })
 }
 
-/// With all that keeps routes: `time` is how long a peer is away before its routes are a last resort.
+/// `time` is how long a peer is away before its routes are a last resort. Without the N bit (RFC 8538): with it a router keeps
+/// the routes of a node whose hold time is over, too, so a lost node drew its share of a Service's traffic for `time` longer.
 fn with_routers(time: Duration) -> GracefulRestart {
     GracefulRestart {
         restart_time: u16::try_from(time.as_secs()).unwrap_or(u16::MAX).min(4095),
-        notification: true,
         long_lived: u32::try_from(LAST_RESORT.as_secs()).ok(),
         ..GracefulRestart::default()
     }

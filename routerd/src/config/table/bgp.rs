@@ -64,7 +64,7 @@ const FLAGS: &[Flag] = &[
         Bool,
         "true",
         Works,
-        "Let external peers keep this node's routes while it restarts (RFC 4724), also over notifications (RFC 8538) and for an hour more as a last resort (RFC 9494) if they can; other nodes always keep them. kube-router's default is false.",
+        "Let external peers keep this node's routes while it restarts (RFC 4724) and for an hour more as a last resort (RFC 9494) if they can; other nodes always keep them. kube-router's default is false.",
     ),
     flag(
         "bgp-graceful-restart-deferral-time",
