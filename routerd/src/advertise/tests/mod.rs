@@ -186,15 +186,20 @@ fn what_a_change_touches_is_enough() {
     }
 }
 
+/// The plane, running for IPv4 in this thread's namespace.
+fn started() -> (tokio::runtime::Runtime, Advertising) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    let one = start(bgp(), vec![Family::V4], Served::default(), &handle, Settings::default()).unwrap();
+    (runtime, one)
+}
+
 #[test]
 fn a_node_that_had_lost_its_address_to_another_has_it_when_that_is_gone() {
     let ns = TestNs::new("advertise");
     ns.run("ip", &["address", "add", "192.0.2.1/32", "dev", "lo"]);
     ns.run_in(|| {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let mut one =
-            start(bgp(), vec![Family::V4], Served::default(), runtime.handle(), Settings::default()).unwrap();
+        let (runtime, mut one) = started();
         let nodes =
             [node("a", &[], &["192.0.2.1"]), node("b", &[], &["192.0.2.2"]), node("c", &[], &["192.0.2.2"])];
         let mut index = index("a", nodes);

@@ -26,9 +26,7 @@ fn capabilities(open: &[u8]) -> BTreeMap<u8, Vec<u8>> {
 /// What the router at 192.0.2.9 hears from a daemon that starts in this thread's namespace.
 fn heard() -> BTreeMap<u8, Vec<u8>> {
     let router = TcpListener::bind("192.0.2.9:179").unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut one =
-        start(bgp(), vec![Family::V4], Served::default(), runtime.handle(), Settings::default()).unwrap();
+    let (runtime, mut one) = started();
     let peers = "[{remoteip: 192.0.2.9, remoteasn: 65001}]";
     let own = Node {
         name: "a".into(),

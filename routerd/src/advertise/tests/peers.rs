@@ -244,10 +244,7 @@ fn each_thing_that_is_wrong_with_a_node_is_a_problem_of_its_own() {
     let ns = TestNs::new("advertise");
     ns.run("ip", &["address", "add", "192.0.2.1/32", "dev", "lo"]);
     ns.run_in(|| {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let mut one =
-            start(bgp(), vec![Family::V4], Served::default(), runtime.handle(), Settings::default()).unwrap();
+        let (runtime, mut one) = started();
         let annotations = [("rr.server", "x"), ("path-prepend.as", "64600")];
         one.plane.subscriber.start(&index("a", [annotated("a", 1, &annotations)]));
         runtime.block_on(async {
