@@ -11,7 +11,7 @@ use super::checks::{NODE_PORT, Scene};
 use super::control_plane::ControlPlane;
 use super::manifest::{DAEMON_SET, NAMESPACE};
 use crate::guest::client::{Cmd, Running};
-use crate::tool::{answered, gap};
+use crate::tool::{answer, gap};
 
 /// How long a machine that has much to do may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,19 +55,34 @@ fn restart(plane: &ControlPlane) -> Result<Duration> {
     Ok(begin.elapsed())
 }
 
+/// What a client that asks all the time saw.
+#[derive(Default)]
+struct Asked {
+    tries: u64,
+    answers: u64,
+    /// What came in place of answers, and when after the client's begin.
+    failures: Vec<String>,
+}
+
 /// Tries and answers, of which the client tells from time to time.
-fn asked(load: &Running) -> Result<(u64, u64)> {
-    let lines: Vec<String> = load.lines.try_iter().map(|(_, line)| line).collect();
+fn asked(load: &Running) -> Result<Asked> {
+    let begin = Instant::now();
+    let said: Vec<(Instant, String)> = load.lines.try_iter().collect();
+    let failures = said.iter().filter(|(_, line)| line.starts_with("silent ") && line != "silent 0");
+    let failures = failures.map(|(at, line)| format!("{:.1} s ago: {line}", (begin - *at).as_secs_f64())).collect();
+    let lines: Vec<String> = said.into_iter().map(|(_, line)| line).collect();
     let last = lines.iter().rev().find_map(|line| match line.split(' ').collect::<Vec<_>>().as_slice() {
         ["tries", tries, "answered", answers] => Some((tries.parse().ok()?, answers.parse().ok()?)),
         _ => None,
     });
-    last.with_context(|| format!("a client said only {lines:?}"))
+    let (tries, answers) = last.with_context(|| format!("a client said only {lines:?}"))?;
+    Ok(Asked { tries, answers, failures })
 }
 
-fn none_failed(who: &str, (tries, answers): (u64, u64)) -> Result<String> {
+fn none_failed(who: &str, Asked { tries, answers, failures }: Asked) -> Result<String> {
     ensure!(tries > 0, "{who} did not ask");
-    ensure!(tries == answers, "{} of {tries} requests from {who} failed", tries - answers);
+    let failed = tries - answers;
+    ensure!(failed == 0, "{failed} of {tries} requests from {who} failed: {}", failures.join("; "));
     Ok(format!("{tries} from {who}"))
 }
 
@@ -81,25 +96,33 @@ fn unbroken(whose: &str, stream: &Running) -> Result<String> {
 /// This process is the machine outside.
 struct Outside {
     stop: Sender<()>,
-    thread: JoinHandle<(u64, u64)>,
+    thread: JoinHandle<Asked>,
 }
 
 impl Outside {
     fn start(to: SocketAddr) -> Self {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
-            let (mut tries, mut answers) = (0, 0);
+            let begin = Instant::now();
+            let mut asked = Asked::default();
             while stopped.try_recv() == Err(TryRecvError::Empty) {
-                tries += 1;
-                answers += u64::from(answered(to, PATIENCE));
+                let at = begin.elapsed();
+                asked.tries += 1;
+                match answer(to, PATIENCE) {
+                    Ok(_) => asked.answers += 1,
+                    Err(error) => {
+                        let took = (begin.elapsed() - at).as_secs_f64();
+                        asked.failures.push(format!("{:.1} s after the first, after {took:.2} s: {error:#}", at.as_secs_f64()));
+                    }
+                }
                 std::thread::sleep(Duration::from_millis(5));
             }
-            (tries, answers)
+            asked
         });
         Self { stop, thread }
     }
 
-    fn end(self) -> Result<(u64, u64)> {
+    fn end(self) -> Result<Asked> {
         // The thread waits for nothing else.
         let _ended = self.stop.send(());
         self.thread.join().map_err(|_| anyhow::anyhow!("the machine outside ended badly"))

@@ -43,12 +43,14 @@ pub(super) fn ask(server: &str, manner: Manner) -> Result<()> {
 
 /// One question on a connection of its own, with so many letters more than it needs.
 pub(super) fn by_tcp(address: SocketAddr, timeout: Duration, bytes: usize) -> Result<String> {
-    let connection = TcpStream::connect_timeout(&address, timeout)?;
+    let connection = TcpStream::connect_timeout(&address, timeout).context("cannot connect")?;
+    let port = connection.local_addr()?.port();
     connection.set_read_timeout(Some(timeout))?;
     connection.set_write_timeout(Some(timeout))?;
-    (&connection).write_all(format!("{}who\n", "-".repeat(bytes)).as_bytes())?;
+    let question = format!("{}who\n", "-".repeat(bytes));
+    (&connection).write_all(question.as_bytes()).with_context(|| format!("cannot ask from port {port}"))?;
     let mut line = String::new();
-    if BufReader::new(&connection).read_line(&mut line)? == 0 {
+    if BufReader::new(&connection).read_line(&mut line).with_context(|| format!("asked from port {port}"))? == 0 {
         bail!("closed without an answer");
     }
     Ok(line)

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::ask::by_tcp;
 
 /// Asks on new connections all the time. Begins with `silent 0`, prints `answered MS` and `silent MS` whenever that changes, `MS` being how
-/// long ago the try that showed it began, and `tries N answered M` every half second.
+/// long ago the try that showed it began, and `tries N answered M` every half second. After `silent MS` stands why that try had no answer.
 pub(super) fn flood(server: &str, timeout: Duration) -> Result<()> {
     let address: SocketAddr = server.parse().with_context(|| format!("{server:?} is no address and port"))?;
     let (mut tries, mut answers, mut before) = (0_u64, 0_u64, false);
@@ -16,10 +16,14 @@ pub(super) fn flood(server: &str, timeout: Duration) -> Result<()> {
     println!("silent 0");
     loop {
         let begin = Instant::now();
-        let answered = by_tcp(address, timeout, 0).is_ok();
+        let answer = by_tcp(address, timeout, 0);
+        let answered = answer.is_ok();
         if before != answered {
-            let state = if answered { "answered" } else { "silent" };
-            println!("{state} {}", begin.elapsed().as_millis());
+            let ago = begin.elapsed().as_millis();
+            match answer {
+                Ok(_) => println!("answered {ago}"),
+                Err(error) => println!("silent {ago} {error:#}"),
+            }
             before = answered;
         }
         tries += 1;

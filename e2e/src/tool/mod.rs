@@ -95,9 +95,12 @@ pub fn run(tool: &Tool) -> Result<()> {
     }
 }
 
-/// Is a question on a connection of its own answered, asked from this process's own network?
-pub fn answered(server: std::net::SocketAddr, timeout: Duration) -> bool {
-    ask::by_tcp(server, timeout, 0).is_ok()
+/// A question on a connection of its own, asked from this process's own network; the first line of the answer.
+///
+/// # Errors
+/// What came in place of an answer.
+pub fn answer(server: std::net::SocketAddr, timeout: Duration) -> Result<String> {
+    ask::by_tcp(server, timeout, 0)
 }
 
 /// Asks from this process's own network; the microseconds and answers of those that came.
