@@ -50,7 +50,9 @@ pub(super) fn by_tcp(address: SocketAddr, timeout: Duration, bytes: usize) -> Re
     let question = format!("{}who\n", "-".repeat(bytes));
     (&connection).write_all(question.as_bytes()).with_context(|| format!("cannot ask from port {port}"))?;
     let mut line = String::new();
-    if BufReader::new(&connection).read_line(&mut line).with_context(|| format!("asked from port {port}"))? == 0 {
+    if BufReader::new(&connection).read_line(&mut line).with_context(|| format!("asked from port {port}"))?
+        == 0
+    {
         bail!("closed without an answer");
     }
     Ok(line)
