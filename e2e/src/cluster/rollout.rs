@@ -13,8 +13,12 @@ use super::manifest::{DAEMON_SET, NAMESPACE};
 use crate::guest::client::{Cmd, Running};
 use crate::tool::{answer, gap};
 
-/// How long a machine that has much to do may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client waits for one answer, as common HTTP clients do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer may come so much later than the longest silence of a connection that was there before, which only the machine
+/// makes: what a restart holds up would be later.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How long the restart of all may take, in the words of kubectl.
 const LIMIT: &str = "--timeout=3m";
@@ -22,7 +26,7 @@ const LIMIT: &str = "--timeout=3m";
 /// What a first full sync breaks may show only with the requests after it.
 const AFTER: Duration = Duration::from_secs(2);
 
-/// No request from a pod, a node or outside fails, and no connection that was there before is cut.
+/// No request from a pod, a node or outside fails or is held up, and no connection that was there before is cut.
 pub(super) fn under_load(scene: &Scene<'_>, plane: &ControlPlane) -> Result<String> {
     let service = SocketAddr::new(scene.service, 80);
     let (Some(client), Some(last)) = (scene.client.first(), scene.lab.nodes.last()) else { bail!("no pods") };
@@ -37,14 +41,19 @@ pub(super) fn under_load(scene: &Scene<'_>, plane: &ControlPlane) -> Result<Stri
     let took = restart(plane)?;
     std::thread::sleep(AFTER);
     let mut told = Vec::new();
-    for (who, load) in &loads {
-        told.push(none_failed(who, asked(load)?));
-    }
-    told.push(none_failed("outside", outside.end()?));
+    let mut machine = Duration::ZERO;
     for (whose, stream) in &streams {
-        told.push(unbroken(whose, stream));
+        let longest = unbroken(whose, stream);
+        machine = machine.max(longest.as_ref().copied().unwrap_or_default());
+        told.push(
+            longest.map(|gap| format!("{whose} connection unbroken, longest gap {} ms", gap.as_millis())),
+        );
     }
-    all(told).map(|told| format!("in {:.1} s; requests, none failed: {told}", took.as_secs_f64()))
+    for (who, load) in &loads {
+        told.push(asked(load).and_then(|asked| none_failed(who, asked, machine)));
+    }
+    told.push(none_failed("outside", outside.end()?, machine));
+    all(told).map(|told| format!("in {:.1} s: {told}", took.as_secs_f64()))
 }
 
 /// What each client told, also beside a failure: a gap in all of them at that moment is a machine that stood still.
@@ -69,42 +78,53 @@ fn restart(plane: &ControlPlane) -> Result<Duration> {
 struct Asked {
     tries: u64,
     answers: u64,
-    /// Where it is measured: over a second when the first packet or its answer was lost.
+    /// Over a second when the first packet or its answer was lost.
     slowest: Duration,
     /// What came in place of answers, and when after the client's begin.
     failures: Vec<String>,
 }
 
-/// Tries and answers, of which the client tells from time to time.
+/// Tries and answers, of which the client tells from time to time: once more, so that the try under way is among them.
 fn asked(load: &Running) -> Result<Asked> {
     let begin = Instant::now();
-    let said: Vec<(Instant, String)> = load.lines.try_iter().collect();
+    let said = load.lines_and_one_more(PATIENCE)?;
     let failures = said.iter().filter(|(_, line)| line.starts_with("silent ") && line != "silent 0");
     let failures =
         failures.map(|(at, line)| format!("{:.1} s ago: {line}", (begin - *at).as_secs_f64())).collect();
     let lines: Vec<String> = said.into_iter().map(|(_, line)| line).collect();
     let last = lines.iter().rev().find_map(|line| match line.split(' ').collect::<Vec<_>>().as_slice() {
-        ["tries", tries, "answered", answers] => Some((tries.parse().ok()?, answers.parse().ok()?)),
+        ["tries", tries, "answered", answers, "slowest", slowest] => {
+            Some((tries.parse().ok()?, answers.parse().ok()?, slowest.parse().ok()?))
+        }
         _ => None,
     });
-    let (tries, answers) = last.with_context(|| format!("a client said only {lines:?}"))?;
-    Ok(Asked { tries, answers, failures, ..Asked::default() })
+    let (tries, answers, slowest) = last.with_context(|| format!("a client said only {lines:?}"))?;
+    Ok(Asked { tries, answers, slowest: Duration::from_millis(slowest), failures })
 }
 
-fn none_failed(who: &str, Asked { tries, answers, slowest, failures }: Asked) -> Result<String> {
+fn none_failed(who: &str, asked: Asked, machine: Duration) -> Result<String> {
+    let Asked { tries, answers, slowest, failures } = asked;
     ensure!(tries > 0, "{who} did not ask");
     let failed = tries - answers;
-    ensure!(failed == 0, "{failed} of {tries} requests from {who} failed: {}", failures.join("; "));
-    let slowest =
-        if slowest.is_zero() { String::new() } else { format!(" (slowest {} ms)", slowest.as_millis()) };
-    Ok(format!("{tries} from {who}{slowest}"))
+    ensure!(
+        failed == 0 && failures.is_empty(),
+        "{failed} of {tries} requests from {who} failed: {}",
+        failures.join("; ")
+    );
+    let slowest_ms = slowest.as_millis();
+    ensure!(
+        slowest <= machine + LATE,
+        "one of {tries} requests from {who} was answered after {slowest_ms} ms only"
+    );
+    Ok(format!("{tries} requests from {who}, none failed, slowest {slowest_ms} ms"))
 }
 
-fn unbroken(whose: &str, stream: &Running) -> Result<String> {
-    let lines: Vec<String> = stream.lines.try_iter().map(|(_, line)| line).collect();
-    let last = lines.last().with_context(|| format!("{whose} connection did not come up"))?;
+/// The longest silence of a connection that was there before.
+fn unbroken(whose: &str, stream: &Running) -> Result<Duration> {
+    let lines = stream.lines_and_one_more(PATIENCE).with_context(|| format!("{whose} connection"))?;
+    let (_, last) = lines.last().with_context(|| format!("{whose} connection did not come up"))?;
     let (_, longest, _) = gap(last).with_context(|| format!("{whose} connection: {last}"))?;
-    Ok(format!("{whose} connection unbroken, longest gap {longest} ms"))
+    Ok(Duration::from_millis(longest))
 }
 
 /// This process is the machine outside.

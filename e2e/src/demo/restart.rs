@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::policy::Askers;
 use super::report::{Report, Shown};
@@ -69,9 +69,8 @@ fn kill_and_start(world: &mut World) -> Result<Duration> {
 }
 
 fn unbroken(stream: &Running) -> Result<Shown> {
-    let lines: Vec<String> = stream.lines.try_iter().map(|(_, line)| line).collect();
-    let Some(last) = lines.last() else { bail!("the connection stood still") };
-    ensure!(!lines.iter().any(|line| line.starts_with("broken")), "{last}");
+    let lines = stream.lines_and_one_more(Duration::from_secs(5)).context("the connection")?;
+    let Some((_, last)) = lines.last() else { bail!("the connection stood still") };
     match gap(last) {
         Some((count, longest, server)) => {
             ensure!(longest < 1000, "it stood still for {longest} ms");

@@ -257,6 +257,22 @@ impl Node {
     }
 }
 
+impl Running {
+    /// The lines until now and one more, for which it waits so long: a client that stands still says nothing, and what it said
+    /// last does not show that.
+    ///
+    /// # Errors
+    /// When nothing more came; with the last line that did.
+    pub fn lines_and_one_more(&self, patience: Duration) -> Result<Vec<(Instant, String)>> {
+        let mut lines: Vec<(Instant, String)> = self.lines.try_iter().collect();
+        match self.lines.recv_timeout(patience) {
+            Ok(line) => lines.push(line),
+            Err(_) => bail!("it stands still, or has ended, after {:?}", lines.last().map(|(_, line)| line)),
+        }
+        Ok(lines)
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         // The agent ends the program when the connection closes; a node that is gone has ended it already.

@@ -111,12 +111,10 @@ pub(super) fn connections(world: &World, count: usize) -> Result<Vec<(Running, S
 pub(super) fn unbroken(connections: &[(Running, String)]) -> Result<u64> {
     let mut longest = 0;
     for (running, backend) in connections {
-        let before: Vec<String> = running.lines.try_iter().map(|(_, line)| line).collect();
-        // One that stands still says nothing.
-        let (_, line) = running.lines.recv_timeout(Duration::from_secs(5)).map_err(|_| {
-            anyhow::anyhow!("a connection with {backend} stands still after {:?}", before.last())
-        })?;
-        let Some((_, gap, name)) = gap(&line) else { bail!("a connection with {backend}: {line}") };
+        let lines = running.lines_and_one_more(Duration::from_secs(5));
+        let lines = lines.with_context(|| format!("a connection with {backend}"))?;
+        let Some((_, line)) = lines.last() else { bail!("a connection with {backend} said nothing") };
+        let Some((_, gap, name)) = gap(line) else { bail!("a connection with {backend}: {line}") };
         ensure!(name == backend, "a connection with {backend} is answered by {name}");
         longest = longest.max(gap);
     }
