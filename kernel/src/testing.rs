@@ -5,9 +5,12 @@
 #![expect(clippy::disallowed_methods, reason = "tests look at the kernel with other programs' eyes")]
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 use crate::NetNs;
+use crate::rtnl::{NewLink, Rtnl, VethPeer};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -90,4 +93,54 @@ impl Drop for TestNs {
             eprintln!("a test left a namespace behind: {error}");
         }
     }
+}
+
+/// Pairs that come and go in a namespace all the time, beside 400 that stay, until this is dropped.
+#[derive(Debug)]
+pub struct Churn {
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Churn {
+    /// Begins.
+    ///
+    /// # Panics
+    /// When no pair can be made.
+    pub fn start(namespace: &TestNs) -> Self {
+        let open = || Rtnl::open_in(namespace.namespace()).expect("open a socket in the test's namespace");
+        let mut rtnl = open();
+        (0..400).for_each(|number| make_pair(&mut rtnl, &format!("idle{number}")));
+        let stop = Arc::new(AtomicBool::new(false));
+        let work = |number: u32| {
+            let (stop, mut rtnl) = (Arc::clone(&stop), open());
+            std::thread::spawn(move || {
+                let names: Vec<String> = (0..8).map(|pair| format!("busy{number}.{pair}")).collect();
+                while !stop.load(Ordering::Relaxed) {
+                    names.iter().for_each(|name| make_pair(&mut rtnl, name));
+                    for name in &names {
+                        rtnl.delete_link_by_name(name).expect("delete a pair");
+                    }
+                }
+            })
+        };
+        let workers = (0..4).map(work).collect();
+        Self { stop, workers }
+    }
+}
+
+impl Drop for Churn {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for worker in self.workers.drain(..) {
+            // One that failed has said why.
+            drop(worker.join());
+        }
+    }
+}
+
+fn make_pair(rtnl: &mut Rtnl, name: &str) {
+    let far = format!("{name}-far");
+    rtnl.create_link(&NewLink::veth(name, VethPeer { name: &far, ..VethPeer::default() }))
+        .expect("make a pair");
 }

@@ -1,9 +1,9 @@
 //! Links as `ip -j link` sees them.
 
 use kernel::rtnl::{
-    BridgeOptions, BridgePort, LinkChange, LinkKind, MacAddress, NewLink, OperState, Rtnl, VethPeer,
+    Among, BridgeOptions, BridgePort, LinkChange, LinkKind, MacAddress, NewLink, OperState, Rtnl, VethPeer,
 };
-use kernel::testing::TestNs;
+use kernel::testing::{Churn, TestNs};
 
 fn seen(namespace: &TestNs, name: &str) -> String {
     namespace.run("ip", &["-d", "link", "show", "dev", name])
@@ -204,4 +204,42 @@ fn links_that_are_deleted_together_go_and_others_and_gone_ones_do_not_matter() {
         assert_eq!(all(&mut rtnl), indexes[2..], "round {round}");
     }
     rtnl.delete_links(&[]).unwrap();
+}
+
+#[test]
+fn one_link_is_found_or_missed_while_others_come_and_go_all_the_time() {
+    let namespace = TestNs::new("find");
+    let mut rtnl = Rtnl::open_in(namespace.namespace()).unwrap();
+    rtnl.create_link(&NewLink::bridge("br0", BridgeOptions::default())).unwrap();
+    let bridge = rtnl.link_by_name("br0").unwrap().unwrap();
+    rtnl.create_link(&NewLink {
+        master: Some(bridge.index),
+        ..NewLink::veth("port", VethPeer { name: "far", ..VethPeer::default() })
+    })
+    .unwrap();
+    let port = rtnl.link_by_name("port").unwrap().unwrap();
+    let churn = Churn::start(&namespace);
+    for _ in 0..25 {
+        for among in [Among::Kind(&LinkKind::Veth), Among::PortsOf(bridge.index)] {
+            let found = rtnl.find_link(among, |link| link.name == "port").unwrap();
+            assert_eq!(found.map(|link| link.index), Some(port.index), "{among}");
+            assert_eq!(rtnl.find_link(among, |link| link.name == "nobody").unwrap(), None);
+        }
+        assert_eq!(rtnl.find_link(Among::PortsOf(bridge.index), |link| link.name == "far").unwrap(), None);
+    }
+    drop(churn);
+}
+
+#[test]
+fn a_list_of_links_that_changes_overtake_is_asked_for_until_they_pause() {
+    let namespace = TestNs::new("overtaken");
+    let mut rtnl = Rtnl::open_in(namespace.namespace()).unwrap();
+    let mut churn = Some(Churn::start(&namespace));
+    let listed = std::thread::scope(|scope| {
+        let list = scope.spawn(|| rtnl.links());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        churn.take();
+        list.join().unwrap()
+    });
+    assert_eq!(listed.unwrap().iter().filter(|link| link.name.starts_with("idle")).count(), 800);
 }

@@ -2,7 +2,7 @@
 
 use kernel::NetNs;
 use kernel::netns::is_not_a_namespace;
-use kernel::rtnl::{Link, LinkKind, Rtnl};
+use kernel::rtnl::{Among, Link, LinkKind, Rtnl};
 
 use super::names::{self, Whose};
 use super::segment::remove;
@@ -48,9 +48,9 @@ fn open_if_there(request: &Request) -> Result<Option<NetNs>, CniError> {
 
 /// With no namespace to look in, a host end that somebody renamed is still known by its alias.
 fn delete_by_alias(host: &mut Rtnl, request: &Request) -> Result<(), CniError> {
-    let is_ours = |link: &&Link| names::whose(link, &request.env) == Whose::Ours;
-    let links = host.links_of_kind(&LinkKind::Veth)?;
-    links.iter().find(is_ours).map_or(Ok(()), |link| remove(host, link.index))
+    let is_ours = |link: &Link| names::whose(link, &request.env) == Whose::Ours;
+    let found = host.find_link(Among::Kind(&LinkKind::Veth), is_ours)?;
+    found.map_or(Ok(()), |link| remove(host, link.index))
 }
 
 /// Pairs that the reference plugin made have random names at the near end and are found in the pod. `false` if the

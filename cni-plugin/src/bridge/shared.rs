@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use kernel::Presence;
-use kernel::rtnl::{Link, Rtnl};
+use kernel::rtnl::{Among, Link, Rtnl};
 
 use crate::error::CniError;
 use crate::undo::Undo;
@@ -39,8 +39,11 @@ impl Shared {
                 return Ok(());
             }
             let mut host = Rtnl::open()?;
-            let is_other = |link: &Link| link.master == Some(bridge) && Some(link.index) != own;
-            if host.links()?.iter().any(is_other) { Ok(()) } else { back(&mut host) }
+            let is_other = |link: &Link| Some(link.index) != own;
+            match host.find_link(Among::PortsOf(bridge), is_other)? {
+                Some(_) => Ok(()),
+                None => back(&mut host),
+            }
         });
     }
 }

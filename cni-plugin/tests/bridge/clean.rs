@@ -1,6 +1,7 @@
 //! What a failed ADD leaves: nothing that was not there, and everything that was.
 
 use super::support::{Node, Pod, links, reaches};
+use kernel::testing::Churn;
 use serde_json::{Value, json};
 
 /// An ADD of this fails at its last step in the pod, after everything on the node was made.
@@ -108,6 +109,24 @@ fn a_host_end_that_was_renamed_is_still_known_by_its_alias() {
     node.ns.run("ip", &["link", "set", &near, "name", "renamed"]);
     node.call("DEL", &pod, "", &conf).works();
     assert_eq!(node.links("veth"), [stays]);
+}
+
+#[test]
+fn del_of_what_is_gone_works_while_other_pods_come_and_go_all_the_time() {
+    let (node, pod) = (Node::new(), Pod::new());
+    let conf = node.network(&json!({"cniVersion": "1.1.0"}));
+    let near = node.add(&pod, &conf).result()["interfaces"][1]["name"].as_str().unwrap().to_owned();
+    node.ns.run("ip", &["link", "set", &near, "down"]);
+    node.ns.run("ip", &["link", "set", &near, "name", "renamed"]);
+    let churn = Churn::start(&node.ns);
+    let gone = Pod::new();
+    for _ in 0..20 {
+        node.call("DEL", &gone, "", &conf).works();
+    }
+    node.call("DEL", &pod, "", &conf).works();
+    drop(churn);
+    assert!(!node.links("veth").contains(&"renamed".to_owned()));
+    assert_eq!(node.leases(), Vec::<String>::new());
 }
 
 #[test]

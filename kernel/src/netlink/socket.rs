@@ -5,7 +5,7 @@
 //! sequence numbers, the kernel's own words for an error, and a dump that is repeated when a change overtook it.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket as RawSocket, SocketAddr};
@@ -17,8 +17,11 @@ use super::filter::{self, Is};
 use super::message::{self, Message, flags};
 use crate::error::{KernelError, Result};
 
-/// How often a dump that a change overtook is asked for again before the caller hears of it.
-const DUMP_TRIES: usize = 8;
+/// How long a dump that changes overtake is asked for again before the caller hears of it. With hundreds of links and
+/// pods that come and go all the time, one in five is whole.
+const DUMP_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause before it is asked for again: it doubles from the first to the longest.
+const DUMP_PAUSES: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(16));
 /// No answer of the kernel takes this long; a socket must not hang a plugin for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room for one datagram; the kernel never sends more than 32 KiB of a dump at once.
@@ -42,6 +45,15 @@ pub struct Verdict {
     pub sequence: u32,
     /// `None` is an acknowledgement; else the error number and the kernel's words.
     pub refusal: Option<(Errno, Option<String>)>,
+}
+
+/// One answer to the question for all objects of a kind.
+#[derive(Debug)]
+pub(crate) struct Dump {
+    /// What it shows.
+    pub(crate) messages: Vec<Message>,
+    /// `false` if something of that kind came or went meanwhile. What was there all the time is in it even so.
+    pub(crate) whole: bool,
 }
 
 /// A netlink socket. It belongs to the network namespace it was opened in, wherever its owner goes later.
@@ -158,39 +170,46 @@ impl Socket {
         }
     }
 
-    /// Asks for all objects of a kind. A dump that a concurrent change made inconsistent is repeated.
+    /// Asks for all objects of a kind. A dump that a concurrent change made inconsistent is repeated, for two seconds at
+    /// most; then the error is `EINTR`.
     pub fn dump(&mut self, operation: &str, kind: u16, payload: &[u8]) -> Result<Vec<Message>> {
-        for _ in 0..DUMP_TRIES {
-            if let Some(messages) = self.dump_once(operation, kind, payload)? {
-                return Ok(messages);
+        let (start, mut pause) = (Instant::now(), DUMP_PAUSES.0);
+        loop {
+            let dump = self.dump_once(operation, kind, payload)?;
+            if dump.whole {
+                return Ok(dump.messages);
             }
+            if start.elapsed() > DUMP_PATIENCE {
+                return Err(KernelError::new(operation, Errno::EINTR).with_detail(format!(
+                    "changes overtook the dump each time for {} s",
+                    DUMP_PATIENCE.as_secs()
+                )));
+            }
+            std::thread::sleep(pause);
+            pause = DUMP_PAUSES.1.min(pause * 2);
         }
-        Err(KernelError::new(operation, Errno::EINTR)
-            .with_detail(format!("changes overtook the dump {DUMP_TRIES} times")))
     }
 
-    fn dump_once(&mut self, operation: &str, kind: u16, payload: &[u8]) -> Result<Option<Vec<Message>>> {
+    /// Asks for all objects of a kind once, and tells if a change overtook the answer.
+    pub(crate) fn dump_once(&mut self, operation: &str, kind: u16, payload: &[u8]) -> Result<Dump> {
         let sequence = self.next_sequence();
         let mut out = Vec::with_capacity(message::HEADER + payload.len());
         Message::write(&mut out, kind, flags::DUMP | flags::REQUEST, sequence, payload);
         self.send(operation, &out)?;
-        let (mut messages, mut interrupted) = (Vec::new(), false);
+        let mut dump = Dump { messages: Vec::new(), whole: true };
         loop {
             for answer in self.receive(operation)?.into_iter().filter(|m| m.sequence == sequence) {
-                interrupted |= answer.flags & flags::DUMP_INTERRUPTED != 0;
+                dump.whole &= answer.flags & flags::DUMP_INTERRUPTED == 0;
                 match answer.kind {
-                    message::DONE | message::ERROR => {
-                        return match answer.acknowledgement() {
-                            Some((Errno::EINTR, _)) => Ok(None),
-                            Some((errno, detail)) => {
-                                Err(KernelError { operation: operation.to_owned(), errno, detail })
-                            }
-                            None if interrupted => Ok(None),
-                            None => Ok(Some(messages)),
-                        };
-                    }
-                    message::OVERRUN => interrupted = true,
-                    _ => messages.push(answer),
+                    message::DONE | message::ERROR => match answer.acknowledgement() {
+                        Some((Errno::EINTR, _)) => return Ok(Dump { whole: false, ..dump }),
+                        Some((errno, detail)) => {
+                            return Err(KernelError { operation: operation.to_owned(), errno, detail });
+                        }
+                        None => return Ok(dump),
+                    },
+                    message::OVERRUN => dump.whole = false,
+                    _ => dump.messages.push(answer),
                 }
             }
         }

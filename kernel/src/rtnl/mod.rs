@@ -20,7 +20,7 @@ pub use address::{Address, NewAddress};
 pub use batch::Batch;
 pub use each::Change;
 pub use link::{
-    BridgeOptions, BridgePort, Link, LinkChange, LinkKind, NewLink, NewLinkKind, OperState, VethPeer,
+    Among, BridgeOptions, BridgePort, Link, LinkChange, LinkKind, NewLink, NewLinkKind, OperState, VethPeer,
 };
 pub use mac::{MacAddress, MacAddressError};
 pub use neighbour::{Neighbour, NeighbourState};

@@ -72,9 +72,11 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         failed: Vec::new(),
     };
     if config.run_firewall {
-        let (identity, cut) = (running.identity, config.cut_established);
-        let open =
-            move || Ok::<_, Infallible>(policy::PolicyApplier::known_as(identity).cutting_established(cut));
+        let (identity, cut, bridged) = (running.identity, config.cut_established, config.pods.enable_cni);
+        let open = move || {
+            let applier = policy::PolicyApplier::known_as(identity);
+            Ok::<_, Infallible>(applier.cutting_established(cut).bridged(bridged))
+        };
         let late = Late::new(policy::NAME, open);
         match spawn_with_window(policy::PolicyPlane, late, every(config.periods.policy)) {
             Ok((spawned, window)) => {

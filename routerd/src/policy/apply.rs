@@ -86,7 +86,7 @@ impl Apply for PolicyApplier {
             writes,
             counts: status::counts(desired),
             problems: self.settings.problems().collect(),
-            judged: Settings::items().collect(),
+            judged: self.settings.items().collect(),
             repaired: writes > 0,
             ..Report::default()
         })
@@ -145,6 +145,13 @@ impl PolicyApplier {
     /// The same, whose changes of nf_tables are known as `identity`'s.
     pub fn known_as(identity: Identity) -> Self {
         Self { identity, ..Self::default() }
+    }
+
+    /// The same, on a node whose pods are on a bridge of our plugin: it does not work where the kernel shows it no packet between them.
+    #[must_use]
+    pub fn bridged(mut self, bridged: bool) -> Self {
+        self.settings.bridged = bridged;
+        self
     }
 
     /// The same, that also cuts flows which policies admit no longer.

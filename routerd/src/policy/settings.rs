@@ -10,6 +10,9 @@ const KEYS: [&str; 2] = ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridg
 /// What is wrong with the settings, as far as is known.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
+    /// The pods of this node are on a bridge of ours, and so without these settings open to each other: then the plane as a
+    /// whole does not work, no pod is added, and the node is not ready. Of other bridges nobody knows whether pods are on them.
+    pub(super) bridged: bool,
     problems: Vec<Problem>,
 }
 
@@ -20,8 +23,8 @@ impl Settings {
     }
 
     /// The items of all problems that there may be.
-    pub(super) fn items() -> impl Iterator<Item = String> {
-        KEYS.into_iter().map(item)
+    pub(super) fn items(&self) -> impl Iterator<Item = String> {
+        KEYS.into_iter().map(|key| self.item(key))
     }
 
     /// Lets the judges see packets that a bridge forwards. Returns the number of writes.
@@ -33,8 +36,8 @@ impl Settings {
         for key in KEYS {
             match sysctl::set(key, "1") {
                 Ok(written) => writes += u64::from(written),
-                Err(error) if error.is_not_found() && !has_bridge() => {}
-                Err(error) => self.problems.push(problem(key, &error)),
+                Err(error) if error.is_not_found() && !self.bridged && !has_bridge() => {}
+                Err(error) => self.problems.push(self.problem(key, &error)),
             }
         }
         writes
@@ -46,20 +49,20 @@ impl Settings {
         let writes = self.ensure();
         (writes > 0 || self.problems != before).then_some(writes)
     }
+
+    fn item(&self, key: &str) -> String {
+        if self.bridged { super::NAME.to_owned() } else { format!("sysctl {key}") }
+    }
+
+    fn problem(&self, key: &str, error: &KernelError) -> Problem {
+        let message = format!(
+            "{error}; without it no policy is in force between pods of one bridge of this node; load the module br_netfilter (`modprobe br_netfilter`, and its name in /etc/modules-load.d for the next start)"
+        );
+        Problem { item: self.item(key), message, retry: true }
+    }
 }
 
 fn has_bridge() -> bool {
     let links = Rtnl::open().and_then(|mut rtnl| rtnl.links());
     links.map_or(true, |links| links.iter().any(|link| link.kind == LinkKind::Bridge))
-}
-
-fn item(key: &str) -> String {
-    format!("sysctl {key}")
-}
-
-fn problem(key: &str, error: &KernelError) -> Problem {
-    let message = format!(
-        "{error}; policies between pods of one bridge of this node need it to be 1; load the module br_netfilter"
-    );
-    Problem { item: item(key), message, retry: true }
 }

@@ -10,4 +10,4 @@ pub use change::LinkChange;
 pub use create::{BridgeOptions, NewLink, NewLinkKind, VethPeer};
 pub(crate) use decode::decode;
 pub(crate) use read::look_up_named;
-pub use read::{BridgePort, Link, LinkKind, OperState};
+pub use read::{Among, BridgePort, Link, LinkKind, OperState};

@@ -10,6 +10,10 @@ use super::decode;
 use crate::error::{KernelError, Result};
 use crate::netlink::Request;
 
+/// How often is looked for one link while changes overtake the looks. One would do, but kernels before 6.9 may pass over
+/// one link where another one, beside it in a hash table, goes.
+const LOOKS: usize = 4;
+
 /// What a link is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LinkKind {
@@ -178,6 +182,47 @@ impl fmt::Display for Link {
     }
 }
 
+/// Which links are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among<'a> {
+    /// Those of one kind.
+    Kind(&'a LinkKind),
+    /// The ports of the bridge (or other device) with that index.
+    PortsOf(u32),
+}
+
+impl Among<'_> {
+    /// The kernel picks them, so it costs little among thousands of others.
+    fn payload(self) -> Vec<u8> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(match self {
+            Self::Kind(kind) => {
+                LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Other(kind.to_string()))])
+            }
+            Self::PortsOf(master) => LinkAttribute::Controller(master),
+        });
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        bytes(&message)
+    }
+
+    /// Old kernels show all links.
+    fn has(self, link: &Link) -> bool {
+        match self {
+            Self::Kind(kind) => link.kind == *kind,
+            Self::PortsOf(master) => link.master == Some(master),
+        }
+    }
+}
+
+impl fmt::Display for Among<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => write!(f, "links of kind {kind}"),
+            Self::PortsOf(master) => write!(f, "ports of link {master}"),
+        }
+    }
+}
+
 impl Rtnl {
     /// All links of the namespace.
     pub fn links(&mut self) -> Result<Vec<Link>> {
@@ -188,15 +233,32 @@ impl Rtnl {
         Ok(decode(&answers))
     }
 
-    /// All links of one kind. The kernel picks them, so it costs little among thousands of others.
+    /// All links of one kind.
     pub fn links_of_kind(&mut self, kind: &LinkKind) -> Result<Vec<Link>> {
-        let mut message = LinkMessage::default();
-        let name = InfoKind::Other(kind.to_string());
-        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(name)]));
-        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let operation = format!("list links of kind {kind}");
-        let answers = self.socket.dump(&operation, kinds::GET_LINK, &bytes(&message))?;
-        Ok(decode(&answers).into_iter().filter(|link| link.kind == *kind).collect())
+        let among = Among::Kind(kind);
+        let answers = self.socket.dump(&format!("list {among}"), kinds::GET_LINK, &among.payload())?;
+        Ok(decode(&answers).into_iter().filter(|link| among.has(link)).collect())
+    }
+
+    /// One of these links that `is` asks for; `None` if there is none.
+    ///
+    /// Other than a list of all, this has an answer while links come and go all the time: what is there all the while is
+    /// in each look of the kernel, also in one that a change overtook, and what is found is looked up once more.
+    pub fn find_link(&mut self, among: Among<'_>, is: impl Fn(&Link) -> bool) -> Result<Option<Link>> {
+        let (operation, payload) = (format!("look through {among}"), among.payload());
+        for _ in 0..LOOKS {
+            let dump = self.socket.dump_once(&operation, kinds::GET_LINK, &payload)?;
+            for found in decode(&dump.messages).into_iter().filter(|link| among.has(link) && is(link)) {
+                let now = self.link_by_index(found.index)?;
+                if let Some(link) = now.filter(|link| among.has(link) && is(link)) {
+                    return Ok(Some(link));
+                }
+            }
+            if dump.whole {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// The link of that name; `None` if there is none.

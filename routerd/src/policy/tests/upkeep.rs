@@ -1,10 +1,12 @@
 //! Small changes are small writes; what others break is mended; what the kernel refuses holds up nobody.
 
 use kernel::nft::Nft;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 use super::lab::Lab;
-use crate::policy::cleanup;
-use crate::runner::{Apply, Report};
+use crate::policy::{PolicyApplier, cleanup};
+use crate::runner::{Apply, Report, Scope};
 
 pub(super) const WEB: &str = "10.244.1.2";
 pub(super) const FROM_FRIENDS: &str = "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]";
@@ -85,6 +87,39 @@ fn a_setting_that_hides_packets_between_pods_from_the_judges_is_put_back_between
         assert_eq!(lab.node.run("sysctl", &["-n", &key]).trim(), "1");
         assert_eq!(tend(&mut lab), None);
     }
+}
+
+#[test]
+fn a_kernel_that_shows_no_packet_between_pods_of_the_bridge_is_a_plane_that_does_not_work() {
+    let mut lab = lab();
+    let desired = lab.world.desired();
+    let mut looks = |bridged: bool, hidden: bool| {
+        lab.applier = PolicyApplier::new().bridged(bridged);
+        let applier = &mut lab.applier;
+        lab.node.run_in(|| {
+            if hidden {
+                // As without the module, for this thread alone, which ends with the visit.
+                unshare(CloneFlags::CLONE_NEWNS).unwrap();
+                let none = None::<&str>;
+                mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+                mount(Some("none"), "/proc/sys/net/bridge", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+            }
+            let report = applier.apply(&desired, &Scope::Everything);
+            let tended = applier.tend(&desired);
+            (report, tended)
+        })
+    };
+    let (report, tended) = looks(true, true);
+    let broken: Vec<_> = report.problems.iter().filter(|problem| problem.item == "policy").collect();
+    assert!(broken.len() == 2 && broken[0].message.contains("modprobe br_netfilter"), "{report:?}");
+    assert_eq!(tended, None, "nothing changed");
+    let (report, _) = looks(false, true);
+    assert!(
+        report.problems.iter().all(|problem| problem.item.starts_with("sysctl net.bridge")),
+        "{report:?}"
+    );
+    let (report, _) = looks(true, false);
+    assert_eq!(report.problems, []);
 }
 
 #[test]
