@@ -115,12 +115,15 @@ impl Churn {
         let work = |number: u32| {
             let (stop, mut rtnl) = (Arc::clone(&stop), open());
             std::thread::spawn(move || {
-                let names: Vec<String> = (0..8).map(|pair| format!("busy{number}.{pair}")).collect();
+                let names: Vec<String> = (0..32).map(|pair| format!("busy{number}.{pair}")).collect();
                 while !stop.load(Ordering::Relaxed) {
-                    names.iter().for_each(|name| make_pair(&mut rtnl, name));
                     for name in &names {
-                        rtnl.delete_link_by_name(name).expect("delete a pair");
+                        make_pair(&mut rtnl, name);
                     }
+                    // At once, or the kernel would do little else than wait.
+                    let found = names.iter().map(|name| rtnl.link_by_name(name).expect("look up a pair"));
+                    let indexes: Vec<u32> = found.flatten().map(|link| link.index).collect();
+                    rtnl.delete_links(&indexes).expect("delete pairs");
                 }
             })
         };
