@@ -95,10 +95,9 @@ pub fn command(options: &Options, arguments: &[String]) -> Result<u8> {
     let services = if options.group.needs_names() { go::services()? } else { None };
     packages::ensure(&[image::tools::PACKAGES], &crate::paths::cache()?)?;
     let nodes = Nodes { kernel: NodeKind::Uml, binaries: options.binaries.clone() };
-    let Some(parts) = prepare(&nodes)? else { bail!("{}", go::missing()) };
     let order = Order {
         group: options.group.name().to_owned(),
-        parts,
+        parts: prepare(&nodes)?,
         images: program::images(&program)?,
         services,
         dual_stack: options.group.is_dual_stack(),

@@ -207,10 +207,7 @@ fn find_go() -> Option<PathBuf> {
 /// Builds beside the final place and moves it there at the end, so that a folder of that name is always complete.
 fn build_all(go: &Path, programs: &[Program], to: &Path) -> Result<()> {
     let parent = to.parent().context("the cache has no folder")?;
-    let work = tempfile::Builder::new()
-        .prefix("go-build-")
-        .tempdir_in(parent)
-        .context("a folder for the Go build")?;
+    let work = super::build_folder("go", parent)?;
     let output = work.path().join("programs");
     fs::create_dir(&output)?;
     for (_, source, _) in programs {

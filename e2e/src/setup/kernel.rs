@@ -37,7 +37,7 @@ pub fn prepare() -> Result<PathBuf> {
 
 fn build(step: &mut Step, folder: &Path) -> Result<()> {
     // Nothing under the final name until all of it is there: two runs at once do no harm.
-    let work = tempfile::Builder::new().prefix("kernel-build-").tempdir_in(cache()?)?;
+    let work = super::build_folder("kernel", &cache()?)?;
     let log = cache()?.join("kernel-build.log");
     logged(command("tar").args(["--extract", "--file", ARCHIVE, "--directory"]).arg(work.path()), &log)?;
     let tree = work.path().join(PACKAGE);

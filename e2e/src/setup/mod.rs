@@ -1,9 +1,11 @@
 //! Makes what a run needs and does not find: packages, the nodes' kernel, the binaries, Go programs.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use crate::cli::Nodes;
 use crate::guest::NodeKind;
@@ -23,6 +25,24 @@ pub struct Ready {
     pub binaries: PathBuf,
 }
 
+/// A folder for a build of this kind, which goes with the value. Those of builds that were killed go on the way: a kernel's tree is
+/// more than a gigabyte.
+fn build_folder(kind: &str, within: &Path) -> Result<TempDir> {
+    let prefix = format!("{kind}-build-");
+    for entry in fs::read_dir(within).with_context(|| format!("listing {}", within.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let process =
+            name.strip_prefix(&prefix).and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    let mut builder = tempfile::Builder::new();
+    let name = format!("{prefix}{}-", std::process::id());
+    builder.prefix(&name).tempdir_in(within).with_context(|| format!("a folder for the build of {kind}"))
+}
+
 /// Prepares a run with nodes.
 pub fn nodes(nodes: &Nodes) -> Result<Ready> {
     let mut groups = vec![packages::RUN, packages::BUILD];
@@ -35,4 +55,22 @@ pub fn nodes(nodes: &Nodes) -> Result<Ready> {
         NodeKind::Host => None,
     };
     Ok(Ready { kernel, binaries: binaries::prepare(nodes.binaries.as_deref())? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_builds_that_were_killed_go_and_those_that_run_stay() {
+        let cache = tempfile::tempdir().unwrap();
+        // No process has that number: it is beyond what the kernel gives.
+        let killed = cache.path().join("kernel-build-4194305-x");
+        let other = cache.path().join("kernel-6.12");
+        fs::create_dir_all(killed.join("tree")).unwrap();
+        fs::create_dir(&other).unwrap();
+        let first = build_folder("kernel", cache.path()).unwrap();
+        let second = build_folder("kernel", cache.path()).unwrap();
+        assert!(!killed.exists() && other.exists() && first.path().exists() && second.path().exists());
+    }
 }

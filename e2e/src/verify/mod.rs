@@ -11,6 +11,7 @@ use crate::setup::packages;
 
 mod cargo;
 mod count;
+mod ending;
 mod steps;
 mod table;
 
@@ -67,6 +68,7 @@ pub fn run(options: &Verify) -> Result<u8> {
     let wanted = choose(&options.only, &options.skip)?;
     let logs = cache()?.join("verify");
     fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
+    ending::prepare()?;
     let groups = [packages::RUN, packages::BUILD, packages::TESTS, crate::image::tools::PACKAGES];
     packages::ensure(&groups, &logs)?;
     let scene = Scene { logs, binaries: options.binaries.clone() };
@@ -77,11 +79,16 @@ pub fn run(options: &Verify) -> Result<u8> {
     for row in rows.iter().filter(|row| row.outcome.failed > 0) {
         println!("{} failed: {}", row.name, row.outcome.note);
     }
-    println!("{passed} passed, {failed} failed");
+    let left_out: Vec<&str> =
+        STEPS.iter().map(|step| step.name).filter(|name| !rows.iter().any(|row| row.name == *name)).collect();
+    let left_out =
+        if left_out.is_empty() { String::new() } else { format!("; not asked for: {}", left_out.join(", ")) };
+    println!("{passed} passed, {failed} failed{left_out}");
     Ok(u8::from(failed > 0))
 }
 
 fn one(step: &Step, scene: &Scene) -> Row {
+    ending::go_on();
     println!("{}: {}", step.name, step.about);
     let begin = std::time::Instant::now();
     let outcome = (step.run)(scene).unwrap_or_else(|error| Outcome::failure(format!("{error:#}")));

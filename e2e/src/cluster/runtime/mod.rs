@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::demo::report::Report;
 use crate::guest::NodeKind;
 use crate::parts::{self, choose};
 use crate::sandbox::{self, Inside};
-use crate::setup::{go, packages};
+use crate::setup::packages;
 
 mod batch;
 mod crowd;
@@ -78,8 +78,7 @@ pub fn command(options: &Runtime, arguments: &[String]) -> Result<u8> {
     }
     packages::ensure(&[PACKAGES], &crate::paths::cache()?)?;
     let nodes = Nodes { kernel: NodeKind::Uml, binaries: options.binaries.clone() };
-    let Some(parts) = door::prepare(&nodes)? else { bail!("{}", go::missing()) };
-    sandbox::run_with("runtime", (FILE, &parts), arguments)
+    sandbox::run_with("runtime", (FILE, &door::prepare(&nodes)?), arguments)
 }
 
 fn run(inside: &Inside, parts: &Parts, pods: u16, wanted: &[Part]) -> Result<u8> {

@@ -1,0 +1,148 @@
+//! A run that is ended by a signal takes everything with it that it started: the compiler, tests with their daemons and name
+//! spaces, whole labs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a lab may take to put its nodes away.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a shell says of a program that was interrupted.
+const STATUS: i32 = 130;
+
+/// Where tests name their name spaces, `rt-PURPOSE-PROCESS-NUMBER`.
+const NAMES: &str = "/run/netns";
+
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Waits for the signal in a thread of its own, while the steps run in others.
+pub(super) fn prepare() -> Result<()> {
+    let mut ending = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        ending.add(signal);
+    }
+    // Programs that are started get an empty mask again, by the standard library.
+    ending.thread_block().context("holding signals back")?;
+    let thread = std::thread::Builder::new().name("ending".into());
+    thread.spawn(move || wait(ending)).context("a thread for signals")?;
+    Ok(())
+}
+
+/// Comes back only while the run goes on: the next program must not start while the last ones are ended.
+pub(super) fn go_on() {
+    while ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
+#[expect(clippy::exit, reason = "the thread that runs the steps waits for one of them, and cannot return")]
+fn wait(ending: SigSet) {
+    if let Ok(signal) = ending.wait() {
+        ENDING.store(true, Ordering::SeqCst);
+        eprintln!("\nended by {signal}; what the run started is ended too");
+        end_all();
+        std::process::exit(STATUS);
+    }
+}
+
+fn end_all() {
+    // Before the first ends: those whose parent is gone are nobody's.
+    let all = descendants(std::process::id(), &parents());
+    let send = |signal| {
+        for process in &all {
+            // One that has ended already needs no signal.
+            let _ended = kill(Pid::from_raw(*process), signal);
+        }
+    };
+    send(Signal::SIGTERM);
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end && all.iter().any(|process| is_alive(*process)) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    send(Signal::SIGKILL);
+    for name in names(&all) {
+        let path = Path::new(NAMES).join(name);
+        let _unmounted = umount2(&path, MntFlags::MNT_DETACH);
+        let _removed = fs::remove_file(&path);
+    }
+}
+
+/// Each process and its parent.
+fn parents() -> BTreeMap<i32, i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    processes.filter_map(|process| Some((process, state(process)?.1))).collect()
+}
+
+/// The letter of the state and the parent. The name in brackets before them may hold anything.
+fn state(process: i32) -> Option<(char, i32)> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(") ")?;
+    let mut words = rest.split(' ');
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+fn is_alive(process: i32) -> bool {
+    state(process).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn descendants(of: u32, parents: &BTreeMap<i32, i32>) -> BTreeSet<i32> {
+    let mut all: BTreeSet<i32> = i32::try_from(of).into_iter().collect();
+    let own = all.clone();
+    loop {
+        let more = parents.iter().filter(|(child, parent)| all.contains(parent) && !all.contains(child));
+        let more: Vec<i32> = more.map(|(child, _)| *child).collect();
+        if more.is_empty() {
+            return all.difference(&own).copied().collect();
+        }
+        all.extend(more);
+    }
+}
+
+/// The name spaces of tests among these processes.
+fn names(processes: &BTreeSet<i32>) -> Vec<String> {
+    let entries = fs::read_dir(NAMES).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| maker(name).is_some_and(|process| processes.contains(&process))).collect()
+}
+
+fn maker(name: &str) -> Option<i32> {
+    let mut words = name.strip_prefix("rt-")?.rsplit('-');
+    let _number: u32 = words.next()?.parse().ok()?;
+    words.next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_of_children_belong_to_a_run_and_nobody_else() {
+        let parents = BTreeMap::from([(2, 1), (10, 2), (11, 10), (12, 11), (20, 1), (21, 20)]);
+        assert_eq!(descendants(10, &parents), BTreeSet::from([11, 12]));
+        assert_eq!(descendants(12, &parents), BTreeSet::new());
+    }
+
+    #[test]
+    fn this_process_is_alive_and_has_a_parent() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(is_alive(own));
+        assert!(parents().contains_key(&own));
+    }
+
+    #[test]
+    fn name_spaces_of_tests_tell_their_process() {
+        assert_eq!(maker("rt-polpod-712-3"), Some(712));
+        assert_eq!(maker("rt-two-words-712-30"), Some(712));
+        assert_eq!(maker("cni-712-3"), None);
+        assert_eq!(maker("rt-polpod"), None);
+    }
+}
