@@ -53,6 +53,8 @@ pub(super) fn takes_effect(scene: &Scene<'_>, plane: &ControlPlane) -> Result<Ti
     scene.outside_is_refused()?;
     scene.pod_to_pod().context("with a policy that admits the clients")?;
     bad_is_an_event(scene, plane).context("a policy that cannot be enforced")?;
+    // Outside was refused before, too; the clients were not.
+    until(&flood, "silent").context("a policy that cannot be enforced")?;
     plane.ask(&["delete", "networkpolicy", "web"])?;
     scene.outside_to_node_port().context("after the policy is gone")?;
     Ok(Times { closed, opened })
