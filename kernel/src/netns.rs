@@ -131,14 +131,16 @@ impl NetNs {
         std::fs::remove_file(&path).map_err(|error| KernelError::io(operation, &error))
     }
 
-    /// The descriptor itself.
-    pub(crate) fn into_file(self) -> File {
-        self.file
-    }
-
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The identity of the calling thread's namespace.
+    pub(crate) fn current_id() -> Result<NetNsId> {
+        let metadata =
+            std::fs::metadata(OWN).map_err(|error| KernelError::io(format!("identify {OWN}"), &error))?;
+        Ok(NetNsId { device: metadata.dev(), inode: metadata.ino() })
     }
 
     /// The namespace's identity.

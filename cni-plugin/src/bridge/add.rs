@@ -23,7 +23,7 @@ pub(super) fn add(
     plan.check(conf)?;
     let pod = open_pod(request)?;
     let mut host = Rtnl::open()?;
-    let shared = Shared::enter()?;
+    let shared = Shared::enter();
     let bridge = segment::ensure(&mut host, conf, &shared, undo)?;
     let device = vlan::gateway_name(conf)
         .map(|name| vlan::gateway_device(&mut host, &name, conf, &bridge, &shared, undo))

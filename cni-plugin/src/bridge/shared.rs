@@ -4,6 +4,7 @@
 //! may be about to. So each ADD is [present](Presence) in the node's namespace while it works, and only one that is
 //! alone and sees no other port takes back what is shared.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use kernel::Presence;
@@ -12,6 +13,10 @@ use kernel::rtnl::{Among, Link, Rtnl};
 use crate::error::CniError;
 use crate::undo::Undo;
 
+/// Holds the lock by which ADDs know of each other. The plugin works without routerd, so it is not in routerd's folder;
+/// the reference plugins have theirs beside it.
+const FOLDER: &str = "/run/cni/routerd-cni";
+
 /// This ADD's part in what pods share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
@@ -19,8 +24,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn enter() -> Result<Self, CniError> {
-        Ok(Self { presence: Rc::new(Presence::enter()?) })
+    pub(super) fn enter() -> Self {
+        Self { presence: Rc::new(Presence::enter(Path::new(FOLDER))) }
     }
 
     /// `back` takes back something that pods on `bridge` share, if no other pod is there; `own` is a port that goes

@@ -65,6 +65,17 @@ fn a_bridge_that_was_there_keeps_the_addresses_it_had() {
 }
 
 #[test]
+fn who_locks_the_nodes_namespace_which_anybody_can_open_holds_up_no_add() {
+    use nix::fcntl::{Flock, FlockArg};
+    let node = Node::new();
+    let namespace = std::fs::File::open(node.ns.path()).unwrap();
+    let _held = Flock::lock(namespace, FlockArg::LockExclusive).unwrap();
+    node.add(&Pod::new(), &node.network(&failing())).error();
+    assert_eq!(node.links("bridge"), Vec::<String>::new(), "one that fails takes back what it made even so");
+    node.add(&Pod::new(), &node.network(&json!({}))).works();
+}
+
+#[test]
 fn what_other_pods_use_stays_when_an_add_fails() {
     let (node, pod) = (Node::new(), Pod::new());
     node.add(&pod, &node.network(&json!({}))).works();
