@@ -3,6 +3,7 @@
 
 mod connect;
 mod early;
+mod patience;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -14,6 +15,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch as published;
 
+use self::patience::{PATIENCE, patient};
 use self::watch::watch;
 pub(in crate::cluster) use self::watch::{jittered, with_causes};
 use super::Object;
@@ -74,18 +76,33 @@ pub fn spawn(
     handle: Handle,
     writers: Writers,
 ) -> (Box<dyn PodLookup>, Option<Campaign>) {
+    spawn_patient(server, sender, handle, writers, PATIENCE)
+}
+
+fn spawn_patient(
+    server: ApiServer,
+    sender: Sender<SourceMessage>,
+    handle: Handle,
+    writers: Writers,
+    patience: Duration,
+) -> (Box<dyn PodLookup>, Option<Campaign>) {
     let (publish, client) = published::channel(None);
     let runtime = tokio::runtime::Handle::current();
     if let Some(reporter) = writers.reporter {
         tokio::spawn(reporter.run(client.clone(), sender.clone()));
     }
     let campaign = writers.office.map(|office| office.start(client.clone(), sender.clone()));
-    tokio::spawn(run(server, sender, publish));
+    tokio::spawn(run(server, sender, publish, patience));
     (Box::new(Lookup { client, handle, runtime }), campaign)
 }
 
-async fn run(server: ApiServer, sender: Sender<SourceMessage>, publish: published::Sender<Option<Client>>) {
-    let client = connect(&server, &sender).await;
+async fn run(
+    server: ApiServer,
+    sender: Sender<SourceMessage>,
+    publish: published::Sender<Option<Client>>,
+    patience: Duration,
+) {
+    let client = patient(connect(&server, &sender).await, patience);
     publish.send_replace(Some(client.clone()));
     let mut early = std::pin::pin!(async {
         if let Some(node) = &server.early_for {

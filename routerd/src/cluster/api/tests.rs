@@ -1,5 +1,7 @@
 //! The watches against a small API server of our own.
 
+mod silent;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,6 +32,17 @@ const PODS: &str = "/api/v1/pods";
 struct Content {
     answers: BTreeMap<String, (u16, Value)>,
     events: Vec<(String, Value)>,
+    /// Where it is not as quick as a server should be; of a watch by its path with `?watch`.
+    quiet: BTreeMap<String, Quiet>,
+}
+
+/// What the server leaves out of an answer.
+#[derive(Debug, Clone, Copy)]
+enum Quiet {
+    Altogether,
+    AfterTheFirstPart,
+    /// It only takes this time between the parts.
+    BetweenParts(Duration),
 }
 
 impl Content {
@@ -91,6 +104,31 @@ fn failure(code: u16, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code})
 }
 
+/// The answer as slow as `quiet` has it.
+async fn slowly(quiet: Quiet, answer: Response<Body>) -> Response<Body> {
+    let between = match quiet {
+        Quiet::Altogether => std::future::pending().await,
+        Quiet::AfterTheFirstPart => Duration::MAX,
+        Quiet::BetweenParts(between) => between,
+    };
+    let (head, body) = answer.into_parts();
+    let whole = BodyExt::collect(body).await.unwrap().to_bytes();
+    let parts: Vec<Bytes> = whole.chunks(8).map(Bytes::copy_from_slice).collect();
+    let frames = stream::iter(parts.into_iter().enumerate()).then(move |(number, part)| async move {
+        if number > 0 {
+            tokio::time::sleep(between).await;
+        }
+        Ok(Frame::data(part))
+    });
+    Response::from_parts(head, StreamBody::new(frames.boxed()))
+}
+
+fn quiet_at(request: &Request<Incoming>, content: &Content) -> Option<Quiet> {
+    let watch = request.uri().query().unwrap_or_default().contains("watch=true");
+    let path = format!("{}{}", request.uri().path(), if watch { "?watch" } else { "" });
+    content.quiet.get(&path).copied()
+}
+
 async fn serve(listener: TcpListener, content: published::Receiver<Content>) {
     loop {
         let (connection, _) = listener.accept().await.unwrap();
@@ -98,7 +136,13 @@ async fn serve(listener: TcpListener, content: published::Receiver<Content>) {
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let response = respond(&request, &content);
-                async move { Ok::<_, Infallible>(response) }
+                let quiet = quiet_at(&request, &content.borrow());
+                async move {
+                    Ok::<_, Infallible>(match quiet {
+                        Some(quiet) => slowly(quiet, response).await,
+                        None => response,
+                    })
+                }
             });
             let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
         });
@@ -191,6 +235,11 @@ fn is_complete(message: &SourceMessage, kind: Kind, count: usize) -> bool {
     matches!(message, SourceMessage::Complete(of, objects) if *of == kind && objects.len() == count)
 }
 
+fn shows(message: &SourceMessage, pod: &str) -> bool {
+    matches!(message, SourceMessage::Events(events)
+        if matches!(&events[..], [Event::Upsert(object)] if object.key() == key(pod)))
+}
+
 #[tokio::test]
 async fn lists_are_complete_and_what_changes_follows() {
     let mut world = world(free_address().await);
@@ -205,12 +254,7 @@ async fn lists_are_complete_and_what_changes_follows() {
         missing.retain(|kind| !is_complete(&message, *kind, if *kind == Kind::Pod { 2 } else { 0 }));
     }
     world.event("ADDED", &pod("c", 2, "10.244.1.3"));
-    world
-        .until(|message| {
-            matches!(message, SourceMessage::Events(events)
-        if matches!(&events[..], [Event::Upsert(object)] if object.key() == key("c")))
-        })
-        .await;
+    world.until(|message| shows(message, "c")).await;
     world.event("DELETED", &pod("a", 3, ""));
     world.until(|message| matches!(message, SourceMessage::Events(events) if events == &[Event::PodGone(name("a"), "a".into())])).await;
 }

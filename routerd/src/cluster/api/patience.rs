@@ -1,0 +1,64 @@
+//! No request is waited for without end. A server whose machine has gone without a word, or that hangs, takes requests and
+//! never answers them; the client of `kube` would wait for ever, and say nothing.
+
+use std::time::Duration;
+
+use futures::stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Bytes, Frame};
+use hyper::{Request, Response, Uri};
+use kube::Client;
+use kube::client::Body;
+use tower::{BoxError, service_fn};
+
+/// How long the API server may take to begin an answer, and then between two parts of it. It begins to answer a watch at
+/// once, and a list as soon as it has the first of its objects; what waits in its queues is refused after 15 s.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a request is given up.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    #[error("no answer of the API server within {} s", .0.as_secs_f32())]
+    NoAnswer(Duration),
+    #[error("the API server began to answer, and then nothing came for {} s", .0.as_secs_f32())]
+    Stalled(Duration),
+}
+
+/// `client`, but each answer must begin within `patience`, and go on so, however long it is. A watch that stands is silent
+/// while nothing happens, so that is left to who watches.
+pub(super) fn patient(client: Client, patience: Duration) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    Client::new(service_fn(move |request| ask(client.clone(), request, patience)), namespace)
+}
+
+type Parts = stream::BoxStream<'static, Result<Frame<Bytes>, BoxError>>;
+
+async fn ask(
+    client: Client,
+    request: Request<Body>,
+    patience: Duration,
+) -> kube::Result<Response<StreamBody<Parts>>> {
+    let between = if is_watch(request.uri()) { Duration::MAX } else { patience };
+    match tokio::time::timeout(patience, client.send(request)).await {
+        Ok(answer) => Ok(answer?.map(|body| StreamBody::new(parts(body, between)))),
+        // The connection goes with the request, so the next one does not fall silent on it.
+        Err(_) => Err(kube::Error::Service(Box::new(Silence::NoAnswer(patience)))),
+    }
+}
+
+fn is_watch(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"))
+}
+
+/// The parts of an answer as they come, and an error if the next one does not come in time.
+fn parts(body: Body, between: Duration) -> Parts {
+    Box::pin(stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        match tokio::time::timeout(between, body.frame()).await {
+            Ok(Some(Ok(frame))) => Some((Ok(frame), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(error.into()), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(Silence::Stalled(between).into()), None)),
+        }
+    }))
+}
