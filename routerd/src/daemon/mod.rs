@@ -122,7 +122,7 @@ async fn start(config: &Config, started: Instant) -> io::Result<Started> {
         (ClusterSource::Api { .. }, server) => server.describe(),
     };
     tracing::info!(node = config.node_name, source, version = env!("CARGO_PKG_VERSION"), "starting");
-    let Running { planes, statuses, watched, identity, window, advertising, in_force, office, failed } =
+    let Running { planes, statuses, watched, roll, identity, window, advertising, in_force, office, failed } =
         planes::start(config, &Runtime::current());
     let failed = Failed::new(failed);
     let (board, gate) = (pods::board(), gate(config, &statuses));
@@ -148,7 +148,7 @@ async fn start(config: &Config, started: Instant) -> io::Result<Started> {
     };
     sockets::administration(config, &published, &failed);
     tokio::spawn(give_memory_back(published.planes.clone()));
-    if let Err(error) = monitor::spawn(watched, identity) {
+    if let Err(error) = monitor::spawn(watched, roll, identity) {
         failed.add("monitor", format!("its thread cannot start: {error}; changes of others are seen late"));
     }
     let link = advertising.map(|Advertised { mut routes, link, .. }| {

@@ -25,9 +25,9 @@ use crate::policy;
 use crate::routing::{self, Overlay, Reach};
 use crate::runner::{Apply, Plane, Settings, Spawned, Status, Subscriber, Waiter, spawn, spawn_with_window};
 use crate::services;
-use crate::services::Herald;
 use crate::services::dsr::{self, Dsr};
 use crate::services::health::{self, HealthChecks};
+use crate::services::{Herald, Roll};
 
 /// The planes that run.
 pub(super) struct Running {
@@ -37,6 +37,8 @@ pub(super) struct Running {
     pub(super) statuses: Vec<watch::Receiver<Status>>,
     /// For the monitor.
     pub(super) watched: Vec<Watched>,
+    /// The virtual addresses of Services, for the monitor.
+    pub(super) roll: Roll,
     /// Whose changes of nf_tables are the planes' own.
     pub(super) identity: Identity,
     /// To look at what the policy plane holds.
@@ -64,6 +66,7 @@ pub(super) fn start(config: &Config, runtime: &Runtime) -> Running {
         planes: Planes::default(),
         statuses: Vec::new(),
         watched: Vec::new(),
+        roll: Roll::default(),
         identity: Identity::new(),
         window: None,
         advertising: None,
@@ -153,11 +156,11 @@ impl Running {
             self.in_force = Some(receiver);
             Herald::new(sender)
         });
-        let told = herald.clone();
+        let (told, roll) = (herald.clone(), self.roll.clone());
         let open = move || {
             let applier =
                 services::apply::Applier::new(services::linux::Linux::known_as(identity), settings.clone());
-            Ok::<_, kernel::KernelError>(applier.telling(told.clone()))
+            Ok::<_, kernel::KernelError>(applier.telling(told.clone()).saying(roll.clone()))
         };
         match spawn(plane, Late::new(services::NAME, open), every(config.periods.services)) {
             Ok(spawned) => {

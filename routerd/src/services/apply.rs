@@ -15,7 +15,7 @@ use super::scheduling::Scheduling;
 use super::state::{State, Tuple};
 use super::tend::Round;
 use super::wanted::{LocalAddresses, Touched, Wanted};
-use super::{Herald, NAME, Settings, herald, status};
+use super::{Herald, NAME, Roll, Settings, herald, status};
 use crate::cluster::ForceNews;
 use crate::cluster::objects::ObjectName;
 use crate::runner::{Apply, Problem, Report, Scope};
@@ -77,6 +77,7 @@ pub struct Applier<K> {
     pub(super) round: Round,
     /// Who is told what is served, if anybody.
     pub(super) herald: Option<Herald>,
+    roll: Roll,
 }
 
 impl<K: Kernel> Applier<K> {
@@ -84,13 +85,21 @@ impl<K: Kernel> Applier<K> {
     pub fn new(kernel: K, settings: Settings) -> Self {
         let draining = Draining::new(settings.grace);
         let (wanted, round) = (Wanted::default(), Round::default());
-        Self { kernel, settings, wanted, known: None, draining, round, herald: None }
+        let (herald, roll) = (None, Roll::default());
+        Self { kernel, settings, wanted, known: None, draining, round, herald, roll }
     }
 
     /// The same, telling which virtual addresses are served.
     #[must_use]
     pub fn telling(mut self, herald: Option<Herald>) -> Self {
         self.herald = herald;
+        self
+    }
+
+    /// The same, saying on `roll` which virtual addresses are wanted.
+    #[must_use]
+    pub fn saying(mut self, roll: Roll) -> Self {
+        self.roll = roll;
         self
     }
 
@@ -122,6 +131,7 @@ impl<K: Kernel> Applier<K> {
             let tuples: Vec<Tuple> = tuples.collect();
             self.in_batches(&tuples, &mut known, report);
         }
+        self.roll.say(self.wanted.state());
         self.run(&mut known, &Extent::Everything, report);
         self.wanted.pack();
         known.state.pack();
@@ -176,6 +186,7 @@ impl<K: Kernel> Applier<K> {
             touched.rivals.extend(more.rivals);
         }
         let rivals = std::mem::take(&mut touched.rivals);
+        self.roll.say_touched(&touched, self.wanted.state());
         let mut known = Known::new(known);
         self.run(&mut known, &Extent::Only(touched), report);
         self.known = known.state();

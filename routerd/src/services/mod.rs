@@ -30,6 +30,7 @@ mod outlook;
 pub mod plan;
 mod pods;
 pub mod program;
+mod roll;
 mod scheduling;
 pub mod state;
 pub mod status;
@@ -42,6 +43,7 @@ pub mod wanted;
 
 pub use few::Few;
 pub use herald::Herald;
+pub use roll::Roll;
 
 pub(crate) use endpoints::backends;
 
