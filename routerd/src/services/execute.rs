@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::apply::{Applier, Kernel};
 use super::effect::{apply_command, apply_packets, apply_step};
-use super::plan::{Extent, PacketChange, Plan};
+use super::plan::{Extent, PacketChange, Plan, VipStep};
 use super::state::{Balanced, State, Tuple};
 use super::{NAME, herald, status};
 use crate::cluster::ForceNews;
@@ -27,11 +27,14 @@ pub(super) struct Known {
     refused: BTreeSet<Tuple>,
     /// And virtual addresses.
     refused_addresses: BTreeSet<IpAddr>,
+    /// And addresses of the node as the source of what it sends to virtual ones.
+    refused_sources: BTreeSet<IpAddr>,
 }
 
 impl Known {
     pub(super) fn new(state: State) -> Self {
-        Self { state, exact: true, refused: BTreeSet::new(), refused_addresses: BTreeSet::new() }
+        let (refused, refused_addresses, refused_sources) = Default::default();
+        Self { state, exact: true, refused, refused_addresses, refused_sources }
     }
 
     /// The state, if the next change can be planned on it without reading the kernel again.
@@ -133,9 +136,9 @@ impl<K: Kernel> Applier<K> {
                 // Without its address it can have no route; the first error says it all.
                 Err(_) if known.refused_addresses.contains(&step.address()) => {}
                 Err(error) => {
-                    known.exact &= is_of_the_family(error.errno);
+                    known.exact &= is_of_the_family(step, error.errno);
                     known.refused_addresses.insert(step.address());
-                    report.problems.push(self.of_address(step.address(), &error));
+                    report.problems.extend(self.of_step(step, &error, known));
                 }
             }
         }
@@ -170,10 +173,15 @@ impl<K: Kernel> Applier<K> {
         Problem { item, message: error.to_string(), retry: true }
     }
 
-    fn of_address(&self, address: IpAddr, error: &KernelError) -> Problem {
+    fn of_step(&self, step: &VipStep, error: &KernelError, known: &mut Known) -> Option<Problem> {
+        let address = step.address();
+        if let (VipStep::SetRoute(_, source), Errno::EINVAL) = (step, error.errno) {
+            // It hinders all addresses of the family; once is enough.
+            return known.refused_sources.insert(*source).then(|| status::without_source(*source));
+        }
         let (first, last) = Tuple::bounds(address);
         let tuple = self.wanted.state().services.range(first..=last).next().map(|(tuple, _)| *tuple);
-        self.of_tuple(tuple, error)
+        Some(self.of_tuple(tuple, error))
     }
 }
 
@@ -181,18 +189,24 @@ fn tuple_of(command: &Command) -> Option<Tuple> {
     command.service().and_then(|key| Tuple::of(&key))
 }
 
-/// True for a refusal of what is asked for (a scheduler that the kernel has not, a family), which says nothing against
-/// what we know. Then one such Service does not make every change of the others read the kernel anew.
+/// True for a refusal of what is asked for (a scheduler that the kernel has not, a family), which leaves the kernel as we
+/// know it (`ip_vs_edit_service` looks for the scheduler before it changes anything). Then one such Service does not make
+/// every change of the others read the kernel anew.
 fn is_of_the_object(command: &Command, errno: Errno) -> bool {
     match command {
         Command::AddService(_) => errno != Errno::EEXIST,
+        Command::SetService(_) => matches!(errno, Errno::ENOENT | Errno::EINVAL),
         Command::AddDestination(..) => matches!(errno, Errno::EINVAL | Errno::EAFNOSUPPORT | Errno::ERANGE),
         _ => false,
     }
 }
 
-/// True for a refusal of every address of a family, as by a device or a kernel without IPv6. It says nothing against what
-/// we know, either.
-fn is_of_the_family(errno: Errno) -> bool {
-    matches!(errno, Errno::EACCES | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT)
+/// True for a refusal of every address of a family, as by a device or a kernel without IPv6, or of a source that no device
+/// of the node has. It says nothing against what we know, either.
+fn is_of_the_family(step: &VipStep, errno: Errno) -> bool {
+    match errno {
+        Errno::EACCES | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT => true,
+        Errno::EINVAL => matches!(step, VipStep::SetRoute(..)),
+        _ => false,
+    }
 }

@@ -1,6 +1,9 @@
 //! What the plane counts and how its problems are told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use prefix::Family;
 
 use super::NAME;
 use super::desired::{At, VirtualService, Wish};
@@ -35,6 +38,17 @@ pub(super) fn of_plane(message: impl Into<String>, retry: bool) -> Problem {
 /// A problem of what all Services share that does not stop the plane.
 pub(super) fn of_part(message: impl Into<String>, retry: bool) -> Problem {
     Problem { item: format!("{NAME} on this node"), message: message.into(), retry }
+}
+
+/// The kernel lets no virtual address of the family have its route.
+pub(super) fn without_source(source: IpAddr) -> Problem {
+    let family = Family::of(source);
+    let message = format!(
+        "virtual addresses of {family} cannot be reached from this node: their routes name {source} as the source, the first \
+         {family} address of the Node object, and no device of this node has it; give a device the address, or the kubelet \
+         one that is there (--node-ip)"
+    );
+    Problem { item: format!("{NAME} of {family} on this node"), message, retry: true }
 }
 
 /// What is wrong with the object of a Service; trying again does not help.

@@ -14,11 +14,11 @@ use crate::cluster::objects::{Protocol, Service, ServiceKind};
 use crate::cluster::{Index, Object};
 use crate::runner::{Apply, Report, Scope};
 
-fn desired(index: &Index) -> BTreeMap<Key, Value> {
+pub(super) fn desired(index: &Index) -> BTreeMap<Key, Value> {
     desired_with(Settings::default(), index)
 }
 
-fn web_and_db() -> Vec<Object> {
+pub(super) fn web_and_db() -> Vec<Object> {
     let mut db = service("db", "10.96.0.2");
     db.kind = ServiceKind::NodePort;
     db.ports = vec![port(Protocol::Udp, 53, Some(30053))];
@@ -30,15 +30,15 @@ fn web_and_db() -> Vec<Object> {
     ]
 }
 
-fn applier(fake: Fake) -> Applier<Fake> {
+pub(super) fn applier(fake: Fake) -> Applier<Fake> {
     Applier::new(fake, Settings::default())
 }
 
-fn keys(names: &[&str]) -> Scope<Key> {
+pub(super) fn keys(names: &[&str]) -> Scope<Key> {
     Scope::Keys(names.iter().map(|text| Key::Service(name(text))).collect())
 }
 
-fn clean(report: &Report) {
+pub(super) fn clean(report: &Report) {
     assert_eq!(report.problems, Vec::new());
 }
 
@@ -98,41 +98,6 @@ fn a_kernel_without_ipvs_is_one_problem_of_the_plane_until_it_has_it() {
     let problem = &report.problems[0];
     assert!(problem.item == "services" && problem.retry && problem.message.contains("modprobe ip_vs"));
     assert_eq!(applier.apply(&desired, &keys(&["web"])).problems.len(), 1);
-}
-
-#[test]
-fn a_service_the_kernel_refuses_is_named_and_the_others_are_programmed() {
-    let mut objects = web_and_db();
-    let Object::Service(web) = &mut objects[0] else { panic!() };
-    web.annotations.insert("kube-router.io/service.scheduler".into(), "mh".into());
-    let mut applier = applier(Fake { missing_scheduler: Some("mh"), ..Fake::default() });
-    let wanted = desired(&index(objects.clone()));
-    let report = applier.apply(&wanted, &Scope::Everything);
-    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
-    assert!(report.problems[0].item == "Service default/web" && report.problems[0].retry);
-    assert!(applier.kernel().state.services.contains_key(&tuple("10.96.0.2", 17, 53)));
-
-    let Object::Service(web) = &mut objects[0] else { panic!() };
-    web.annotations.clear();
-    clean(&applier.apply(&desired(&index(objects)), &keys(&["web"])));
-    assert_eq!(applier.kernel().observed, 1, "one refused Service makes no change read the kernel again");
-    assert_eq!(applier.kernel().state.services.len(), 3);
-}
-
-#[test]
-fn on_a_node_without_ipv6_a_service_of_both_families_has_one_problem_and_costs_the_others_nothing() {
-    let mut objects = web_and_db();
-    let Object::Service(web) = &mut objects[0] else { panic!() };
-    web.cluster_ips.push(ip("fd00:96::1"));
-    let mut applier = applier(Fake { without_ipv6: true, ..Fake::default() });
-    let report = applier.apply(&desired(&index(objects.clone())), &Scope::Everything);
-    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
-    assert_eq!(report.problems[0].item, "Service default/web");
-    assert!(applier.kernel().state.vips[&ip("10.96.0.1")].on_device);
-
-    objects[3] = Object::EndpointSlice(slice("db", "a", vec![ready("10.1.2.3")]));
-    clean(&applier.apply(&desired(&index(objects)), &keys(&["db"])));
-    assert_eq!(applier.kernel().observed, 1, "nothing of it makes a change read the kernel again");
 }
 
 /// Two Services at one address, as objects.

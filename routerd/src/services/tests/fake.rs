@@ -30,6 +30,8 @@ pub(super) struct Fake {
     pub(super) without_ipvs: bool,
     /// `net.ipv6.conf.default.disable_ipv6`: the device takes no address of it, and no route.
     pub(super) without_ipv6: bool,
+    /// An address that no device has: no route takes it for its source.
+    pub(super) missing_address: Option<IpAddr>,
     /// Virtual services in the order in which they were made.
     pub(super) made: Vec<Tuple>,
     /// Reads of everything.
@@ -83,6 +85,9 @@ impl Fake {
     fn step(&mut self, step: &VipStep) -> Result<(), KernelError> {
         if self.without_ipv6 && step.address().is_ipv6() {
             return Err(KernelError::new(format!("{step:?}"), Errno::EACCES));
+        }
+        if matches!(step, VipStep::SetRoute(_, source) if self.missing_address == Some(*source)) {
+            return Err(KernelError::new(format!("{step:?}"), Errno::EINVAL));
         }
         let vip = self.state.vips.get(&step.address()).copied().unwrap_or_default();
         let errno = match step {

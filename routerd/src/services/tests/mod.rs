@@ -8,5 +8,6 @@ mod fake;
 pub(in crate::services) mod fixture;
 mod herald;
 mod plan;
+mod refused;
 mod scale;
 mod tend;
