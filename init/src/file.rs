@@ -96,6 +96,12 @@ pub(crate) fn remove_abandoned(folder: &Path) {
     }
 }
 
+/// Removes the file `path`, also for the time after a power cut.
+pub fn remove(path: &Path) -> Result<(), InstallError> {
+    let removed = fs::remove_file(path).and_then(|()| path.parent().map_or(Ok(()), sync_folder));
+    removed.map_err(failed("remove", path))
+}
+
 /// Makes what was renamed in `folder` survive a power cut.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()

@@ -99,12 +99,13 @@ pub fn install(
     if !plugins_are_there {
         return Ok(Outcome::Template(target));
     }
-    if let Some(outcome) = take_over(conflist, conflist)? {
-        return Ok(outcome);
-    }
     // An older kube-router had a file of another kind, which runtimes would go on to prefer.
-    let single = conflist.with_extension("conf");
-    let old = if single == conflist { None } else { take_over(&single, conflist)? };
+    let single = Some(conflist.with_extension("conf")).filter(|single| single != conflist);
+    if let Some(outcome) = take_over(conflist, conflist)? {
+        let finished = single.and_then(|single| finish(&single, conflist).transpose()).transpose()?;
+        return Ok(finished.unwrap_or(outcome));
+    }
+    let old = single.and_then(|single| take_over(&single, conflist).transpose()).transpose()?;
     Ok(old.unwrap_or(Outcome::Template(target)))
 }
 
@@ -156,9 +157,28 @@ fn take_over(path: &Path, target: &Path) -> Result<Option<Outcome>, InstallError
     let mode = file::mode_of(path).map_err(failed("look at", path))?;
     file::write(&real(target), pretty(conf).as_bytes(), mode)?;
     if path != target {
-        fs::remove_file(path).map_err(failed("remove", path))?;
+        file::remove(path)?;
     }
     Ok(Some(Outcome::TakenOver { path: target.to_owned(), backup }))
+}
+
+/// Takes the single configuration away where `conflist`, which is ours, stands for it: a run that was ended before it
+/// came to that, or a file of kube-router's for the same network. Any other is the user's and stays.
+fn finish(single: &Path, conflist: &Path) -> Result<Option<Outcome>, InstallError> {
+    let (Ok(Some(text)), Some(ours)) = (read(single), made_by_us(conflist)) else { return Ok(None) };
+    let kept = with_suffix(&real(single), BACKUP);
+    let backup = if read(&kept).ok().flatten().as_ref() == Some(&text) {
+        kept
+    } else {
+        let conf = check::parse(&text).ok();
+        let is_same = |conf: &Map<String, Value>| conf.get("name") == ours.get("name");
+        if !conf.filter(is_same).is_some_and(|mut conf| adopt::adopt(&mut conf)) {
+            return Ok(None);
+        }
+        file::keep(&real(single))?
+    };
+    file::remove(single)?;
+    Ok(Some(Outcome::TakenOver { path: conflist.to_owned(), backup }))
 }
 
 /// The file itself: an administrator may keep it elsewhere, and the link to it is not to be replaced by a file.
@@ -169,23 +189,21 @@ fn real(path: &Path) -> PathBuf {
 /// The way back: what was there before routerd, or nothing.
 pub fn restore(conflist: &Path) -> Vec<Result<Outcome, InstallError>> {
     let mut done = Vec::new();
-    let gone = |path: PathBuf| {
-        fs::remove_file(&path).map(|()| Outcome::Removed(path.clone())).map_err(failed("remove", &path))
-    };
+    let gone = |path: PathBuf| file::remove(&path).map(|()| Outcome::Removed(path.clone()));
     let template = template_path(conflist);
     // Without a template of ours the configuration is the user's own.
     let made = template.exists() && conflist.exists();
     let single = conflist.with_extension("conf");
-    let mut known = [real(conflist), real(&single)].into_iter();
-    match known.find(|path| with_suffix(path, BACKUP).exists()) {
-        Some(path) => {
-            done.push(file::put_back(&path).map(|_| Outcome::PutBack(path.clone())));
-            if path == single && single != conflist && made {
-                done.push(gone(conflist.to_owned()));
-            }
-        }
-        None if made && is_made_by_us(conflist) => done.push(gone(conflist.to_owned())),
-        None => {}
+    let is_kept = |path: &PathBuf| with_suffix(path, BACKUP).exists();
+    let (list, single) = (real(conflist), real(&single));
+    let single = Some(single).filter(|single| *single != list && is_kept(single));
+    let put_back = |path: PathBuf| file::put_back(&path).map(|_| Outcome::PutBack(path.clone()));
+    let is_ours = made && (single.is_some() || made_by_us(conflist).is_some());
+    done.extend(single.map(put_back));
+    if is_kept(&list) {
+        done.push(put_back(list));
+    } else if is_ours {
+        done.push(gone(conflist.to_owned()));
     }
     if template.exists() {
         done.push(gone(template));
@@ -193,10 +211,10 @@ pub fn restore(conflist: &Path) -> Vec<Result<Outcome, InstallError>> {
     done
 }
 
-/// True if the plugin that wires pods in it is ours, so that it is of no use without us.
-fn is_made_by_us(conflist: &Path) -> bool {
-    let conf = read(conflist).ok().flatten().and_then(|text| check::parse(&text).ok());
-    conf.is_some_and(|conf| check::programs(&conf).iter().any(|name| name == "routerd-cni"))
+/// The configuration, if the plugin that wires pods in it is ours, so that it is of no use without us.
+fn made_by_us(conflist: &Path) -> Option<Map<String, Value>> {
+    let conf = check::parse(&read(conflist).ok()??).ok()?;
+    check::programs(&conf).iter().any(|name| name == "routerd-cni").then_some(conf)
 }
 
 /// What an operator should know of the configuration at `conflist` that is or will be: programs that it needs and that

@@ -43,11 +43,13 @@ fn a_configuration_of_kube_router_keeps_everything_but_the_type_of_what_wires_po
     assert_eq!(node.names("net.d"), [CONFLIST]);
 }
 
+/// As an older kube-router has it.
+const SINGLE: &str = r#"{"cniVersion":"0.3.0","name":"mynet","type":"bridge","bridge":"kube-bridge","isDefaultGateway":true,
+        "ipam":{"type":"host-local","subnet":"10.244.1.0/24"}}"#;
+
 #[test]
 fn the_single_file_of_an_older_kube_router_becomes_a_list_under_the_same_network_name() {
-    let node = Node::new();
-    let old = r#"{"cniVersion":"0.3.0","name":"mynet","type":"bridge","bridge":"kube-bridge","isDefaultGateway":true,
-        "ipam":{"type":"host-local","subnet":"10.244.1.0/24"}}"#;
+    let (node, old) = (Node::new(), SINGLE);
     node.configure("10-kuberouter.conf", old);
     node.succeeds(&[]);
     // The single file sorts before the list, so it must go; with its ranges the list is complete.
@@ -64,6 +66,54 @@ fn the_single_file_of_an_older_kube_router_becomes_a_list_under_the_same_network
     node.succeeds(&["--restore"]);
     assert_eq!(node.names("net.d"), ["10-kuberouter.conf"]);
     assert_eq!(node.text("net.d/10-kuberouter.conf"), old);
+}
+
+#[test]
+fn a_run_that_was_ended_before_the_single_file_was_away_is_finished_by_the_next() {
+    let after = ["10-kuberouter.conf.before-routerd", CONFLIST, "10-kuberouter.conflist.template"];
+    for backup in [true, false] {
+        let node = Node::new();
+        node.configure("10-kuberouter.conf", SINGLE);
+        node.succeeds(&[]);
+        let list = node.text("net.d/10-kuberouter.conflist");
+        node.configure("10-kuberouter.conf", SINGLE);
+        if !backup {
+            fs::remove_file(node.path("net.d/10-kuberouter.conf.before-routerd")).unwrap();
+        }
+        assert!(node.succeeds(&[]).contains("10-kuberouter.conf.before-routerd"));
+        assert_eq!(node.names("net.d"), after, "runtimes would prefer the single file");
+        assert_eq!(node.text("net.d/10-kuberouter.conflist"), list);
+        node.succeeds(&["--restore"]);
+        assert_eq!(node.names("net.d"), ["10-kuberouter.conf"]);
+        assert_eq!(node.text("net.d/10-kuberouter.conf"), SINGLE);
+    }
+}
+
+#[test]
+fn of_two_configurations_of_kube_router_for_one_network_the_list_is_used_and_both_come_back() {
+    let node = Node::new();
+    node.configure(CONFLIST, KUBE_ROUTERS);
+    node.configure("10-kuberouter.conf", SINGLE);
+    node.succeeds(&[]);
+    assert!(!node.path("net.d/10-kuberouter.conf").exists());
+    node.succeeds(&["--restore"]);
+    assert_eq!(node.names("net.d"), ["10-kuberouter.conf", CONFLIST]);
+    assert_eq!(node.text("net.d/10-kuberouter.conflist"), KUBE_ROUTERS);
+}
+
+#[test]
+fn a_single_file_of_another_network_or_plugin_stays_beside_ours_and_is_told_of() {
+    for mine in [SINGLE.replace("mynet", "other"), SINGLE.replace("bridge\",", "ptp\","), "{".to_owned()] {
+        let node = Node::new();
+        node.configure(CONFLIST, KUBE_ROUTERS);
+        node.configure("10-kuberouter.conf", &mine);
+        for _ in 0..2 {
+            let output = node.init(&[]);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success() && said.contains("runtimes use"), "{said}");
+            assert_eq!(node.text("net.d/10-kuberouter.conf"), mine);
+        }
+    }
 }
 
 #[test]
