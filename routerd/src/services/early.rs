@@ -58,7 +58,7 @@ impl<K: Kernel> Applier<K> {
         let extent = Extent::Only(touched);
         let plan = Plan::between(&known.state, self.wanted.state(), &extent, |_| false);
         if let Some(plan) = additions(plan, &known.state) {
-            self.execute(&plan, &mut known, report);
+            self.execute(plan, &mut known, report);
         }
         Ok(())
     }

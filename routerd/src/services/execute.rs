@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use super::apply::{Applier, Kernel};
 use super::effect::{apply_command, apply_packets, apply_step};
 use super::plan::{Extent, PacketChange, Plan, VipStep};
-use super::state::{Balanced, State, Tuple};
+use super::state::{Balanced, Refusal, State, Tuple};
 use super::{NAME, herald, status};
 use crate::cluster::ForceNews;
 use crate::runner::{Problem, Report};
@@ -53,7 +53,7 @@ impl<K: Kernel> Applier<K> {
         plan.balance.retain(|command| tuple_of(command).is_none_or(|tuple| !known.refused.contains(&tuple)));
         plan.vips.retain(|step| !known.refused_addresses.contains(&step.address()));
         self.draining.spare(&mut plan, &known.state, extent, Instant::now());
-        self.execute(&plan, known, report);
+        self.execute(plan, known, report);
         self.share(&mut known.state, extent);
         self.tell(&before, &known.state, extent);
     }
@@ -74,10 +74,11 @@ impl<K: Kernel> Applier<K> {
     }
 
     /// Writes all of a plan.
-    pub(super) fn execute(&mut self, plan: &Plan, known: &mut Known, report: &mut Report) {
+    pub(super) fn execute(&mut self, mut plan: Plan, known: &mut Known, report: &mut Report) {
         self.packets(&plan.announce, known, report);
         self.balance(&plan.balance, known, report);
-        self.vips(plan, known, report);
+        self.refuse_unserved(&mut plan.withdraw, known, report);
+        self.vips(&plan, known, report);
         self.balance(&plan.unbalance, known, report);
         self.packets(&plan.withdraw, known, report);
         if !plan.flows.is_empty() {
@@ -86,6 +87,19 @@ impl<K: Kernel> Applier<K> {
                 Err(error) => report.problems.push(status::of_part(error.to_string(), true)),
             }
         }
+    }
+
+    /// Packets to a virtual service that the kernel has not made are refused before their address is there: whatever the node
+    /// itself listens at on that port would get them.
+    fn refuse_unserved(&mut self, withdraw: &mut PacketChange, known: &mut Known, report: &mut Report) {
+        let wanted = &self.wanted.state().services;
+        let is_unserved =
+            |tuple: &&Tuple| wanted.contains_key(tuple) && !known.state.services.contains_key(tuple);
+        let mut refuse: BTreeMap<Tuple, Refusal> =
+            known.refused.iter().filter(is_unserved).map(|tuple| (*tuple, Refusal::Reject)).collect();
+        withdraw.unrefuse.retain(|tuple| !refuse.contains_key(tuple));
+        refuse.retain(|tuple, _| !known.state.packets.refused.contains_key(tuple));
+        self.packets(&PacketChange { refuse, ..PacketChange::default() }, known, report);
     }
 
     /// What is as it is wanted is held once.

@@ -11,7 +11,7 @@ use routerd::cluster::objects::{
 use routerd::cluster::{Event, Index, Object, ObjectKey};
 use routerd::runner::{self, Apply, Plane, Report, Scope, Spawned, spawn};
 use routerd::services::Settings;
-use routerd::services::apply::Applier;
+use routerd::services::apply::{Applier, Kernel};
 use routerd::services::desired::{Key, Services, Value};
 use routerd::services::linux::Linux;
 
@@ -58,25 +58,31 @@ pub(crate) fn ending(address: &str) -> Endpoint {
 }
 
 /// The plane of the node, from objects to packets.
-pub(crate) struct Daemon {
+pub(crate) struct Daemon<K = Linux> {
     plane: Services,
     index: Index,
-    applier: Applier<Linux>,
+    applier: Applier<K>,
     settings: Settings,
 }
 
 impl Daemon {
     pub(crate) fn new(settings: Settings) -> Self {
-        let mut index = Index::new("node");
-        index.apply(Event::Upsert(Object::Node(node())));
-        let plane = Services::new(settings.clone());
-        let applier = Applier::new(Linux::new(), settings.clone());
-        Self { plane, index, applier, settings }
+        Self::on(Linux::new(), settings)
     }
 
     /// The same with nothing in memory but the cluster, as after SIGKILL and a new start.
     pub(crate) fn restart(&mut self) {
         self.applier = Applier::new(Linux::new(), self.settings.clone());
+    }
+}
+
+impl<K: Kernel> Daemon<K> {
+    pub(crate) fn on(kernel: K, settings: Settings) -> Self {
+        let mut index = Index::new("node");
+        index.apply(Event::Upsert(Object::Node(node())));
+        let plane = Services::new(settings.clone());
+        let applier = Applier::new(kernel, settings.clone());
+        Self { plane, index, applier, settings }
     }
 
     pub(crate) fn put(&mut self, service: Service) {

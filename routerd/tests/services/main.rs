@@ -18,6 +18,7 @@ mod kinds;
 mod lifecycle;
 mod net;
 mod paths;
+mod refused;
 mod repair;
 mod scale;
 mod talk;

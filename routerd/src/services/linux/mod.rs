@@ -6,26 +6,49 @@ mod settings;
 mod vips;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use kernel::KernelError;
 use kernel::conntrack::Conntrack;
 use kernel::ipvs::{Census, Command, Destination, DestinationEntry, Ipvs, Service, Table, read_table};
 use kernel::nft::{Identity, Nft};
-use kernel::rtnl::Rtnl;
+use kernel::rtnl::{LinkKind, Rtnl};
 
-use super::Settings;
 use super::apply::{Headings, Hindrance, Kernel};
 use super::plan::{PacketChange, StaleFlows, VipStep};
 use super::scheduling::Scheduling;
 use super::state::{Balanced, State, Tuple, weight_of};
 use super::wanted::LocalAddresses;
+use super::{DUMMY_DEVICE, Settings};
 
 type Result<T> = std::result::Result<T, KernelError>;
 
 /// The tuples of the virtual services that are ours, as our nft table tells.
 pub(crate) fn own_tuples(nft: &mut Nft) -> Result<BTreeSet<Tuple>> {
     Ok(packets::observe(nft)?.tuples)
+}
+
+/// What stands around the virtual services of an earlier run, or of kube-router's, which notes nowhere which are its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Around {
+    /// The addresses on the dummy device.
+    pub(crate) virtual_addresses: BTreeSet<IpAddr>,
+    /// The node's own addresses, at which node ports are; none if they may be kube-proxy's.
+    pub(crate) node_addresses: BTreeSet<IpAddr>,
+}
+
+/// What there is of it; `None` without the dummy device, or if there is only another of its name.
+pub(crate) fn around(rtnl: &mut Rtnl) -> Result<Option<Around>> {
+    let Some(link) = rtnl.link_by_name(DUMMY_DEVICE)?.filter(|link| link.kind == LinkKind::Dummy) else {
+        return Ok(None);
+    };
+    let virtual_addresses = vips::observe(rtnl, link.index)?.into_keys().collect();
+    let node_addresses = match rtnl.link_by_name(vips::KUBE_PROXYS_DEVICE)? {
+        Some(_) => BTreeSet::new(),
+        None => vips::local_addresses(rtnl, link.index)?.for_node_ports,
+    };
+    Ok(Some(Around { virtual_addresses, node_addresses }))
 }
 
 /// The kernel of the namespace that the plane's thread runs in. Sockets are opened when they are first needed, and anew

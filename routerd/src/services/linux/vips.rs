@@ -20,7 +20,7 @@ use crate::services::wanted::LocalAddresses;
 /// The protocol number of all routes that are ours.
 const OWN: u8 = 179;
 /// Where kube-proxy's IPVS mode leaves the virtual addresses of all Services.
-const KUBE_PROXYS_DEVICE: &str = "kube-ipvs0";
+pub(super) const KUBE_PROXYS_DEVICE: &str = "kube-ipvs0";
 /// Devices whose names hold one of these carry no node port: they belong to pods and Services.
 const NOT_THE_NODES: [&str; 3] = ["dummy", "kube", "docker"];
 

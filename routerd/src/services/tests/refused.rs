@@ -1,5 +1,6 @@
 //! What the kernel refuses of one Service, or of one family, costs the others nothing.
 
+use super::super::state::Refusal;
 use super::applier::{applier, clean, desired, keys, web_and_db};
 use super::fake::Fake;
 use super::fixture::*;
@@ -24,13 +25,19 @@ fn a_service_the_kernel_refuses_is_named_and_the_others_are_programmed() {
     let report = applier.apply(&wanted, &Scope::Everything);
     assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
     assert!(report.problems[0].item == "Service default/web" && report.problems[0].retry);
-    assert!(applier.kernel().state.services.contains_key(&tuple("10.96.0.2", 17, 53)));
+    let state = &applier.kernel().state;
+    assert!(state.services.contains_key(&tuple("10.96.0.2", 17, 53)));
+    // Or what the node listens at on all addresses would get them.
+    let refused = [(tuple("10.96.0.1", 6, 80), Refusal::Reject)];
+    assert_eq!(state.packets.refused, refused.into(), "packets to what is not balanced are refused");
+    assert_eq!(applier.apply(&wanted, &Scope::Everything).writes, 0, "and stay so");
 
     let Object::Service(web) = &mut objects[0] else { panic!() };
     web.annotations.clear();
     clean(&applier.apply(&desired(&index(objects)), &keys(&["web"])));
-    assert_eq!(applier.kernel().observed, 1, "one refused Service makes no change read the kernel again");
+    assert_eq!(applier.kernel().observed, 2, "one refused Service makes no change read the kernel again");
     assert_eq!(applier.kernel().state.services.len(), 3);
+    assert_eq!(applier.kernel().state.packets.refused, [].into());
 }
 
 #[test]
