@@ -62,8 +62,8 @@ pub struct PrefixLimit {
 /// A peer. Its address is its identity.
 ///
 /// What [`SpeakerHandle::set_peer`](crate::SpeakerHandle::set_peer) makes of a change: `import`, `export` and
-/// `prefix_limit` take effect on the running session; everything else needs a new one with this peer, whose routes
-/// are kept over it where graceful restart was agreed.
+/// `prefix_limit` take effect on the running session; everything else needs a new one with this peer. Where graceful restart
+/// was agreed, the old one ends without a NOTIFICATION, and each end keeps the routes of the other over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerConfig {
     /// Where it is.

@@ -28,7 +28,11 @@ impl Phase {
 
 /// The routes of an absent peer that are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Kept(BTreeMap<Family, Phase>);
+pub(super) struct Kept {
+    families: BTreeMap<Family, Phase>,
+    /// We ended its session, which had begun with a restart of the peer or not. So its own next end is no second one in a row.
+    by_us: Option<bool>,
+}
 
 /// What is due.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,31 +55,48 @@ impl Kept {
             let until = if promised.contains(family) { now + time } else { now };
             (until > now || then.is_some()).then_some((*family, Phase::Away { until, then }))
         };
-        Self(agreed.families.iter().filter_map(phase).collect())
+        Self { families: agreed.families.iter().filter_map(phase).collect(), by_us: None }
+    }
+
+    /// The same for a session that we ended.
+    pub(super) fn by_us(self, ended: &Agreed) -> Self {
+        Self { by_us: Some(has_restarted(ended)), ..self }
+    }
+
+    /// True if we ended the session over which they are kept.
+    pub(super) fn is_by_us(&self) -> bool {
+        self.by_us.is_some()
+    }
+
+    /// Keeps no others than these.
+    pub(super) fn only(&mut self, families: &BTreeSet<Family>) {
+        self.families.retain(|family, _| families.contains(family));
     }
 
     /// The families of which nothing is kept.
     pub(super) fn others(&self) -> BTreeSet<Family> {
-        Family::BOTH.into_iter().filter(|family| !self.0.contains_key(family)).collect()
+        Family::BOTH.into_iter().filter(|family| !self.families.contains_key(family)).collect()
     }
 
     /// The peer is back at `now` and has `time` to repeat its routes. Those of the answer are void: it has not kept its
-    /// forwarding state over them, or no longer speaks of them.
+    /// forwarding state over them, or no longer speaks of them. A peer whose session we ended, and that has not restarted since (FRR
+    /// says for two minutes that it has), had nothing to lose, and need not say that it has kept it (BIRD and FRR do not).
     pub(super) fn peer_is_back(
         &mut self,
         agreed: &Agreed,
         now: Duration,
         time: Duration,
     ) -> BTreeSet<Family> {
+        let nothing_lost = self.by_us.is_some_and(|before| before || !has_restarted(agreed));
         let restart = agreed.graceful_restart.iter().flat_map(|restart| restart.families.iter().copied());
         let long_lived = agreed.long_lived.iter().map(|one| (one.family, one.forwarding));
         let forwarded: BTreeSet<Family> = restart
             .chain(long_lived)
-            .filter(|(_, forwarding)| *forwarding)
+            .filter(|(_, forwarding)| *forwarding || nothing_lost)
             .map(|(family, _)| family)
             .collect();
-        self.0.retain(|family, _| forwarded.contains(family) && agreed.families.contains(family));
-        for phase in self.0.values_mut() {
+        self.families.retain(|family, _| forwarded.contains(family) && agreed.families.contains(family));
+        for phase in self.families.values_mut() {
             *phase = Phase::Back { until: now + time };
         }
         self.others()
@@ -83,18 +104,18 @@ impl Kept {
 
     /// The peer has repeated all of `family`.
     pub(super) fn end_of_rib(&mut self, family: Family) {
-        self.0.remove(&family);
+        self.families.remove(&family);
     }
 
     /// When something is due next.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.0.values().map(|phase| phase.until()).min()
+        self.families.values().map(|phase| phase.until()).min()
     }
 
     /// What is due at `now`.
     pub(super) fn expire(&mut self, now: Duration) -> Due {
         let mut due = Due::default();
-        for (family, phase) in &mut self.0 {
+        for (family, phase) in &mut self.families {
             match *phase {
                 phase if phase.until() > now => {}
                 Phase::Away { until, then: Some(time) } => {
@@ -106,14 +127,19 @@ impl Kept {
                 }
             }
         }
-        self.0.retain(|family, _| !due.sweep.contains(family));
+        self.families.retain(|family, _| !due.sweep.contains(family));
         due
     }
 
     /// True if nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.families.is_empty()
     }
+}
+
+/// True if the peer says that it has restarted (the R bit of RFC 4724 §3).
+fn has_restarted(agreed: &Agreed) -> bool {
+    agreed.graceful_restart.as_ref().is_some_and(|restart| restart.restarting)
 }
 
 #[cfg(test)]
@@ -144,6 +170,18 @@ mod tests {
         assert_eq!(kept.peer_is_back(&promised, MINUTE, MINUTE), [Family::V6].into());
         assert!(Kept::after(&agreed(vec![], 60), MINUTE).is_empty());
         assert!(Kept::after(&agreed(vec![(Family::V4, true)], 0), MINUTE).is_empty());
+        let mut kept = Kept::after(&promised, MINUTE).by_us(&promised);
+        assert_eq!(
+            kept.peer_is_back(&promised, MINUTE, MINUTE),
+            [].into(),
+            "it had no reason to lose anything"
+        );
+        let mut restarted = promised.clone();
+        restarted.graceful_restart.as_mut().unwrap().restarting = true;
+        let mut kept = Kept::after(&promised, MINUTE).by_us(&promised);
+        assert_eq!(kept.peer_is_back(&restarted, MINUTE, MINUTE), [Family::V6].into(), "it says that it had");
+        let mut kept = Kept::after(&restarted, MINUTE).by_us(&restarted);
+        assert_eq!(kept.peer_is_back(&restarted, MINUTE, MINUTE), [].into(), "it said so before");
         let none = Agreed { graceful_restart: None, ..promised.clone() };
         assert!(Kept::after(&none, MINUTE).is_empty());
         let mut kept = Kept::after(&promised, MINUTE);

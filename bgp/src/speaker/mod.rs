@@ -7,6 +7,7 @@ mod listen;
 mod peer;
 mod peers;
 mod refresh;
+mod replace;
 mod routes;
 mod show;
 pub mod status;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use prefix::{Family, Prefix};
+use prefix::Family;
 use tokio::sync::mpsc;
 
 use super::core::Core;
 use super::graceful::Kept;
-use super::peer::{Peer, Record, Session, settings, view, way};
+use super::peer::{Peer, Record, Session, settings, way};
 use super::refresh::Repeating;
 use super::{ResetCause, session};
 use crate::clock::Clock;
@@ -18,7 +18,7 @@ use crate::fsm::{Agreed, Down, Reset, State};
 use crate::net::{Network, Passwords};
 use crate::packet::Notification;
 use crate::packet::notification::cease;
-use crate::rib::{AdjOut, Exports};
+use crate::rib::AdjOut;
 
 /// For how long after the start peers are told that this is a restart.
 const RESTART: Duration = Duration::from_mins(2);
@@ -39,44 +39,7 @@ impl<N: Network, C: Clock> Core<N, C> {
         }
     }
 
-    /// New rules for a running session.
-    fn change_rules(&mut self, config: PeerConfig) {
-        let address = config.address;
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        let old = std::mem::replace(&mut peer.config, config);
-        if old.export != peer.config.export
-            && let Some(session) = &mut peer.session
-        {
-            let mut out = std::mem::take(&mut session.out);
-            let mut before = Exports::new(view(&old, session, &self.config, &self.clusters));
-            let mut after = Exports::new(view(&peer.config, session, &self.config, &self.clusters));
-            out.rules_changed(&self.rib, &mut before, &mut after);
-            session.out = out;
-        }
-        if old.import != peer.config.import {
-            let rules = peer.config.import.clone();
-            let own = |prefix: &Prefix| self.originated.contains(prefix) || self.protected.contains(prefix);
-            let changed = self.rib.judge(address, |prefix| rules.judge(prefix, own(prefix)));
-            self.touch(changed);
-        }
-        self.check_limit(address);
-    }
-
-    /// A new session in place of the old one. What the peer told is kept meanwhile, if it promised to come back.
-    fn replace_peer(&mut self, config: PeerConfig) {
-        let address = config.address;
-        let Some(peer) = self.peers.remove(&address) else { return };
-        let text = "the configuration of this session has changed";
-        peer.tell(session::Command::Stop(Some(Notification::cease(cease::CONFIGURATION_CHANGE, text))));
-        let same = peer.config.asn == config.asn && peer.config.reflector_client == config.reflector_client;
-        let kept = match peer.session.as_ref().filter(|_| same && config.graceful_restart.is_some()) {
-            Some(session) => self.keep(address, &session.agreed),
-            None => self.forget(address),
-        };
-        self.start_peer(config, kept, peer.record);
-    }
-
-    fn start_peer(&mut self, config: PeerConfig, kept: Kept, record: Record) {
+    pub(super) fn start_peer(&mut self, config: PeerConfig, kept: Kept, record: Record) {
         self.next_number += 1;
         let now = self.clock.now();
         let (commands, command_queue) = mpsc::unbounded_channel();
@@ -238,8 +201,9 @@ impl<N: Network, C: Clock> Core<N, C> {
         peer.since = self.clock.now();
         peer.record.lost += 1;
         let session = peer.session.take();
+        let again = !peer.kept.is_by_us();
         let kept = match session.filter(|_| down.retain) {
-            Some(session) => self.keep(address, &session.agreed),
+            Some(session) => self.keep(address, &session.agreed, again),
             None => self.forget(address),
         };
         if let Some(peer) = self.peers.get_mut(&address) {
@@ -247,11 +211,12 @@ impl<N: Network, C: Clock> Core<N, C> {
         }
     }
 
-    /// Keeps of a peer's routes what it has promised to come back to.
-    fn keep(&mut self, address: IpAddr, agreed: &Agreed) -> Kept {
+    /// Keeps of a peer's routes what it has promised to come back to. `again` says that those which are still to be repeated
+    /// were kept over an end of its own doing, too.
+    pub(super) fn keep(&mut self, address: IpAddr, agreed: &Agreed, again: bool) -> Kept {
         let kept = Kept::after(agreed, self.clock.now());
         let mut changed = Vec::new();
-        if agreed.long_lived.is_empty() {
+        if again && agreed.long_lived.is_empty() {
             // RFC 4724 §4.2: what it has not even repeated after its last restart is not kept again.
             changed.extend(self.rib.sweep(address, &Family::BOTH.into()));
         }
@@ -262,7 +227,7 @@ impl<N: Network, C: Clock> Core<N, C> {
     }
 
     /// Forgets a peer's routes.
-    fn forget(&mut self, address: IpAddr) -> Kept {
+    pub(super) fn forget(&mut self, address: IpAddr) -> Kept {
         let changed = self.rib.remove_peer(address);
         self.touch(changed);
         Kept::default()

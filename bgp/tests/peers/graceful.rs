@@ -52,6 +52,36 @@ fn a_router_keeps_our_routes_while_we_restart_and_drops_them_when_we_cease() {
 }
 
 #[test]
+fn a_changed_setting_of_ours_is_a_new_session_and_costs_neither_a_router_nor_us_a_route() {
+    for (kind, asn) in [(Kind::Bird, OTHER), (Kind::Frr, ASN), (Kind::Gobgp, OTHER)] {
+        let lan = Lan::new();
+        let setup = restartable(kind, asn);
+        let router = lan.start(setup.clone());
+        lan.ours.run_in(|| {
+            let mut ours = Ours::start(1);
+            ours.set_peer(peer(&setup));
+            ours.has(&setup.routes());
+            for prefix in OURS {
+                router.learns(prefix);
+            }
+            wait_for("its End-of-RIB", || ours.status(&setup).complete.len() == 2);
+            ours.set_peer(PeerConfig { hold_time: Some(30), ..peer(&setup) });
+            wait_for("all of the new session", || {
+                let kept = OURS.iter().all(|prefix| router.seen(prefix).is_some());
+                assert!(kept, "{kind:?} has a gap:\n{}", router.log());
+                let status = ours.status(&setup);
+                let has = ours.routes().len();
+                assert_eq!(has, setup.routes().len(), "we have a gap: {status:?}\n{}", router.log());
+                status.established == 2 && status.complete.len() == 2
+            });
+            // Longer than a router takes to drop what was not told again.
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            assert!(OURS.iter().all(|prefix| router.seen(prefix).is_some()), "{kind:?}:\n{}", router.log());
+        });
+    }
+}
+
+#[test]
 fn the_routes_of_a_router_that_is_killed_stay_until_it_is_back() {
     for (kind, asn, over_v6) in
         [(Kind::Bird, OTHER, true), (Kind::Frr, ASN, false), (Kind::Gobgp, ASN, false)]

@@ -22,14 +22,15 @@ mod restarts;
 mod routers;
 mod secrets;
 mod served;
+mod settings;
+mod watch;
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use lab::Lab;
+use watch::Watch;
 
 fn running(count: u8) -> Lab {
     let mut lab = Lab::new(count);
@@ -85,16 +86,7 @@ fn a_lost_node_is_forgotten_by_the_hold_time_and_found_again() {
 fn a_daemon_that_is_killed_and_started_again_loses_no_route_anywhere() {
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         let mut lab = running(2);
-        // Whatever is deleted, on either node, in all of the time.
-        let mut monitors: Vec<_> = lab
-            .nodes
-            .iter()
-            .map(|node| {
-                let mut command = node.ns.command("ip");
-                command.args(["monitor", "route"]).stdout(Stdio::piped()).spawn().unwrap()
-            })
-            .collect();
-        std::thread::sleep(Duration::from_millis(200));
+        let watches: Vec<Watch> = lab.nodes.iter().map(Watch::start).collect();
         lab.nodes[1].signal(signal);
         std::thread::sleep(Duration::from_millis(700));
         let asked = lab.nodes[0].asks(&lab.nodes[1]);
@@ -108,15 +100,8 @@ fn a_daemon_that_is_killed_and_started_again_loses_no_route_anywhere() {
         lab.nodes[1].start();
         // Longer than routes of an earlier run and of an absent peer are kept.
         std::thread::sleep(Duration::from_secs(8));
-        for (node, monitor) in lab.nodes.iter().zip(&mut monitors) {
-            monitor.kill().unwrap();
-            monitor.wait().unwrap();
-            let lines: Vec<String> =
-                BufReader::new(monitor.stdout.take().unwrap()).lines().map_while(Result::ok).collect();
-            let deleted: Vec<&String> = lines
-                .iter()
-                .filter(|line| line.starts_with("Deleted") && line.contains("proto 179"))
-                .collect();
+        for (node, watch) in lab.nodes.iter().zip(watches) {
+            let deleted = watch.deleted();
             assert!(deleted.is_empty(), "{signal}: {deleted:?}");
             assert!(!node.routes().is_empty());
         }

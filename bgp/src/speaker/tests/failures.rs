@@ -3,20 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::kit::{ASN, Host, RawPeer, config, eventually, ip, net, passive, v6};
+use super::kit::{ASN, Host, RawPeer, config, eventually, ip, net, passive, routes, v6};
 use crate::clock::ManualClock;
 use crate::config::{Announcement, PeerConfig, SpeakerConfig};
 use crate::fsm::State;
 use crate::net::memory::Memory;
-use crate::packet::{Attributes, Context, Message, encode_update, end_of_rib};
+use crate::packet::{Message, end_of_rib};
 use crate::{ConfigError, Shutdown, Speaker};
-
-fn routes(prefixes: &[&str], next_hop: std::net::IpAddr) -> Vec<u8> {
-    let context = Context { four_octet_as: true, ..Context::default() };
-    let prefixes: Vec<_> = prefixes.iter().map(|text| net(text)).collect();
-    let attributes = Attributes { local_pref: Some(100), ..Attributes::default() };
-    encode_update(&attributes, next_hop, &prefixes, context).unwrap().remove(0)
-}
 
 /// Moves the clock on in steps so that everybody has time to act at each.
 async fn pass(clock: &ManualClock, seconds: u64) {

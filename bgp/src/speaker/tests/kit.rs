@@ -1,6 +1,6 @@
 //! Speakers, raw peers and waiting, for the tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::fsm::State;
 use crate::net::memory::{Memory, MemoryStream};
 use crate::net::{Distance, Network, Way};
 use crate::packet::frame::Framer;
-use crate::packet::{Capabilities, Context, Message, Open, RestartCapability};
+use crate::packet::{Attributes, Capabilities, Context, Message, Open, RestartCapability, encode_update};
 use crate::policy::ExportRules;
 use crate::{PeerStatus, RibEvent, Speaker, SpeakerHandle};
 
@@ -58,6 +58,8 @@ pub(super) struct Host {
     pub(super) handle: SpeakerHandle,
     events: mpsc::Receiver<Vec<RibEvent>>,
     routes: BTreeMap<Prefix, Vec<IpAddr>>,
+    /// What was withdrawn at any time.
+    lost: BTreeSet<Prefix>,
 }
 
 pub(super) fn config(last: u8) -> SpeakerConfig {
@@ -77,7 +79,7 @@ impl Host {
     }
 
     fn of((handle, events): (SpeakerHandle, mpsc::Receiver<Vec<RibEvent>>)) -> Self {
-        Self { handle, events, routes: BTreeMap::new() }
+        Self { handle, events, routes: BTreeMap::new(), lost: BTreeSet::new() }
     }
 
     pub(super) async fn peer(&self, last: u8) {
@@ -112,11 +114,24 @@ impl Host {
         for RibEvent { prefix, next_hops, .. } in told.flatten() {
             if next_hops.is_empty() {
                 self.routes.remove(&prefix);
+                self.lost.insert(prefix);
             } else {
                 self.routes.insert(prefix, next_hops.to_vec());
             }
         }
         &self.routes
+    }
+
+    /// The routes the consumer was told to be gone, whatever came later.
+    pub(super) fn lost(&mut self) -> &BTreeSet<Prefix> {
+        self.routes();
+        &self.lost
+    }
+
+    /// Waits until the session with `last` has come up for the `times`th time.
+    pub(super) async fn came_up(&self, last: u8, times: u64) {
+        eventually("a session", || async { (self.status_of(last).await.established >= times).then_some(()) })
+            .await;
     }
 
     pub(super) async fn has(&mut self, expected: &[(&str, &[IpAddr])]) {
@@ -211,4 +226,12 @@ impl RawPeer {
 /// A peer that waits to be connected to.
 pub(super) fn passive(last: u8) -> PeerConfig {
     PeerConfig { passive: true, ..PeerConfig::new(ip(last), ASN) }
+}
+
+/// An UPDATE of a peer of our own AS.
+pub(super) fn routes(prefixes: &[&str], next_hop: IpAddr) -> Vec<u8> {
+    let context = Context { four_octet_as: true, ..Context::default() };
+    let prefixes: Vec<_> = prefixes.iter().map(|text| net(text)).collect();
+    let attributes = Attributes { local_pref: Some(100), ..Attributes::default() };
+    encode_update(&attributes, next_hop, &prefixes, context).unwrap().remove(0)
 }

@@ -3,4 +3,5 @@
 mod failures;
 mod hostile;
 mod kit;
+mod replaced;
 mod sessions;
