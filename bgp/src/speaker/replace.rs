@@ -62,11 +62,11 @@ impl<N: Network, C: Clock> Core<N, C> {
         self.judge_anew(&peer.config);
     }
 
-    /// Keeps the routes of a peer whose session we end for a session made by `config`.
+    /// Keeps the routes of a peer whose session we end, or of one that is away already, for a session made by `config`.
     fn keep_over<S>(&mut self, peer: &Peer<S>, config: &PeerConfig) -> Kept {
         let mut kept = match &peer.session {
             Some(session) => self.keep(config.address, &session.agreed, false).by_us(&session.agreed),
-            None => self.forget(config.address),
+            None => peer.kept.clone(),
         };
         kept.only(&config.families);
         let changed = self.rib.sweep(config.address, &kept.others());

@@ -133,6 +133,21 @@ async fn what_the_peer_ends_and_we_then_end_too_is_kept_until_it_has_told_all() 
 }
 
 #[tokio::test]
+async fn a_peer_that_is_told_to_be_another_one_while_it_is_away_keeps_its_routes() {
+    let network = Memory::new(ip(0));
+    let (mut host, peer) = learnt(&network).await;
+    drop(peer);
+    away(&host).await;
+    host.handle.set_peer(other()).await.unwrap();
+    let mut peer = again(&network, &host, 2).await;
+    peer.send(&routes(&[RANGE], ip(2))).await;
+    peer.send(&end_of_rib(Family::V4)).await;
+    settled(&host, 2, Family::V4).await;
+    assert_eq!(*host.lost(), BTreeSet::new());
+    host.has(&[(RANGE, &[ip(2)])]).await;
+}
+
+#[tokio::test]
 async fn what_is_kept_is_judged_by_the_new_rules_and_goes_where_the_peer_is_another_or_its_family_is_not_wanted()
  {
     let refuse = ImportRules { refuse: [net(RANGE)].into(), ..ImportRules::default() };
