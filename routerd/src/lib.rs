@@ -63,7 +63,7 @@ pub fn run() -> ExitCode {
         Ok(Invocation::Verify { json, run_dir }) => {
             explain::command::verify(&Path::new(&run_dir).join(daemon::ADMIN_SOCKET), json)
         }
-        Ok(Invocation::CleanUp { run_dir }) => cleanup::run(Path::new(&run_dir)),
+        Ok(Invocation::CleanUp { run_dir, node_ports }) => cleanup::run(Path::new(&run_dir), node_ports),
         Ok(Invocation::Run(values)) => match Config::new(&values, &Environment::of_process()) {
             Ok(config) => daemon::run(&config, &values.without_effect()),
             Err(errors) => refuse(&errors),

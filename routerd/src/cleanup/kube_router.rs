@@ -22,6 +22,24 @@ const COMMENTS: [&str; 3] = [
     "allow outbound node port traffic on node interface with which node ip is associated",
 ];
 
+/// The kernel's list of the tables of iptables-legacy in this network namespace, for each family.
+const LEGACY: [(&str, &str); 2] =
+    [("/proc/net/ip_tables_names", "iptables-legacy"), ("/proc/net/ip6_tables_names", "ip6tables-legacy")];
+
+/// Says where rules of kube-router's may be that nf_tables does not show: it uses iptables-legacy where the node does.
+pub(super) fn name_legacy(report: &mut Report) {
+    for (path, program) in LEGACY {
+        let tables = std::fs::read_to_string(path).unwrap_or_default();
+        if !tables.trim().is_empty() {
+            report.kept.push(format!(
+                "left the rules of {program} ({}), which nf_tables does not show: if `{program}-save | grep KUBE` names chains of kube-router's, \
+                 `{program} -F` and `-X` remove them one by one, or a reboot all of them",
+                tables.split_whitespace().collect::<Vec<_>>().join(", ")
+            ));
+        }
+    }
+}
+
 /// Removes it.
 pub(super) fn remove(nft: &mut Nft, report: &mut Report) {
     let Some(present) = report.value(nft.list_tables()) else { return };

@@ -8,13 +8,18 @@ use crate::services::DUMMY_DEVICE;
 /// The pods' bridge.
 const BRIDGE: &str = "kube-bridge";
 
-/// Removes the device of virtual addresses, and the bridge if no pod is on it.
-pub(super) fn remove(rtnl: &mut Rtnl, report: &mut Report) {
+/// Removes the device of virtual addresses, if nothing of what its addresses tell of is left (`balanced`), and the bridge
+/// if no pod is on it.
+pub(super) fn remove(rtnl: &mut Rtnl, balanced: bool, report: &mut Report) {
     let links = report.value(rtnl.links()).unwrap_or_default();
     for link in &links {
         let ports = links.iter().filter(|other| other.master == Some(link.index)).count();
         match verdict(link, ports) {
             Verdict::Foreign => {}
+            Verdict::Ours if link.name == DUMMY_DEVICE && !balanced => report.kept.push(format!(
+                "left the device {}: its addresses tell which IPVS services are kube-router's; run this again",
+                link.name
+            )),
             Verdict::Ours => {
                 report.gone(format!("device {}", link.name), rtnl.delete_link(link.index));
             }

@@ -1,8 +1,8 @@
 //! `--cleanup-config`: takes everything out of the kernel that routerd or kube-router put there, and nothing else.
 //!
 //! What is ours is known by what it is called or marked by, not by a configuration: the nft tables, the tuples of our
-//! Services, the route protocol, the devices. The tables go last, because the tuples in them tell which IPVS services are
-//! ours; so a run that was cut off can be repeated. It needs neither the API server nor the node's name.
+//! Services, the route protocol, the devices. IPVS services go first and the tables last, because addresses, rules and the
+//! tuples in our table tell which of them are kube-router's and ours; so a run that was cut off can be repeated. It needs neither the API server nor the node's name.
 
 mod kube_router;
 mod links;
@@ -28,7 +28,7 @@ left as they are: running pods with their devices and leases (the plugin's DEL r
 the network configuration and the plugins (`routerd-init --restore`), kernel settings under /proc/sys, the folder of sockets";
 
 /// Runs the clean-up and says what was removed; an error of one thing does not stop the others.
-pub(crate) fn run(run_dir: &Path) -> ExitCode {
+pub(crate) fn run(run_dir: &Path, node_ports: (u16, u16)) -> ExitCode {
     let _lock = match lock(run_dir) {
         Ok(lock) => lock,
         Err(reason) => {
@@ -36,7 +36,7 @@ pub(crate) fn run(run_dir: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let report = everything();
+    let report = everything(node_ports);
     for line in &report.removed {
         println!("removed {line}");
     }
@@ -65,18 +65,21 @@ fn lock(run_dir: &Path) -> Result<Option<Flock<File>>, String> {
     })
 }
 
-fn everything() -> Report {
+fn everything(node_ports: (u16, u16)) -> Report {
     let mut report = Report::default();
     let mut nft = report.opened("open nf_tables", Nft::open());
-    let balanced = nft.as_mut().is_none_or(|nft| services::remove(nft, &mut report));
-    if let Some(rtnl) = &mut report.opened("open netlink", Rtnl::open()) {
+    let mut rtnl = report.opened("open netlink", Rtnl::open());
+    let balanced =
+        rtnl.as_mut().is_some_and(|rtnl| services::remove(nft.as_mut(), rtnl, node_ports, &mut report));
+    if let Some(rtnl) = &mut rtnl {
         routes::remove(rtnl, &mut report);
         tunnels::remove(rtnl, &mut report);
-        links::remove(rtnl, &mut report);
+        links::remove(rtnl, balanced, &mut report);
     }
     if let Some(nft) = &mut nft {
         tables::remove(nft, balanced, &mut report);
         kube_router::remove(nft, &mut report);
     }
+    kube_router::name_legacy(&mut report);
     report
 }

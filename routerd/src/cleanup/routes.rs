@@ -1,5 +1,7 @@
 //! Routes and policy rules.
 
+use std::collections::BTreeSet;
+
 use kernel::rtnl::{Route, RouteFilter, RouteKind, Rtnl, Rule, RuleAction, table};
 use prefix::Family;
 
@@ -42,6 +44,15 @@ pub(super) fn remove(rtnl: &mut Rtnl, report: &mut Report) {
             report.gone(format!("route {route}"), rtnl.delete_route(&route));
         }
     }
+}
+
+/// The marks whose packets kube-router (or routerd) leads to the table for direct server return.
+pub(super) fn direct_marks(rtnl: &mut Rtnl, report: &mut Report) -> BTreeSet<u32> {
+    let rules =
+        Family::BOTH.into_iter().flat_map(|family| report.value(rtnl.rules(family)).unwrap_or_default());
+    let direct =
+        rules.filter(|rule| rule.action == RuleAction::Table(DSR_TABLE) && is_kube_routers(rule, DSR_TABLE));
+    direct.filter_map(|rule| rule.mark.map(|(mark, _)| mark)).collect()
 }
 
 /// True for a rule as kube-router (2.0 to 2.11) or routerd makes it: pods by source, direct return by mark, external

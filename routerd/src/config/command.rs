@@ -21,6 +21,8 @@ pub enum Invocation {
     CleanUp {
         /// The folder of the daemon's sockets.
         run_dir: String,
+        /// The first and the last node port.
+        node_ports: (u16, u16),
     },
     /// Ask the running daemon for its status.
     Status {
@@ -168,7 +170,8 @@ where
             Ok(Invocation::Status { json: status.get_flag("json"), run_dir: values.text("run-dir")? })
         }
         None if values.bool("cleanup-config")? => {
-            Ok(Invocation::CleanUp { run_dir: values.text("run-dir")? })
+            let node_ports = values.port_range("service-node-port-range")?;
+            Ok(Invocation::CleanUp { run_dir: values.text("run-dir")?, node_ports })
         }
         None => Ok(Invocation::Run(values)),
     }

@@ -193,6 +193,77 @@ fn pods_and_their_bridge_stay_and_devices_that_only_have_our_names_too() {
     assert!(said.contains("left the device kube-dummy-if") && said.contains("veth"), "{said}");
 }
 
+#[test]
+fn rules_of_iptables_legacy_are_named_because_nobody_sees_them_by_nf_tables() {
+    let world = World::new("clean");
+    assert!(!world.cleaned().contains("legacy"));
+    world.namespace.run("iptables-legacy", &["-w", "-N", "KUBE-ROUTER-FORWARD"]);
+    let said = world.cleaned();
+    assert!(said.contains("left the rules of iptables-legacy (filter)"), "{said}");
+    assert!(said.contains("iptables-legacy-save | grep KUBE"), "{said}");
+}
+
+impl World {
+    fn ipvs(&self, lines: &[&str]) {
+        for line in lines {
+            self.namespace.run("ipvsadm", &line.split(' ').collect::<Vec<_>>());
+        }
+    }
+
+    fn balanced(&self) -> String {
+        self.namespace.run("ipvsadm", &["-Sn"])
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn of_ipvs_what_kube_router_left_goes_and_each_service_that_stays_is_named_with_the_remedy() {
+    let world = World::new("clean");
+    world.ipvs(&[
+        "-A -t 192.0.2.1:99 -s rr",
+        "-A -t 203.0.113.7:80 -s rr",
+        "-A -t 192.0.2.1:30081 -s rr",
+        "-a -t 192.0.2.1:30081 -r 198.51.100.7:99 -g",
+        "-A -f 7 -s rr",
+    ]);
+    let (before, others) = (world.snapshot(), world.balanced());
+    world.ip(&[
+        "link add kube-dummy-if type dummy",
+        "link set kube-dummy-if up",
+        "address add 10.96.0.1/32 dev kube-dummy-if scope link",
+        "rule add fwmark 0x3e9 prio 32764 lookup 78",
+        "route add local default dev lo table 78",
+    ]);
+    world.ipvs(&[
+        "-A -t 10.96.0.1:443 -s rr",
+        "-a -t 10.96.0.1:443 -r 192.0.2.9:6443 -m",
+        // Of a Service that is gone, for a backend that is dead.
+        "-A -u 192.0.2.1:30080 -s rr",
+        "-a -u 192.0.2.1:30080 -r 10.244.1.7:53 -m",
+        "-A -f 1001 -s rr",
+        "-a -f 1001 -r 10.244.1.8:0 -i",
+    ]);
+    let said = world.cleaned();
+    assert_eq!(world.balanced(), others, "{said}");
+    assert_eq!(world.snapshot(), before, "{said}");
+    for gone in ["TCP 10.96.0.1:443", "UDP 192.0.2.1:30080", "IPv4 mark 0x3e9"] {
+        assert!(said.contains(&format!("removed IPVS service {gone}")), "{gone}:\n{said}");
+    }
+    for (left, remedy) in [
+        ("TCP 192.0.2.1:99: it is at the node's address, but no node port", "-t 192.0.2.1:99"),
+        ("TCP 203.0.113.7:80: 203.0.113.7 is not on kube-dummy-if", "-t 203.0.113.7:80"),
+        ("TCP 192.0.2.1:30081: it has a node port, but forwards otherwise", "-t 192.0.2.1:30081"),
+        ("IPv4 mark 0x7: no rule leads this mark", "-f 7"),
+    ] {
+        let named = |line: &str| {
+            line.contains(&format!("left the IPVS service {left}"))
+                && line.contains(&format!("`ipvsadm -D {remedy}`"))
+        };
+        assert!(said.lines().any(named), "{left}:\n{said}");
+    }
+    assert!(!world.cleaned().contains("removed "));
+}
+
 /// One pod of a Service, so that the daemon makes virtual services.
 const SERVICE: &str = "apiVersion: v1
 kind: Service
@@ -211,17 +282,15 @@ endpoints: [{addresses: [10.244.1.7], conditions: {ready: true}}]
 #[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
 fn of_ipvs_and_tunnels_only_what_is_ours_goes() {
     let mut world = World::new("clean");
-    world.namespace.run("ipvsadm", &["-A", "-t", "192.0.2.1:99", "-s", "rr"]);
-    world.namespace.run("ipvsadm", &["-a", "-t", "192.0.2.1:99", "-r", "198.51.100.7:99", "-m"]);
+    world.ipvs(&["-A -t 192.0.2.1:99 -s rr", "-a -t 192.0.2.1:99 -r 198.51.100.7:99 -m"]);
     world.ip(&["link add tun-mine type ipip local 192.0.2.1 remote 192.0.2.8"]);
-    let ipvs = |world: &World| world.namespace.run("ipvsadm", &["-Sn"]);
-    let (before, balanced) = (world.snapshot(), ipvs(&world));
+    let (before, balanced) = (world.snapshot(), world.balanced());
     world.write("service.yaml", SERVICE);
     world.start();
     world.until("the Service", |status| {
         status["cluster"]["complete"] == true && plane(status, "services")["runs"].as_u64() > Some(0)
     });
-    wait("the virtual service", || ipvs(&world).contains("10.96.0.1:80").then_some(()));
+    wait("the virtual service", || world.balanced().contains("10.96.0.1:80").then_some(()));
     world.end(Signal::SIGKILL);
     world.ip(&[
         "link add tun-7823435145c type ipip local 192.0.2.1 remote 192.0.2.9",
@@ -229,6 +298,6 @@ fn of_ipvs_and_tunnels_only_what_is_ours_goes() {
     ]);
     let said = world.cleaned();
     assert!(said.contains("IPVS service") && said.contains("device kube-dummy-if"), "{said}");
-    assert_eq!(ipvs(&world), balanced);
+    assert_eq!(world.balanced(), balanced);
     assert_eq!(world.snapshot(), before, "{said}");
 }

@@ -21,7 +21,7 @@ const FLAGS: &[Flag] = &[
         Bool,
         "false",
         Works,
-        "Remove from the kernel what this program and kube-router made on the node, say what, and exit; running pods with their devices and leases, the CNI files and kernel settings stay. It works without the API server; stop the daemon first.",
+        "Remove from the kernel what this program and kube-router made on the node, say what, and what stays and why, and exit. Of IPVS go the services at addresses of kube-dummy-if, at node ports and by marks for direct server return. Running pods with their devices and leases, the CNI files, kernel settings, ipsets and rules of iptables-legacy stay. It works without the API server; stop the daemon first.",
     ),
     flag(
         "disable-source-dest-check",

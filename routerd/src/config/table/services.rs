@@ -115,10 +115,8 @@ const FLAGS: &[Flag] = &[
         "service-node-port-range",
         PortRange,
         "30000-32767",
-        Never(
-            "policies judge where a packet to a node port really goes, so that such ports need no exemption",
-        ),
-        "Ports of node ports, which policies let through to the node.",
+        Works,
+        "Ports of node ports, by which `--cleanup-config` knows kube-router's IPVS services at the node's own addresses. Policies need it not: they judge where a packet to a node port really goes.",
     ),
     flag(
         "service-tcp-timeout",
