@@ -1,8 +1,12 @@
 //! What routerd writes into a network configuration: a pure function of its text. It is here because the plugin reads what
 //! comes of it, and because a fuzzer of it needs nothing of the daemon.
 
+mod former;
+
 use prefix::Prefix;
 use serde_json::{Map, Value, json};
+
+pub use former::forget;
 
 /// Plugins whose addresses are the node's pod ranges: ours, and what kube-router's configurations name.
 const WITH_RANGES: [&str; 2] = ["routerd-cni", "bridge"];
@@ -37,6 +41,8 @@ pub struct Edited {
     pub mtu: Option<u32>,
     /// The bridge that it names for pods: the first one's.
     pub bridge: String,
+    /// Ranges that the node had before and that are not [forgotten](forget).
+    pub former: Vec<Prefix>,
     /// Every plugin in it that wires pods tells the daemon of them: the type `routerd-cni` does, and ours under the name
     /// `bridge` where the key `routerd` is there.
     pub tells_daemon: bool,
@@ -44,24 +50,34 @@ pub struct Edited {
 
 /// The text with the node's pod ranges `pod_cidrs` and, if given, the path's `mtu` in bytes.
 ///
-/// Only `ipam.ranges`, `mtu` and the mark of an own `mtu` are touched, in the plugins that wire pods: every other key,
+/// Only `ipam.ranges`, `mtu`, the mark of an own `mtu` and the note of former ranges are touched, in the plugins that wire pods: every other key,
 /// also one that is not known here, stays, in its order. An `mtu` that is neither the path's nor marked is the user's
 /// and stays. A range set of a pod range that is there already stays as it is (it may have a
 /// `rangeStart` of the user's); sets of other ranges go, because they are those of a node that was something else.
 /// The old style `ipam.subnet` becomes a range set, as in kube-router.
 pub fn with_node(text: &str, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Edited, EditError> {
-    let old: Value = serde_json::from_str(text).map_err(|error| EditError::Json(error.to_string()))?;
+    let old = parse(text)?;
     let mut new = old.clone();
     let (mut smallest, mut bridge, mut tells_daemon) = (None::<u32>, None, true);
+    let mut former = Vec::new();
     for plugin in plugins(&mut new)?.into_iter().filter(|plugin| is_ours(plugin)) {
         edit(plugin, pod_cidrs, mtu)?;
         smallest = smallest.into_iter().chain(number(plugin, "mtu")).min();
         bridge.get_or_insert_with(|| bridge_of(plugin));
+        former.extend(former::read(plugin));
         tells_daemon &= is_routerd(plugin) || plugin.contains_key("routerd");
     }
     let bridge = bridge.ok_or(EditError::NoPlugin)?;
-    let text = if new == old { None } else { Some(format!("{new:#}\n")) };
-    Ok(Edited { text, mtu: smallest, bridge, tells_daemon })
+    let text = (new != old).then(|| printed(&new));
+    Ok(Edited { text, mtu: smallest, bridge, former, tells_daemon })
+}
+
+fn parse(text: &str) -> Result<Value, EditError> {
+    serde_json::from_str(text).map_err(|error| EditError::Json(error.to_string()))
+}
+
+fn printed(conf: &Value) -> String {
+    format!("{conf:#}\n")
 }
 
 /// The bridge of a plugin that wires pods; the two types have different ones by default.
@@ -128,10 +144,12 @@ fn edit(plugin: &mut Map<String, Value>, pod_cidrs: &[Prefix], mtu: Option<u32>)
         there.unwrap_or_else(|| json!([{ "subnet": cidr.to_string() }]))
     };
     let ranges: Vec<Value> = pod_cidrs.iter().map(wanted).collect();
+    let had: Vec<Prefix> = old.iter().chain(legacy_set(ipam).as_ref()).flat_map(subnets).collect();
     for key in ["subnet", "rangeStart", "rangeEnd", "gateway"] {
         ipam.shift_remove(key);
     }
     ipam.insert("ranges".into(), ranges.into());
+    former::note(plugin, &had, pod_cidrs);
     Ok(())
 }
 
@@ -146,9 +164,13 @@ fn legacy_set(ipam: &Map<String, Value>) -> Option<Value> {
 
 /// True if the set is one range of exactly the subnet `cidr`.
 fn is_of(set: &Value, cidr: &Prefix) -> bool {
-    let Some([range]) = set.as_array().map(Vec::as_slice) else { return false };
-    let subnet = range.get("subnet").and_then(Value::as_str);
-    subnet.and_then(|text| text.parse::<Prefix>().ok()).as_ref() == Some(cidr)
+    set.as_array().is_some_and(|ranges| ranges.len() == 1) && subnets(set).eq([*cidr])
+}
+
+/// The subnets of a range set.
+fn subnets(set: &Value) -> impl Iterator<Item = Prefix> {
+    let ranges = set.as_array().into_iter().flatten();
+    ranges.filter_map(|range| range.get("subnet")?.as_str()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -205,7 +227,13 @@ mod tests {
         // Without --auto-mtu it is not looked at.
         assert_eq!(
             with_node(&ours, &cidrs, None).unwrap(),
-            Edited { text: None, mtu: Some(1500), bridge: "kube-bridge".into(), tells_daemon: true }
+            Edited {
+                text: None,
+                mtu: Some(1500),
+                bridge: "kube-bridge".into(),
+                former: vec![],
+                tells_daemon: true
+            }
         );
     }
 

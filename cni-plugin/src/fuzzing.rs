@@ -206,7 +206,7 @@ fn others(list: &Value) -> Value {
     let plugins = if alone { Some(std::slice::from_mut(&mut list)) } else { members(&mut list) };
     for plugin in plugins.into_iter().flatten().filter(|plugin| is_wired(plugin)) {
         let Some(plugin) = plugin.as_object_mut() else { continue };
-        for key in ["mtu", "routerd.autoMtu"] {
+        for key in ["mtu", "routerd.autoMtu", "routerd.formerRanges"] {
             plugin.shift_remove(key);
         }
         if let Some(ipam) = plugin.get_mut("ipam").and_then(Value::as_object_mut) {

@@ -70,13 +70,16 @@ pub struct Done {
     pub mtu: Option<u32>,
     /// The bridge that it names for pods.
     pub bridge: String,
+    /// Ranges that the node had before, and of which there may still be pods and gateways.
+    pub former: Vec<Prefix>,
     /// Every plugin in it that wires pods tells the daemon of them.
     pub tells_daemon: bool,
 }
 
 impl Done {
     fn new(outcome: Outcome, edited: Edited) -> Self {
-        Self { outcome, mtu: edited.mtu, bridge: edited.bridge, tells_daemon: edited.tells_daemon }
+        let Edited { text: _, mtu, bridge, former, tells_daemon } = edited;
+        Self { outcome, mtu, bridge, former, tells_daemon }
     }
 }
 
@@ -102,6 +105,16 @@ pub fn update(path: &Path, pod_cidrs: &[Prefix], mtu: Option<u32>) -> Result<Don
     // A template that has the ranges already, as a user's may, is the configuration.
     write(path, &edited.text.take().unwrap_or(text))?;
     Ok(Done::new(Outcome::Written, edited))
+}
+
+/// Takes the former ranges `gone` out of the configuration at `path`.
+pub fn forget(path: &Path, gone: &[Prefix]) -> Result<(), ConflistError> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let Some(text) = read(path)? else { return Ok(()) };
+    match cni_plugin::conflist::forget(&text, gone) {
+        Ok(text) => text.map_or(Ok(()), |text| write(path, &text)),
+        Err(source) => Err(ConflistError::Edit { path: path.clone(), source }),
+    }
 }
 
 /// The template's path for a configuration's.

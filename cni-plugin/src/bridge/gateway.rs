@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use kernel::rtnl::{Address, Link, NewAddress, Rtnl};
-use prefix::Family;
+use prefix::{Family, Prefix};
 
 use super::shared::Shared;
 use crate::address::Cidr;
@@ -56,7 +56,7 @@ fn change(
         if present.iter().any(|one| is(one, gateway)) {
             continue;
         }
-        for other in present.iter().filter(|one| conflicts(one, gateway, wanted)) {
+        for other in present.iter().filter(|one| conflicts(one, gateway, wanted, conf)) {
             if !conf.force_address {
                 return Err(conflict(&device.name, gateway, other));
             }
@@ -101,18 +101,14 @@ pub(super) fn is(present: &Address, gateway: &Cidr) -> bool {
     present.address == gateway.address && present.prefix_length == gateway.length()
 }
 
-/// An IPv4 bridge has one gateway address a subnet of ours and no other; IPv6 addresses live side by side unless their
-/// networks overlap.
-fn conflicts(present: &Address, gateway: &Cidr, wanted: &[Cidr]) -> bool {
+/// In the reference plugin an IPv4 bridge has the gateway addresses of one ADD and no other; IPv6 addresses live side by
+/// side unless their networks overlap, and on a bridge of `routerd-cni` those of both families do.
+fn conflicts(present: &Address, gateway: &Cidr, wanted: &[Cidr], conf: &BridgeConf) -> bool {
     if Family::of(present.address) != gateway.family() || wanted.iter().any(|cidr| is(present, cidr)) {
         return false;
     }
-    match present.address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(_) => present
-            .prefix()
-            .is_some_and(|prefix| prefix.covers(&gateway.prefix()) || gateway.prefix().covers(&prefix)),
-    }
+    let overlap = |prefix: Prefix| prefix.covers(&gateway.prefix()) || gateway.prefix().covers(&prefix);
+    (present.address.is_ipv4() && !conf.beside_others) || present.prefix().is_some_and(overlap)
 }
 
 fn conflict(device: &str, gateway: &Cidr, other: &Address) -> CniError {

@@ -20,6 +20,9 @@ pub struct BridgeConf {
     pub is_default_gateway: bool,
     /// `forceAddress`: a conflicting address on the bridge is replaced.
     pub force_address: bool,
+    /// Not a key: an IPv4 gateway of another network on the bridge is no conflict. The reference plugin takes it for one;
+    /// a node of ours may have got other pod ranges while pods of the old ones go on.
+    pub beside_others: bool,
     /// `ipMasq`: traffic that leaves the pod's subnet is masqueraded.
     pub ip_masq: bool,
     /// `ipMasqBackend`; `None` if not given.
@@ -77,6 +80,7 @@ impl BridgeConf {
             is_gateway: fields.flag("isGateway")? || fields.flag("isDefaultGateway")?,
             is_default_gateway: fields.flag("isDefaultGateway")?,
             force_address: fields.flag("forceAddress")?,
+            beside_others: false,
             ip_masq: fields.flag("ipMasq")?,
             ip_masq_backend: masquerade_backend(&fields)?,
             mtu: mtu(&fields)?,

@@ -34,8 +34,11 @@ impl Parts {
 
 /// How the pod is wired.
 pub(super) fn bridge(role: Role, request: &Request) -> Result<BridgeConf, CniError> {
-    let default = if role == Role::RouterdCni { "kube-bridge" } else { "cni0" };
-    BridgeConf::parse(&request.conf, &request.args, default)
+    let ours = role == Role::RouterdCni;
+    let default = if ours { "kube-bridge" } else { "cni0" };
+    let conf = BridgeConf::parse(&request.conf, &request.args, default)?;
+    // `forceAddress` asks for the one gateway in place of the others.
+    Ok(BridgeConf { beside_others: ours && !conf.force_address, ..conf })
 }
 
 /// How the daemon is reached.

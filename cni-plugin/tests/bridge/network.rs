@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use super::support::{Node, Pod, reaches};
+use super::support::{Node, Pod, merge, reaches};
 use serde_json::{Value, json};
 
 fn mac(node: &Node, link: &str) -> String {
@@ -78,6 +78,29 @@ fn a_foreign_address_on_the_bridge_is_refused_or_replaced_as_asked() {
     ] {
         assert_eq!(addresses.contains(address), there, "{address} in {addresses}");
     }
+}
+
+#[test]
+fn pods_of_the_nodes_former_range_and_of_its_new_one_live_side_by_side_where_the_plugin_is_routerds() {
+    let (node, old, new) = (Node::new(), Pod::new(), Pod::new());
+    let of = |range: &str, more: Value| {
+        let mut conf = node.network(&json!({"type": "routerd-cni", "bridge": "cni0",
+            "routerd": {"required": false, "awayMs": 1, "socket": "/nonexistent/routerd.sock"}}));
+        conf["ipam"]["ranges"] = json!([[{"subnet": range}]]);
+        merge(&mut conf, &more);
+        conf
+    };
+    node.add(&old, &of("10.7.0.0/24", json!({}))).works();
+    let error = node.add(&new, &of("10.9.0.0/24", json!({"type": "bridge"}))).error();
+    assert!(error.contains("already has an IP address different"), "the reference plugin's word: {error}");
+    let result = node.add(&new, &of("10.9.0.0/24", json!({}))).result();
+    let address = result["ips"][0]["address"].as_str().unwrap().trim_end_matches("/24");
+    assert!(reaches(&old.ns, &node.ns, "10.7.0.1") && reaches(&new.ns, &node.ns, "10.9.0.1"));
+    assert!(reaches(&old.ns, &new.ns, address), "and reach each other");
+    let error = node.add(&Pod::new(), &of("10.7.0.0/16", json!({}))).error();
+    assert!(error.contains("already has an IP address different"), "one in the other: {error}");
+    node.add(&Pod::new(), &of("10.6.0.0/24", json!({"forceAddress": true}))).works();
+    assert!(!node.ns.run("ip", &["address", "show", "cni0"]).contains("10.7.0.1"));
 }
 
 #[test]

@@ -13,7 +13,10 @@ use tempfile::TempDir;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// A node: its namespace, its folder of leases, and the plugin under the name `bridge`.
+/// The names of the plugin; a network's `type` says which one is called.
+const PROGRAMS: [&str; 2] = ["bridge", "routerd-cni"];
+
+/// A node: its namespace, its folder of leases, and the plugin.
 pub(crate) struct Node {
     pub(crate) ns: TestNs,
     folder: TempDir,
@@ -65,7 +68,9 @@ impl Pod {
 impl Node {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_routerd-cni"), folder.path().join("bridge")).unwrap();
+        for name in PROGRAMS {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_routerd-cni"), folder.path().join(name)).unwrap();
+        }
         Self { ns: TestNs::new("node"), folder }
     }
 
@@ -121,8 +126,9 @@ impl Node {
         conf: &Value,
         more: &[(&str, &str)],
     ) -> Answer {
+        let program = conf["type"].as_str().filter(|name| PROGRAMS.contains(name)).unwrap_or("bridge");
         let mut child = launcher
-            .arg(self.folder.path().join("bridge"))
+            .arg(self.folder.path().join(program))
             .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", &pod.id)
             .env("CNI_NETNS", netns)

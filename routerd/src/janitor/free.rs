@@ -185,7 +185,7 @@ fn reference_rules(folder: &Path, owner: &Owner, address: IpAddr) -> Result<(), 
 }
 
 /// A lease's address and its folder.
-fn place(thing: &Thing) -> Option<(IpAddr, PathBuf)> {
+pub(super) fn place(thing: &Thing) -> Option<(IpAddr, PathBuf)> {
     let path = thing.path.as_deref()?;
     Some((path.file_name()?.to_str()?.parse().ok()?, path.parent()?.to_owned()))
 }

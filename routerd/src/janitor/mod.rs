@@ -36,6 +36,7 @@ use tokio::sync::watch;
 use self::evidence::Evidence;
 use self::free::Freed;
 use self::network::Network;
+pub(crate) use self::network::leased;
 use self::sightings::Sightings;
 
 /// How it works.

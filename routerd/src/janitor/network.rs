@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use cni_plugin::NetConf;
@@ -12,6 +13,7 @@ use prefix::Family;
 use serde_json::Value;
 
 use super::status::Pool;
+use super::{free, inventory};
 
 /// The types that wire pods.
 const WIRING: [&str; 2] = ["routerd-cni", "bridge"];
@@ -42,6 +44,19 @@ pub(super) fn read(path: &Path) -> Result<Vec<Network>, String> {
         }
     };
     parse(&bytes).map_err(|error| format!("the network configuration {}: {error}", path.display()))
+}
+
+/// The addresses that attachments of the networks of the configuration at `path` hold.
+pub(crate) fn leased(path: &Path) -> Result<BTreeSet<IpAddr>, String> {
+    let mut leased = BTreeSet::new();
+    for network in read(path)? {
+        for folder in &network.leases {
+            let found = inventory::leases(&network.name, folder)
+                .map_err(|error| format!("cannot read the leases in {}: {error}", folder.display()))?;
+            leased.extend(found.iter().filter_map(|lease| Some(free::place(lease)?.0)));
+        }
+    }
+    Ok(leased)
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Network>, String> {

@@ -1,5 +1,6 @@
 //! The plane that keeps the CNI network configuration current: the node's pod ranges, and the MTU of its network.
 
+mod former;
 mod mtu;
 #[cfg(test)]
 mod tests;
@@ -115,6 +116,7 @@ impl Apply for Writer {
                         "a plugin of type bridge wires pods, which does not tell routerd of them: what they send is dropped until the API server knows their addresses; make its type routerd-cni in the network configuration (routerd-init does)",
                     ));
                 }
+                self.leave_former(&done, &mut report);
                 follow_bridge(&done.bridge, &mut report);
             }
             Err(error) => report.problems.push(Problem { retry: true, ..problem(&error.to_string()) }),
@@ -147,6 +149,23 @@ impl Writer {
             Ok(_) => {}
         }
         found.ok().flatten()
+    }
+
+    fn leave_former(&self, done: &conflist::Done, report: &mut Report) {
+        if done.former.is_empty() {
+            return;
+        }
+        report.counts.insert("former pod ranges", done.former.len() as u64);
+        if done.outcome != conflist::Outcome::Current {
+            return;
+        }
+        match former::leave(&self.path, done) {
+            Ok(left) => {
+                report.counts.insert("former pod ranges", (done.former.len() - left.len()) as u64);
+                report.writes += left.len() as u64;
+            }
+            Err(error) => report.problems.push(Problem { retry: true, ..problem(&error) }),
+        }
     }
 
     fn tell(&self, wanted: &Wanted, done: &conflist::Done) {

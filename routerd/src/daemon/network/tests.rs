@@ -214,6 +214,48 @@ fn of_pods_only_one_of_another_size_makes_the_plane_look() {
     assert!(concerns(&BTreeMap::from([(BRIDGE_MTU, 1400)]), &kernel::monitor::Event::Link(uplink)));
 }
 
+#[test]
+fn the_gateways_of_former_ranges_go_with_the_last_pod_and_nothing_else_does() {
+    let namespace = node("192.0.2.1/24", 1400);
+    device(&namespace, "kube-bridge", "10.1.0.1/24", 1400);
+    for mine in ["fd01::1/64", "10.1.0.200/32", "192.168.7.1/24"] {
+        namespace.run("ip", &["address", "add", mine, "dev", "kube-bridge", "nodad"]);
+    }
+    let (folder, path, mut writer) = writer();
+    let template = TEMPLATE.replace(
+        "\"host-local\"",
+        &format!("\"host-local\",\"dataDir\":\"{}\"", folder.path().join("leases").display()),
+    );
+    fs::write(folder.path().join("x.conflist.template"), template).unwrap();
+    let own = ["192.0.2.1", "2001:db8::1"];
+    let mut apply = |ranges: &[&str]| {
+        let report = namespace.run_in(|| writer.apply(&wanted(ranges, &own), &Scope::Everything));
+        assert_eq!(report.problems, Vec::new());
+        let shown = namespace.run("ip", &["-o", "address", "show", "kube-bridge", "scope", "global"]);
+        let addresses = shown.lines().filter_map(|line| line.split_whitespace().nth(3)).map(str::to_owned);
+        let mut addresses: Vec<String> = addresses.collect();
+        addresses.sort();
+        (addresses, report.counts.get("former pod ranges").copied())
+    };
+    apply(&["10.1.0.0/24", "fd01::/64"]);
+    fs::create_dir_all(folder.path().join("leases/n")).unwrap();
+    let lease = folder.path().join("leases/n/10.1.0.7");
+    fs::write(&lease, "c1\r\neth0").unwrap();
+
+    let all = ["10.1.0.1/24", "10.1.0.200/32", "192.168.7.1/24", "fd01::1/64"].map(str::to_owned);
+    let without = |gone: &[&str]| -> Vec<String> {
+        all.iter().filter(|one| !gone.contains(&one.as_str())).cloned().collect()
+    };
+    let new = ["10.2.0.0/24", "fd02::/64"];
+    // An ADD may just have read the configuration of before.
+    assert_eq!(apply(&new), (without(&[]), Some(2)));
+    assert_eq!(apply(&new), (without(&["fd01::1/64"]), Some(1)), "a pod of the old range is there");
+    fs::remove_file(lease).unwrap();
+    assert_eq!(apply(&new), (without(&["fd01::1/64", "10.1.0.1/24"]), Some(0)));
+    assert_eq!(apply(&new), (without(&["fd01::1/64", "10.1.0.1/24"]), None));
+    assert!(!fs::read_to_string(path).unwrap().contains("10.1.0.0"));
+}
+
 /// What is judged: a pod that was wired when the uplink was larger goes on to reach the world.
 #[test]
 fn a_running_pod_reaches_the_outside_after_the_uplink_has_become_smaller() {
