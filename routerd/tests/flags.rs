@@ -179,6 +179,22 @@ fn verbosity_has_the_spellings_of_pflag() {
     for arguments in [&["-v", "3"][..], &["-v3"], &["-v=3"], &["--v=3"], &["--v", "3"]] {
         assert_eq!(config(arguments).unwrap().log.verbosity, 3, "{arguments:?}");
     }
+    // kube-router hands it to klog, which has no highest level.
+    for arguments in ["--v=10", "-v100000"] {
+        assert!(config(&[arguments]).unwrap().log.verbosity > 9, "{arguments}");
+    }
+}
+
+#[test]
+fn the_version_has_the_spellings_of_pflag() {
+    for argument in ["-V", "--version", "-V=true", "--version=true"] {
+        let printed = parse(["routerd", argument]);
+        assert!(
+            matches!(&printed, Ok(Invocation::Print(text)) if text.starts_with("routerd ")),
+            "{argument}: {printed:?}"
+        );
+    }
+    config(&["-V=false"]).unwrap();
 }
 
 #[test]
@@ -270,7 +286,8 @@ fn a_wrong_command_line_is_refused_with_flag_value_and_what_is_allowed() {
         (&["--health-addr=localhost"], &["--health-addr=localhost", "IP address"]),
         (&["--metrics-port=20244"], &["different ports"]),
         (&["--manifests=/x", "--master=https://y"], &["--manifests=/x", "not from both"]),
-        (&["-v=10"], &["--v=10", "0 to 9"]),
+        (&["-v=much"], &["--v=much", "not a whole number"]),
+        (&["--overlay-type=none"], &["--overlay-type=none", "subnet or full"]),
     ] {
         let message = config(arguments).expect_err(&arguments.join(" "));
         for part in parts {

@@ -265,7 +265,8 @@ fn admin(values: &Values) -> Result<AdminConfig, ConfigErrors> {
 fn log(values: &Values) -> Result<LogConfig, ConfigErrors> {
     let json = values.text("log-format")? == "json";
     Ok(LogConfig {
-        verbosity: values.number("v")?,
+        // Higher than any that has a meaning is as the highest.
+        verbosity: u8::try_from(values.number::<u32>("v")?).unwrap_or(u8::MAX),
         format: if json { LogFormat::Json } else { LogFormat::Text },
     })
 }

@@ -121,6 +121,7 @@ fn argument(flag: &'static Flag) -> Arg {
     match flag.name {
         "v" => arg.short('v'),
         "help" => arg.short('h').global(true),
+        "version" => arg.short('V'),
         "run-dir" => arg.global(true),
         _ => arg,
     }

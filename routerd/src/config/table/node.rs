@@ -66,6 +66,13 @@ const FLAGS: &[Flag] = &[
     flag("run-router", Bool, "true", Works, "Route to the pods of other nodes and speak BGP."),
     flag("run-service-proxy", Bool, "true", Works, "Carry Services by IPVS."),
     own("run-dir", Text, "/run/routerd", "Folder of the sockets cni.sock and admin.sock; mode 0700."),
-    flag("v", Number(0, 9), "0", Works, "How much is logged: 0 info, 1 and 2 debug, 3 and above trace."),
+    flag(
+        "v",
+        // klog's levels.
+        Number(0, 2_147_483_647),
+        "0",
+        Works,
+        "How much is logged: 0 info, 1 and 2 debug, 3 and above trace.",
+    ),
     flag("version", Bool, "false", Works, "Show the version."),
 ];
