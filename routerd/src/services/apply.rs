@@ -78,6 +78,9 @@ pub struct Applier<K> {
     /// Who is told what is served, if anybody.
     pub(super) herald: Option<Herald>,
     roll: Roll,
+    /// UDP services some of whose flows may be led to backends that are gone: the kernel would not forget them. `None`: all
+    /// of them, as nobody knows when an earlier run ended.
+    pub(super) unforgotten: Option<BTreeSet<Tuple>>,
 }
 
 impl<K: Kernel> Applier<K> {
@@ -85,8 +88,8 @@ impl<K: Kernel> Applier<K> {
     pub fn new(kernel: K, settings: Settings) -> Self {
         let draining = Draining::new(settings.grace);
         let (wanted, round) = (Wanted::default(), Round::default());
-        let (herald, roll) = (None, Roll::default());
-        Self { kernel, settings, wanted, known: None, draining, round, herald, roll }
+        let (herald, roll, unforgotten) = (None, Roll::default(), None);
+        Self { kernel, settings, wanted, known: None, draining, round, herald, roll, unforgotten }
     }
 
     /// The same, telling which virtual addresses are served.

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::apply::{Applier, Kernel};
 use super::effect::{apply_command, apply_packets, apply_step};
-use super::plan::{Extent, PacketChange, Plan, VipStep};
+use super::plan::{Extent, PacketChange, Plan, StaleFlows, VipStep};
 use super::state::{Balanced, Refusal, State, Tuple};
 use super::{NAME, herald, status};
 use crate::cluster::ForceNews;
@@ -53,6 +53,9 @@ impl<K: Kernel> Applier<K> {
         plan.balance.retain(|command| tuple_of(command).is_none_or(|tuple| !known.refused.contains(&tuple)));
         plan.vips.retain(|step| !known.refused_addresses.contains(&step.address()));
         self.draining.spare(&mut plan, &known.state, extent, Instant::now());
+        if *extent == Extent::Everything {
+            plan.forget_also(self.unforgotten.replace(BTreeSet::new()), wanted);
+        }
         self.execute(plan, known, report);
         self.share(&mut known.state, extent);
         self.tell(&before, &known.state, extent);
@@ -81,10 +84,25 @@ impl<K: Kernel> Applier<K> {
         self.vips(&plan, known, report);
         self.balance(&plan.unbalance, known, report);
         self.packets(&plan.withdraw, known, report);
-        if !plan.flows.is_empty() {
-            match self.kernel.forget(&plan.flows) {
-                Ok(forgotten) => report.writes += forgotten,
-                Err(error) => report.problems.push(status::of_part(error.to_string(), true)),
+        self.forget(&plan.flows, report);
+    }
+
+    fn forget(&mut self, flows: &[StaleFlows], report: &mut Report) {
+        if flows.is_empty() {
+            return;
+        }
+        match self.kernel.forget(flows) {
+            Ok(forgotten) => report.writes += forgotten,
+            Err(error) => {
+                // The next look at everything finds no change there by which it would know of them.
+                if let Some(unforgotten) = &mut self.unforgotten {
+                    unforgotten.extend(flows.iter().map(|stale| stale.tuple));
+                }
+                let problem = status::of_part(error.to_string(), true);
+                // The first look at everything asks twice.
+                if !report.problems.contains(&problem) {
+                    report.problems.push(problem);
+                }
             }
         }
     }

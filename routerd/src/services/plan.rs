@@ -235,6 +235,18 @@ impl Plan {
         }
     }
 
+    /// Adds the flows to these virtual services, to all of UDP if `None`, that none of their backends answers.
+    pub(super) fn forget_also(&mut self, tuples: Option<BTreeSet<Tuple>>, desired: &State) {
+        let of_udp = |tuple: &&Tuple| tuple.protocol == UDP;
+        let tuples = tuples.unwrap_or_else(|| desired.services.keys().filter(of_udp).copied().collect());
+        let known: BTreeSet<Tuple> = self.flows.iter().map(|stale| stale.tuple).collect();
+        for tuple in tuples.difference(&known) {
+            let backends = desired.services.get(tuple).into_iter().flat_map(|one| one.destinations.keys());
+            self.forget(*tuple, backends.copied().collect());
+        }
+        self.flows_led_elsewhere(desired);
+    }
+
     /// Flows of clients of this node that are led past a policy `Local` are tracked by where they were meant for, and served
     /// by the backends of where they were led.
     fn flows_led_elsewhere(&mut self, desired: &State) {
@@ -243,15 +255,16 @@ impl Plan {
         }
         let backends =
             |tuple: &Tuple| desired.services.get(tuple).into_iter().flat_map(|one| one.destinations.keys());
-        let led = desired.packets.gates.detours.iter().filter(|(from, _)| from.protocol == UDP);
-        for (from, to) in led {
+        let stale: BTreeSet<Tuple> = self.flows.iter().map(|stale| stale.tuple).collect();
+        let mut led = BTreeMap::new();
+        for (from, to) in desired.packets.gates.detours.iter().filter(|(from, _)| from.protocol == UDP) {
             let to = Tuple { address: to.ip(), protocol: UDP, port: to.port() };
-            if self.flows.iter().any(|stale| stale.tuple == *from || stale.tuple == to) {
-                self.flows.retain(|stale| stale.tuple != *from);
-                let keep = backends(from).chain(backends(&to)).copied().collect();
-                self.flows.push(StaleFlows { tuple: *from, keep });
+            if stale.contains(from) || stale.contains(&to) {
+                led.insert(*from, backends(from).chain(backends(&to)).copied().collect());
             }
         }
+        self.flows.retain(|stale| !led.contains_key(&stale.tuple));
+        self.flows.extend(led.into_iter().map(|(tuple, keep)| StaleFlows { tuple, keep }));
     }
 
     fn packets(&mut self, tuple: Tuple, old: &Packets, new: &Packets) {

@@ -15,6 +15,7 @@ mod early;
 mod firewall;
 mod gates;
 mod kinds;
+mod lacking;
 mod lifecycle;
 mod net;
 mod paths;

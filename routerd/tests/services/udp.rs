@@ -3,8 +3,10 @@
 use prefix::Family;
 use routerd::cluster::objects::{Protocol, Service};
 use routerd::services::Settings;
+use routerd::services::apply::Kernel;
 
 use crate::cluster::{Daemon, ready, service};
+use crate::lacking::Lacking;
 use crate::net::Net;
 use crate::talk::{UdpClient, serve_udp};
 
@@ -58,6 +60,15 @@ fn a_client_that_asked_before_there_was_a_backend_gets_one() {
     assert_eq!(outside.asks().unwrap().source, "192.0.2.11");
 }
 
+/// A client outside that has asked at a node port which nobody serves; the kernel goes on to send it there.
+fn early_client(net: &Net) -> UdpClient {
+    let client = UdpClient::new(&net.outside, "192.0.2.11:30053");
+    assert!(client.is_unheard(), "nobody is there");
+    let tracked = net.node.run("conntrack", &["-L", "-p", "udp", "--orig-port-dst", "30053"]);
+    assert!(tracked.contains("UNREPLIED"), "the kernel has tracked the packet: {tracked}");
+    client
+}
+
 #[test]
 #[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
 fn a_client_that_asked_before_there_was_the_service_gets_an_answer() {
@@ -66,16 +77,35 @@ fn a_client_that_asked_before_there_was_the_service_gets_an_answer() {
     let mut daemon = Daemon::new(Settings::default());
     daemon.put(service("other", 8, Protocol::Udp, 53, 30054));
     daemon.applied(&net.node, &[]);
-    let client = UdpClient::new(&net.outside, "192.0.2.11:30053");
-    assert!(client.is_unheard(), "nobody is there");
-    let tracked = net.node.run("conntrack", &["-L", "-p", "udp", "--orig-port-dst", "30053"]);
-    assert!(tracked.contains("UNREPLIED"), "the kernel has tracked the packet: {tracked}");
-
+    let client = early_client(&net);
     daemon.put(service("dns", 9, Protocol::Udp, 53, 30053));
     daemon.endpoints("dns", 5353, Family::V4, vec![ready("10.1.2.2")]);
     daemon.applied(&net.node, &["dns"]);
     let heard = client.asks().unwrap();
     assert_eq!((heard.server.as_str(), heard.source.as_str()), ("far", "192.0.2.11"));
+}
+
+fn fill<K: Kernel>(daemon: &mut Daemon<K>) {
+    daemon.put(service("dns", 9, Protocol::Udp, 53, 30053));
+    daemon.endpoints("dns", 5353, Family::V4, vec![ready("10.1.2.2")]);
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn a_flow_that_a_process_could_not_forget_before_it_ended_is_forgotten_by_the_next() {
+    let net = Net::new();
+    serve_udp(&net.far, "10.1.2.2:5353", "far");
+    Daemon::new(Settings::default()).applied(&net.node, &[]);
+    let client = early_client(&net);
+    let mut unable = Daemon::on(Lacking::default(), Settings::default());
+    fill(&mut unable);
+    assert_eq!(unable.apply(&net.node, &[]).problems.len(), 1);
+
+    let mut next = Daemon::new(Settings::default());
+    fill(&mut next);
+    assert_eq!(next.applied(&net.node, &[]), 1, "all else is as it should be");
+    assert_eq!(client.asks().unwrap().server, "far");
+    assert_eq!(next.applied(&net.node, &[]), 0, "the flow to its backend stays");
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub(super) struct Fake {
     pub(super) local: LocalAddresses,
     /// UDP flows: to which virtual service, answered by which backend.
     pub(super) flows: Vec<(Tuple, SocketAddr)>,
+    /// It does not forget any.
+    pub(super) forgets_nothing: bool,
+    /// How often it was asked to.
+    pub(super) asked_to_forget: usize,
     /// Connections of backends that have some.
     pub(super) connections: BTreeMap<(Tuple, SocketAddr), u32>,
     /// Schedulers the kernel lacks.
@@ -218,6 +222,10 @@ impl Kernel for Fake {
     }
 
     fn forget(&mut self, flows: &[StaleFlows]) -> Result<u64, KernelError> {
+        self.asked_to_forget += 1;
+        if self.forgets_nothing {
+            return Err(KernelError::new("list tracked flows", Errno::ENOBUFS));
+        }
         let before = self.flows.len();
         self.flows.retain(|(tuple, backend)| {
             !flows.iter().any(|stale| stale.tuple == *tuple && !stale.keep.contains(backend))

@@ -6,6 +6,7 @@ mod early;
 mod endpoints;
 mod fake;
 pub(in crate::services) mod fixture;
+mod flows;
 mod herald;
 mod plan;
 mod refused;
