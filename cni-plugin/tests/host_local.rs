@@ -144,7 +144,7 @@ fn a_failure_in_a_later_pool_gives_back_what_the_earlier_ones_gave() {
 
 #[test]
 fn a_lease_that_a_power_cut_tore_at_any_length_blocks_its_address_for_no_longer_than_to_the_next_gc() {
-    let content = b"container\r\neth0";
+    let content = b"c0ffee15\r\neth0";
     for length in 0..=content.len() {
         for fill in [false, true] {
             let mut network = Network::new(&json!([[{"subnet": "10.1.0.0/30"}]]));
@@ -169,12 +169,10 @@ fn an_empty_lease_in_the_way_is_repaired_by_the_add_itself() {
 
 #[test]
 fn gc_keeps_what_is_valid_in_either_form_and_everything_that_is_no_lease() {
-    let kept = ["10.1.0.2", "10.1.0.5", "10.1.0.7", "notes"];
+    let kept = ["10.1.0.2", "10.1.0.5", "10.1.0.7", "10.1.0.8", "notes"];
+    let [old, older] = ["0ab1", "0ab2"].map(|digits| digits.repeat(16));
     for (valid, expected) in [
-        (
-            json!([{"containerID": "c1", "ifname": "eth0"}, {"containerID": "old", "ifname": "eth0"}]),
-            &kept[..],
-        ),
+        (json!([{"containerID": "c1", "ifname": "eth0"}, {"containerID": old, "ifname": "eth0"}]), &kept[..]),
         (json!([]), &kept[2..]),
         (Value::Null, &kept[2..]),
     ] {
@@ -183,9 +181,10 @@ fn gc_keeps_what_is_valid_in_either_form_and_everything_that_is_no_lease() {
             ("10.1.0.2", "c1\r\neth0"),
             ("10.1.0.3", "c1\r\neth1"),
             ("10.1.0.4", "c2\r\neth0"),
-            ("10.1.0.5", "old\n"),
-            ("10.1.0.6", "older"),
+            ("10.1.0.5", &format!("{old}\n")),
+            ("10.1.0.6", &older),
             ("10.1.0.7", "kept for the printer"),
+            ("10.1.0.8", "printer"),
             ("notes", "c2\r\neth0"),
         ] {
             network.put(name, content);

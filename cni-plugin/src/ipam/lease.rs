@@ -57,6 +57,17 @@ impl Owner {
         Self { container_id: container_id.into(), ifname: ifname.into() }
     }
 
+    /// True if a lease of this owner may be what an administrator wrote to keep the address free: one word that is no
+    /// id a runtime makes. Nobody takes it away who was not called for that container.
+    ///
+    /// Ids are lower case hexadecimal digits: 64 (containerd, CRI-O, dockershim, podman), a UUID (rkt, Mesos), or 20 behind
+    /// `cnitool-`. Fewer are what a power cut left of one. Leases that name an interface are none of an administrator's.
+    pub fn may_be_a_word(&self) -> bool {
+        let id = self.container_id.strip_prefix("cnitool-").unwrap_or(&self.container_id);
+        let is_id = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+        self.ifname.is_empty() && !is_id
+    }
+
     /// The same container as an old version wrote it.
     pub(super) fn without_interface(&self) -> Self {
         Self::new(self.container_id.clone(), "")
@@ -111,6 +122,18 @@ mod tests {
         }
         for content in [&b"kept for the printer"[..], b"\xff\xfe", b"../x", b"c1\neth0", b"c1\r\neth0\r\n2"] {
             assert_eq!(Content::parse(content), Content::Foreign, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_told_from_the_ids_that_runtimes_make() {
+        let hash = "3f4a9c".repeat(10) + "0a1b";
+        let uuid = "6e2a5c1e-4b7f-4f6d-9c59-0a7d1f3b2c44";
+        for id in [hash.as_str(), &hash[..7], "cnitool-77383ca0a0715733ca6f", uuid] {
+            assert!(!Owner::new(id, "").may_be_a_word(), "{id}");
+        }
+        for word in ["printer", "reserved-by-ops", "10.1.0.2", "RESERVED", "cnitool"] {
+            assert!(Owner::new(word, "").may_be_a_word() && !Owner::new(word, "eth0").may_be_a_word());
         }
     }
 

@@ -130,7 +130,7 @@ impl Ipam for HostLocal {
         for owner in store.leases()?.into_values().collect::<BTreeSet<Owner>>() {
             // A lease of an old version names no interface: any valid one of its container keeps it.
             let old = owner.ifname.is_empty() && containers.contains(owner.container_id.as_str());
-            if !old && !valid.contains(&owner) {
+            if !old && !valid.contains(&owner) && !owner.may_be_a_word() {
                 store.release(&owner)?;
                 freed.push(owner);
             }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use cni_plugin::ipam::Owner;
 use cni_plugin::netfilter;
 use cni_plugin::tag::Tag;
 use cni_plugin::tuning;
@@ -118,7 +119,7 @@ fn kept(network: &Network, found: Vec<(PathBuf, Tag)>) -> impl Iterator<Item = T
 }
 
 /// The leases in `folder`, read without the lock. A torn one is nobody's and repaired by the next who holds the lock.
-fn leases(network: &str, folder: &Path) -> std::io::Result<Vec<Thing>> {
+pub(super) fn leases(network: &str, folder: &Path) -> std::io::Result<Vec<Thing>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -145,8 +146,12 @@ pub(super) fn mark(path: &Path) -> Option<String> {
     Some(format!("{} {}.{}", metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
+/// `None` also for what an administrator may have written to keep the address free.
 fn owner(network: &str, content: &str) -> Option<Tag> {
     let text = content.trim();
+    if Owner::new(text, "").may_be_a_word() && !text.contains("\r\n") {
+        return None;
+    }
     let (id, ifname) = text.split_once("\r\n").unwrap_or((text, ANY_INTERFACE));
     let whole = cni_plugin::env::is_identifier(id) && !ifname.is_empty() && !ifname.contains(['/', '\0']);
     whole.then(|| Tag::new(network, id, ifname))
@@ -158,11 +163,12 @@ mod tests {
 
     #[test]
     fn leases_are_known_by_their_content_and_what_is_none_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
+        let (folder, old) = (tempfile::tempdir().unwrap(), "0ab1".repeat(16));
         for (name, content) in [
             ("10.1.0.2", "c1\r\neth0"),
-            ("10.1.0.3", "old"),
+            ("10.1.0.3", old.as_str()),
             ("10.1.0.4", ""),
+            ("10.1.0.6", "printer"),
             ("10.1.0.5", "kept for the printer"),
             ("fd00::2", "c1\r\neth0"),
             ("lock", "c1\r\neth0"),
@@ -172,7 +178,8 @@ mod tests {
         let mut found = leases("n", folder.path()).unwrap();
         found.sort();
         let of: Vec<String> = found.iter().map(|thing| thing.tag.to_string()).collect();
-        assert_eq!(of, ["routerd-cni:n/c1/eth0", "routerd-cni:n/c1/eth0", "routerd-cni:n/old/*"]);
+        let old = Tag::new("n", &old, ANY_INTERFACE).to_string();
+        assert_eq!(of, [old.as_str(), "routerd-cni:n/c1/eth0", "routerd-cni:n/c1/eth0"]);
         assert!(leases("n", Path::new("/nonexistent")).unwrap().is_empty());
     }
 }

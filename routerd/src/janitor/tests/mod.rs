@@ -139,20 +139,22 @@ fn what_pods_of_before_a_restart_of_the_node_left_is_freed_without_any_del_and_o
         world.lease("mynet", address, container);
     }
     world.lease("other", "10.8.0.2", "c9");
-    fs::write(world.path("leases/mynet/10.9.0.5"), "old").unwrap();
+    fs::write(world.path("leases/mynet/10.9.0.5"), "0ab1".repeat(16)).unwrap();
+    // An administrator's, who keeps the address free.
+    fs::write(world.path("leases/mynet/10.9.0.6"), "printer").unwrap();
     // The caches stay, too; the namespaces they name are gone. Of c3 not even that is left.
     world.cached("c1", "cni-1");
     world.cached("c2", "cni-2");
     world.rules("c1");
     let status = world.looks(1);
-    assert_eq!((world.leases("mynet").len(), status.suspects), (4, 5), "one look frees nothing");
+    assert_eq!((world.leases("mynet").len(), status.suspects), (5, 5), "one look frees nothing");
     let status = world.looks(2);
-    assert_eq!(world.leases("mynet"), Vec::<String>::new());
+    assert_eq!(world.leases("mynet"), ["10.9.0.6"]);
     assert_eq!(world.leases("other"), ["10.8.0.2"]);
     assert!(!world.has_rules("c1"));
     assert_eq!(status.freed, BTreeMap::from([("lease", 4), ("netfilter", 1)]));
     assert!(status.last_freed.iter().any(|name| name.contains("10.9.0.4") && name.contains("mynet/c3/eth0")));
-    assert_eq!((status.pools[0].used, status.pools[0].free), (0, 253));
+    assert_eq!((status.pools[0].used, status.pools[0].free), (1, 252));
     assert_eq!(status.problems, Vec::<String>::new());
 }
 
