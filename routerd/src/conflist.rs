@@ -16,6 +16,8 @@ use prefix::Prefix;
 
 /// What the template's file name has behind the configuration's; `routerd-init` writes it.
 const TEMPLATE_SUFFIX: &str = ".template";
+/// What the names of files end with that runtimes take for configurations.
+const RUNTIMES_READ: [&str; 3] = ["conf", "conflist", "json"];
 /// The mode of a new configuration: runtimes may run as others.
 const MODE: u32 = 0o644;
 
@@ -117,6 +119,15 @@ pub fn forget(path: &Path, gone: &[Prefix]) -> Result<(), ConflistError> {
     }
 }
 
+/// The configuration of the folder that runtimes use in place of the one at `path`: the first by name, if it sorts before.
+pub fn preferred(path: &Path) -> Option<PathBuf> {
+    let is_configuration = |file: &PathBuf| {
+        file.extension().is_some_and(|kind| RUNTIMES_READ.iter().any(|known| kind == *known))
+    };
+    let files = fs::read_dir(path.parent()?).ok()?.flatten().map(|entry| entry.path());
+    files.filter(|file| file.as_path() < path && is_configuration(file)).min()
+}
+
 /// The template's path for a configuration's.
 fn template_path(path: &Path) -> PathBuf {
     let mut template = OsString::from(path);
@@ -208,7 +219,8 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
         assert_eq!(update(&path, &cidrs("10.2.0.0/24"), None).unwrap().outcome, Outcome::Written);
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains("10.2.0.0/24") && !text.contains("10.1.0.0/24"));
+        let subnet = |range: &str| text.contains(&format!(r#""subnet": "{range}""#));
+        assert!(subnet("10.2.0.0/24") && !subnet("10.1.0.0/24"), "{text}");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "the user's mode stays");
     }
 

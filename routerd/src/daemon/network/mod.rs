@@ -117,6 +117,7 @@ impl Apply for Writer {
                     ));
                 }
                 self.leave_former(&done, &mut report);
+                self.judge_place(&mut report);
                 follow_bridge(&done.bridge, &mut report);
             }
             Err(error) => report.problems.push(Problem { retry: true, ..problem(&error.to_string()) }),
@@ -165,6 +166,17 @@ impl Writer {
                 report.writes += left.len() as u64;
             }
             Err(error) => report.problems.push(Problem { retry: true, ..problem(&error) }),
+        }
+    }
+
+    /// Nothing of what this plane writes is used where another configuration comes first.
+    fn judge_place(&self, report: &mut Report) {
+        if let Some(first) = conflist::preferred(&self.path) {
+            let (first, path) = (first.display(), self.path.display());
+            let message = format!(
+                "runtimes use the network configuration {first} and not {path}, because its name sorts before, so new pods are not ours; move it away (one of kube-router's for the same network routerd-init takes away when the pod of routerd starts)"
+            );
+            report.problems.push(Problem { retry: true, ..problem(&message) });
         }
     }
 

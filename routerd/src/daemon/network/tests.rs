@@ -215,6 +215,23 @@ fn of_pods_only_one_of_another_size_makes_the_plane_look() {
 }
 
 #[test]
+fn a_configuration_that_runtimes_prefer_is_a_problem_until_it_is_away() {
+    let namespace = node("192.0.2.1/24", 1400);
+    let (folder, _, mut writer) = writer();
+    let desired = wanted(&["10.244.1.0/24"], &["192.0.2.1"]);
+    let mut problems = || namespace.run_in(|| writer.apply(&desired, &Scope::Everything)).problems;
+    for harmless in ["y.conflist", "a.conflist.before-routerd", ".x.conf.routerd-new"] {
+        fs::write(folder.path().join(harmless), "{}").unwrap();
+    }
+    assert_eq!(problems(), Vec::new());
+    fs::write(folder.path().join("x.conf"), "{}").unwrap();
+    let found = problems();
+    assert!(found[0].message.contains("x.conf and not") && found[0].retry, "{found:?}");
+    fs::remove_file(folder.path().join("x.conf")).unwrap();
+    assert_eq!(problems(), Vec::new());
+}
+
+#[test]
 fn the_gateways_of_former_ranges_go_with_the_last_pod_and_nothing_else_does() {
     let namespace = node("192.0.2.1/24", 1400);
     device(&namespace, "kube-bridge", "10.1.0.1/24", 1400);
