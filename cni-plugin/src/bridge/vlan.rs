@@ -106,7 +106,11 @@ pub(super) fn gateway_device(
     undo: &mut Undo,
 ) -> Result<Link, CniError> {
     if let Some(link) = host.link_by_name(name)? {
-        check_gateway_device(host, &link, bridge)?;
+        let near = gateway_port(host, &link, bridge)?;
+        // Whoever made it may have been killed before it was in its VLAN.
+        if host.port_vlans(near.index)? != of_gateway(conf) {
+            finish(host, near.index, [name, &near.name], conf)?;
+        }
         if !link.up {
             host.set_up(link.index)?;
         }
@@ -133,28 +137,57 @@ pub(super) fn gateway_device(
             link.peer_index,
             move |host| remove(host, index),
         );
-        let near = link.peer_index.unwrap_or_default();
-        put(host, near, &[PortVlans::access(conf.vlan)]).map_err(|error| lacking(error, conf))?;
-        for (link, key) in [(name, "accept_dad"), (name, "accept_ra"), (port.as_str(), "accept_ra")] {
-            ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", link, key], "0"))?;
-        }
+        finish(host, link.peer_index.unwrap_or_default(), [name, &port], conf)?;
         host.set_up(index)?;
     }
     Ok(link)
 }
 
-/// The device is one end of a pair whose other end is a port of the bridge.
-pub(super) fn check_gateway_device(host: &mut Rtnl, link: &Link, bridge: &Link) -> Result<(), CniError> {
+/// Puts the gateway's port, `near`, into its VLAN alone, and makes both ends of the pair, the device and the port, take no
+/// router advertisements.
+fn finish(host: &mut Rtnl, near: u32, [device, port]: [&str; 2], conf: &BridgeConf) -> Result<(), CniError> {
+    put(host, near, &[PortVlans::access(conf.vlan)]).map_err(|error| lacking(error, conf))?;
+    for (link, key) in [(device, "accept_dad"), (device, "accept_ra"), (port, "accept_ra")] {
+        ignore_ipv6_absent(sysctl::write_blindly(&["net", "ipv6", "conf", link, key], "0"))?;
+    }
+    Ok(())
+}
+
+/// The VLAN that the gateway's port is in, as the kernel tells it.
+fn of_gateway(conf: &BridgeConf) -> BTreeMap<u16, VlanFlags> {
+    let vlans = PortVlans::access(conf.vlan);
+    BTreeMap::from([(vlans.first, vlans.flags)])
+}
+
+/// The gateway's device is one end of a pair whose other end, which is returned, is a port of the bridge.
+fn gateway_port(host: &mut Rtnl, link: &Link, bridge: &Link) -> Result<Link, CniError> {
     let port = match (&link.kind, link.peer_index) {
         (LinkKind::Veth, Some(index)) => host.link_by_index(index)?,
         _ => None,
     };
-    if port.is_some_and(|port| port.master == Some(bridge.index)) {
+    port.filter(|port| port.master == Some(bridge.index)).ok_or_else(|| {
+        let (name, bridge) = (&link.name, &bridge.name);
+        let msg = format!("{name:?} already exists but is not the gateway's device on {bridge}");
+        CniError::new(Code::EXISTS, msg).with_details("remove it, or choose another name in the key `bridge`")
+    })
+}
+
+/// The gateway's device leads to the bridge, in its VLAN.
+pub(super) fn check_gateway_device(
+    host: &mut Rtnl,
+    link: &Link,
+    bridge: &Link,
+    conf: &BridgeConf,
+) -> Result<(), CniError> {
+    let port = gateway_port(host, link, bridge)?;
+    let found = host.port_vlans(port.index)?;
+    if found == of_gateway(conf) {
         return Ok(());
     }
-    let msg = format!("{:?} already exists but is not the gateway's device on {}", link.name, bridge.name);
-    Err(CniError::new(Code::EXISTS, msg)
-        .with_details("remove it, or choose another name in the key `bridge`"))
+    let ids = found.keys().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let (name, vlan) = (&link.name, conf.vlan);
+    let msg = format!("vlan: the port of {name} is in the VLANs {ids}, not in {vlan} alone");
+    Err(CniError::new(Code::KERNEL, msg).with_details("the next ADD of a pod in this VLAN mends it"))
 }
 
 #[cfg(test)]

@@ -140,6 +140,29 @@ fn a_failed_add_leaves_no_gateway_of_a_vlan_unless_others_use_it() {
 
 #[test]
 #[ignore = "needs a kernel with VLAN filtering: run in a lab guest by cargo verify"]
+fn a_gateway_whose_maker_was_killed_before_it_was_in_its_vlan_is_seen_by_check_and_mended_by_the_next_add() {
+    let (node, pod, next) = (Node::new(), Pod::new(), Pod::new());
+    let mut conf = node.network(&json!({"vlan": 100}));
+    let result = node.add(&pod, &conf).result();
+    let device: Value =
+        serde_json::from_str(&node.ns.run("ip", &["-j", "link", "show", "cni0.100"])).unwrap();
+    let port = device[0]["link"].as_str().unwrap();
+    assert_eq!(vlans(&node, port), ["100pu"]);
+    // As a port is born.
+    node.ns.run("bridge", &["vlan", "del", "dev", port, "vid", "100"]);
+    node.ns.run("bridge", &["vlan", "add", "dev", port, "vid", "1", "pvid", "untagged"]);
+    conf["prevResult"] = result;
+    let check = || node.call("CHECK", &pod, &pod.ns.path(), &conf);
+    let error = check().error();
+    assert!(error.contains("cni0.100") && error.contains("VLANs 1,"), "{error}");
+    node.add(&next, &node.network(&json!({"vlan": 100}))).works();
+    assert_eq!(vlans(&node, port), ["100pu"]);
+    assert!(reaches(&pod.ns, &node.ns, "10.9.0.1") && reaches(&next.ns, &node.ns, "10.9.0.1"));
+    check().works();
+}
+
+#[test]
+#[ignore = "needs a kernel with VLAN filtering: run in a lab guest by cargo verify"]
 fn a_device_under_the_name_of_a_vlans_gateway_is_refused_and_not_touched() {
     let node = Node::new();
     node.ns.run("ip", &["link", "add", "cni0.100", "type", "veth", "peer", "name", "x"]);

@@ -90,7 +90,8 @@ pub(super) fn check_gateway(
         Some(name) => {
             let gone = || failed(format!("the gateway's device {name} is gone"));
             let link = host.link_by_name(&name)?.ok_or_else(gone)?;
-            vlan::check_gateway_device(host, &link, bridge).map_err(|error| failed(error.to_string()))?;
+            vlan::check_gateway_device(host, &link, bridge, conf)
+                .map_err(|error| failed(error.to_string()))?;
             link
         }
         None => bridge.clone(),
