@@ -41,7 +41,7 @@ pub mod speaker;
 
 pub use config::{
     Announcement, Audience, Communities, GracefulRestart, Password, PasswordError, PeerConfig, PeerError,
-    PrefixLimit, Signature, SpeakerConfig, Ttl,
+    PrefixLimit, Signature, SpeakerConfig, Start, Ttl,
 };
 pub use kernel::tcp::ao;
 pub use policy::{ExportRules, ImportRules, Prepend, Verdict};

@@ -28,14 +28,26 @@ pub struct SpeakerConfig {
     pub listen: Vec<SocketAddr>,
     /// Seconds after which a silent peer is given up; 0 for never, else at least 3. A peer may have its own.
     pub hold_time: u16,
-    /// This start is a restart whose forwarding state has been kept: peers are told so (the R bit of RFC 4724 §3) for
-    /// two minutes from the start, and each of them only until its first session is up.
-    pub restarting: bool,
+    /// What this start is to its peers: they are told for two minutes, and each of them only until its first session is up.
+    pub start: Start,
+}
+
+/// What the start of a speaker says of the machine that it speaks for (RFC 4724 §3, RFC 9494 §3.1). Routes live in the kernel, which
+/// does not restart with the speaker, but may have booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// Nothing of an earlier run was there: what a peer has kept of one leads nowhere (neither the R nor the F bit).
+    Empty,
+    /// A restart over which the machine has forwarded all the time (both bits).
+    Restart,
+    /// No restart, or none that a peer need hear of: the machine forwards (the F bit alone).
+    #[default]
+    Past,
 }
 
 impl SpeakerConfig {
     /// A speaker that listens nowhere, with the defaults for all else.
     pub fn new(asn: u32, router_id: Ipv4Addr) -> Self {
-        Self { asn, router_id, listen: Vec::new(), hold_time: HOLD_TIME, restarting: false }
+        Self { asn, router_id, listen: Vec::new(), hold_time: HOLD_TIME, start: Start::default() }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prefix::Family;
 
-use super::{PORT, Password};
+use super::{PORT, Password, Start};
 use crate::packet::{Capabilities, LongLived, RestartCapability};
 use crate::policy::{ExportRules, ImportRules};
 
@@ -205,8 +205,8 @@ impl PeerConfig {
     }
 
     /// What we tell this peer we can do.
-    pub(crate) fn capabilities(&self, restarting: bool) -> Capabilities {
-        let restart = self.graceful_restart;
+    pub(crate) fn capabilities(&self, start: Start) -> Capabilities {
+        let (restart, forwarding) = (self.graceful_restart, start != Start::Empty);
         let long_lived = restart.and_then(|restart| restart.long_lived).map(|time| time.min(LONGEST_LIVED));
         Capabilities {
             families: self.families.clone(),
@@ -214,15 +214,14 @@ impl PeerConfig {
             route_refresh: true,
             enhanced_refresh: true,
             graceful_restart: restart.map(|restart| RestartCapability {
-                restarting,
+                restarting: start == Start::Restart,
                 notification: restart.notification,
                 seconds: restart.restart_time.min(LONGEST_RESTART),
-                // Routes live in the kernel, which does not restart with us.
-                families: self.families.iter().map(|family| (*family, true)).collect(),
+                families: self.families.iter().map(|family| (*family, forwarding)).collect(),
             }),
             long_lived: long_lived
                 .map(|seconds| {
-                    let one = |family: &Family| LongLived { family: *family, forwarding: true, seconds };
+                    let one = |family: &Family| LongLived { family: *family, forwarding, seconds };
                     self.families.iter().map(one).collect()
                 })
                 .unwrap_or_default(),

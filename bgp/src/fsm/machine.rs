@@ -341,10 +341,7 @@ impl Fsm {
         }
         self.disarm_connect(out);
         self.heard(side, out);
-        // RFC 4724 §4.1: the restart is over for this peer; what ends its next sessions is no restart of ours.
-        if let Some(restart) = &mut self.settings.capabilities.graceful_restart {
-            restart.restarting = false;
-        }
+        self.settings.capabilities.start_is_over();
         if let Some(agreed) = self.slot(side).agreed.clone() {
             out.push(Action::Up(side, Box::new(agreed)));
         }

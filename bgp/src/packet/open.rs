@@ -67,6 +67,18 @@ pub struct Capabilities {
     pub extended_next_hop: bool,
 }
 
+impl Capabilities {
+    /// The start is over for this peer: what ends its next sessions is no restart of ours (RFC 4724 §4.1), and what it has learnt
+    /// since is in our forwarding state.
+    pub fn start_is_over(&mut self) {
+        if let Some(restart) = &mut self.graceful_restart {
+            restart.restarting = false;
+            restart.families.iter_mut().for_each(|(_, forwarding)| *forwarding = true);
+        }
+        self.long_lived.iter_mut().for_each(|one| one.forwarding = true);
+    }
+}
+
 /// An OPEN message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::graceful::Kept;
 use super::refresh::Repeating;
-use crate::config::{PeerConfig, SpeakerConfig};
+use crate::config::{PeerConfig, SpeakerConfig, Start};
 use crate::fsm::{Agreed, Settings, State};
 use crate::net::{Distance, Way};
 use crate::rib::{AdjOut, PeerView, Source};
@@ -73,13 +73,13 @@ impl<S> Peer<S> {
 }
 
 /// What the peer's state machine needs to know.
-pub(super) fn settings(config: &PeerConfig, speaker: &SpeakerConfig, restarting: bool) -> Settings {
+pub(super) fn settings(config: &PeerConfig, speaker: &SpeakerConfig, start: Start) -> Settings {
     Settings {
         asn: speaker.asn,
         router_id: speaker.router_id,
         peer_asn: config.asn,
         hold_time: config.hold_time.unwrap_or(speaker.hold_time),
-        capabilities: config.capabilities(restarting),
+        capabilities: config.capabilities(start),
         passive: config.passive,
     }
 }

@@ -13,14 +13,14 @@ use super::peer::{Peer, Record, Session, settings, way};
 use super::refresh::Repeating;
 use super::{ResetCause, session};
 use crate::clock::Clock;
-use crate::config::PeerConfig;
+use crate::config::{PeerConfig, Start};
 use crate::fsm::{Agreed, Down, Reset, State};
 use crate::net::{Network, Passwords};
 use crate::packet::Notification;
 use crate::packet::notification::cease;
 use crate::rib::AdjOut;
 
-/// For how long after the start peers are told that this is a restart.
+/// For how long after the start peers are told what it is.
 const RESTART: Duration = Duration::from_mins(2);
 
 impl<N: Network, C: Clock> Core<N, C> {
@@ -51,8 +51,9 @@ impl<N: Network, C: Clock> Core<N, C> {
             events: self.session_sender.clone(),
             number: self.next_number,
         };
-        let restarting = self.config.restarting && now.saturating_sub(self.started) < RESTART;
-        let task = session::spawn(wiring, settings(&config, &self.config, restarting));
+        let over = record.established > 0 || now.saturating_sub(self.started) >= RESTART;
+        let start = if over { Start::Past } else { self.config.start };
+        let task = session::spawn(wiring, settings(&config, &self.config, start));
         let peer = Peer {
             number: self.next_number,
             commands,

@@ -7,7 +7,7 @@ use super::graceful::Kept;
 use super::peer::{Peer, view};
 use super::session;
 use crate::clock::Clock;
-use crate::config::PeerConfig;
+use crate::config::{PeerConfig, Start};
 use crate::net::Network;
 use crate::packet::Notification;
 use crate::packet::notification::cease;
@@ -87,6 +87,6 @@ fn is_restart<S>(peer: &Peer<S>, config: &PeerConfig) -> bool {
 
 /// True if the peer's session is up and its end by a NOTIFICATION costs neither end a route.
 fn survives<S>(peer: &Peer<S>) -> bool {
-    let ours = peer.config.capabilities(false);
+    let ours = peer.config.capabilities(Start::Past);
     peer.session.as_ref().is_some_and(|session| session.agreed.survives_notifications(&ours))
 }

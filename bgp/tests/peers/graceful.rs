@@ -1,7 +1,7 @@
 //! Graceful restart in both roles, and clean ends.
 
 use bgp::rib::Age;
-use bgp::{GracefulRestart, PeerConfig, Shutdown, SpeakerConfig};
+use bgp::{GracefulRestart, PeerConfig, Shutdown, SpeakerConfig, Start};
 
 use crate::exchange::peer;
 use crate::kit::{ASN, Kind, Lan, OTHER, Ours, Router, Setup, wait_for};
@@ -35,7 +35,7 @@ fn a_router_keeps_our_routes_while_we_restart_and_drops_them_when_we_cease() {
             assert!(keeps(&router), "{kind:?} keeps the routes:\n{}", router.log());
             let again = SpeakerConfig {
                 listen: vec![std::net::SocketAddr::new(setup.side(1), 179)],
-                restarting: true,
+                start: Start::Restart,
                 ..SpeakerConfig::new(ASN, "192.0.2.1".parse().unwrap())
             };
             let mut ours = Ours::with(again);

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 use bgp::bfd::Bfd;
 use bgp::clock::SystemClock;
-use bgp::{BlockingHandle, Shutdown, Speaker, SpeakerConfig, SpeakerGone, SpeakerHandle};
+use bgp::{BlockingHandle, Shutdown, Speaker, SpeakerConfig, SpeakerGone, SpeakerHandle, Start};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
 use super::desired::{Advertise, Identity, Key, Value};
 use super::drain::Wait;
+use super::earlier;
 use super::link::{self, Link, Stage};
 use super::plan::{Dirty, Model, Plan, State};
 use super::sessions::Sessions;
 use crate::cluster::objects::LearntRoute;
 use crate::config::BgpConfig;
-use crate::routing;
 use crate::runner::{Apply, Plane, Problem, Report, Scope};
 
 /// How soon a listener that does not listen yet is looked at again, and how often sessions are.
@@ -41,8 +41,8 @@ pub struct Applier {
     running: Option<Running>,
     wait: Wait,
     sessions: Sessions,
-    /// No speaker has been started by this process.
-    first: bool,
+    /// What the next speaker is to its peers.
+    start: Start,
 }
 
 impl Applier {
@@ -58,16 +58,16 @@ impl Applier {
             running: None,
             wait,
             sessions: Sessions::default(),
-            first: true,
+            start: earlier::start(),
         }
     }
 
-    fn speaker_config(&self, identity: &Identity, restarting: bool) -> SpeakerConfig {
+    fn speaker_config(&self, identity: &Identity, start: Start) -> SpeakerConfig {
         let seconds = u16::try_from(self.bgp.hold_time.as_secs()).unwrap_or(u16::MAX);
         SpeakerConfig {
             listen: identity.listen.clone(),
             hold_time: seconds,
-            restarting,
+            start,
             ..SpeakerConfig::new(identity.asn, identity.router_id)
         }
     }
@@ -87,13 +87,13 @@ impl Applier {
         }
         self.stop("routerd is told to be another speaker");
         let _inside = self.runtime.enter();
-        let restarting = std::mem::take(&mut self.first) && routing::are_routes_left();
-        let config = self.speaker_config(identity, restarting);
+        let start = std::mem::take(&mut self.start);
+        let config = self.speaker_config(identity, start);
         let (handle, events) = Speaker::start(config).map_err(|error| error.to_string())?;
         self.runtime.spawn(link::forward(events, self.routes.clone(), self.link.clone()));
         let (bfd, paths) = Bfd::start(SystemClock::default());
         self.runtime.spawn(link::end_lost(paths, handle.clone()));
-        tracing::info!(router_id = %identity.router_id, asn = identity.asn, restarting, "BGP speaker started");
+        tracing::info!(router_id = %identity.router_id, asn = identity.asn, ?start, "BGP speaker started");
         self.link.set(Stage::Running(handle.clone(), bfd.clone()));
         let (identity, told) = (identity.clone(), State::default());
         self.running = Some(Running { identity, handle, bfd, told, told_all: false, view_told: false });

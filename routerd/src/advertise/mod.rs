@@ -16,6 +16,7 @@ mod apply;
 pub mod command;
 mod desired;
 mod drain;
+mod earlier;
 mod link;
 pub mod passwords;
 mod peers;

@@ -73,16 +73,10 @@ fn is_of_pods(rule: &Rule) -> bool {
     rule.action == RuleAction::Table(POD_TABLE) && !more && !rule.inverted
 }
 
-/// True if an earlier run has left learnt routes, so that this node has forwarded all the time. To be asked before any is learnt.
-pub fn are_routes_left() -> bool {
+/// True if an earlier run has left learnt routes. To be asked before any is learnt.
+pub fn are_routes_left(rtnl: &mut Rtnl) -> Result<bool> {
     let mine = |protocol| RouteFilter { table: Some(table::MAIN), protocol: Some(protocol), family: None };
-    let left = Rtnl::open().and_then(|mut rtnl| {
-        Ok(!rtnl.routes(&mine(PROTOCOL))?.is_empty() || !rtnl.routes(&mine(KUBE_ROUTER_PROTOCOL))?.is_empty())
-    });
-    left.unwrap_or_else(|error| {
-        tracing::warn!(%error, "routers are not told that this is a restart");
-        false
-    })
+    Ok(!rtnl.routes(&mine(PROTOCOL))?.is_empty() || !rtnl.routes(&mine(KUBE_ROUTER_PROTOCOL))?.is_empty())
 }
 
 fn routes(rtnl: &mut Rtnl, devices: &BTreeMap<IpAddr, Device>) -> Result<BTreeMap<Place, Path>> {

@@ -214,12 +214,17 @@ impl RawPeer {
 
     /// Brings a session up as the side that says what it is told.
     pub(super) async fn establish(network: &Memory, from: u8, to: u8, open: &Open) -> Self {
+        Self::greet(network, from, to, open).await.0
+    }
+
+    /// The same, with the OPEN that came.
+    pub(super) async fn greet(network: &Memory, from: u8, to: u8, open: &Open) -> (Self, Open) {
         let mut peer = Self::connect(network, from, to).await;
         peer.send(&open.encode()).await;
-        assert!(matches!(peer.next().await, Some(Message::Open(_))));
+        let Some(Message::Open(heard)) = peer.next().await else { panic!("no OPEN came") };
         assert_eq!(peer.next().await, Some(Message::Keepalive));
         peer.send(&crate::packet::open::encode_keepalive()).await;
-        peer
+        (peer, heard)
     }
 }
 

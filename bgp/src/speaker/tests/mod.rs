@@ -5,3 +5,4 @@ mod hostile;
 mod kit;
 mod replaced;
 mod sessions;
+mod starts;

@@ -46,7 +46,7 @@ fn heard() -> BTreeMap<u8, Vec<u8>> {
 }
 
 #[test]
-fn a_router_hears_of_a_restart_only_where_an_earlier_run_left_routes_and_is_asked_to_keep_ours() {
+fn a_router_hears_of_a_restart_and_of_kept_forwarding_only_where_an_earlier_run_left_something() {
     let ns = TestNs::new("opens");
     for address in ["192.0.2.1/32", "192.0.2.9/32"] {
         ns.run("ip", &["address", "add", address, "dev", "lo"]);
@@ -56,9 +56,18 @@ fn a_router_hears_of_a_restart_only_where_an_earlier_run_left_routes_and_is_aske
     ns.run_in(|| {
         let fresh = heard();
         assert_eq!((flags(&fresh), &fresh[&64][..2]), (0, &[0, 90][..]));
-        // Long-lived (RFC 9494 §3.1): IPv4 unicast, forwarding kept, an hour.
-        assert_eq!(fresh[&71], [0, 1, 1, 0x80, 0, 0x0e, 0x10]);
+        // IPv4 unicast and whether its forwarding was kept, here and in the long-lived one (RFC 9494 §3.1), which has an hour.
+        assert_eq!(fresh[&64][2..], [0, 1, 1, 0], "a machine that has booted has kept nothing");
+        assert_eq!(fresh[&71], [0, 1, 1, 0, 0, 0x0e, 0x10]);
     });
+    // What a node on its own has.
+    ns.run("nft", &["add", "table", "inet", "routerd"]);
+    ns.run_in(|| {
+        let again = heard();
+        assert_eq!((flags(&again), &again[&64][2..]), (0x8, &[0, 1, 1, 0x80][..]));
+        assert_eq!(again[&71], [0, 1, 1, 0x80, 0, 0x0e, 0x10]);
+    });
+    ns.run("nft", &["delete", "table", "inet", "routerd"]);
     ns.run("ip", &["route", "add", "10.2.0.0/24", "dev", "lo", "protocol", &PROTOCOL.to_string()]);
     ns.run_in(|| assert_eq!(flags(&heard()), 0x8));
 }
