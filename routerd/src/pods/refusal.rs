@@ -87,6 +87,7 @@ impl From<AttachError> for Refusal {
             AttachError::NoView { .. } => Reason::NoView,
             AttachError::UnknownPod { .. } => Reason::UnknownPod,
             AttachError::Deleted { .. } => Reason::Deleted,
+            AttachError::Detached { .. } => Reason::Detached,
             AttachError::NotCommitted { .. } => Reason::NotCommitted,
             AttachError::TooSlow { .. } => Reason::TooSlow,
             AttachError::Ending => Reason::Ending,

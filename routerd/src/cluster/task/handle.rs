@@ -38,6 +38,12 @@ pub enum AttachError {
         /// The pod.
         pod: ObjectName,
     },
+    /// Its interface was taken away meanwhile.
+    #[error("the interface of pod {pod} was taken away while it was being added")]
+    Detached {
+        /// The pod.
+        pod: ObjectName,
+    },
     /// The kernel did not take the policy.
     #[error("the policy of pod {pod} is not in the kernel: {reason}")]
     NotCommitted {

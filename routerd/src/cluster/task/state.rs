@@ -90,7 +90,10 @@ impl State {
                     self.apply(Event::Attach(attachment));
                 }
             }
-            Input::Detach(container, interface) => self.apply(Event::Detach(container, interface)),
+            Input::Detach(container, interface) => {
+                self.take_back(&container, &interface);
+                self.apply(Event::Detach(container, interface));
+            }
             Input::Routes(routes) => routes.into_iter().for_each(|route| self.apply(Event::Route(route))),
             Input::Passwords(passwords) => self.apply(Event::Passwords(passwords)),
             Input::InForce(news) => self.apply(Event::InForce(news)),
@@ -232,6 +235,18 @@ impl State {
         }
     }
 
+    /// Ends the waiting of an interface that is gone: attached later than it was taken away, it would stay for ever.
+    fn take_back(&mut self, container: &str, interface: &str) {
+        self.waiting.retain(|pod, list| {
+            let is_it = |one: &Attachment| one.container == container && one.interface == interface;
+            for one in list.extract_if(.., |waiting| is_it(&waiting.attach.attachment)) {
+                // One that has given up itself does not listen any more.
+                let _ = one.attach.reply.send(Err(AttachError::Detached { pod: pod.clone() }));
+            }
+            !list.is_empty()
+        });
+    }
+
     /// Tells the planes what changed, answers those who wait too long, and publishes the status.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.started {
@@ -278,10 +293,12 @@ impl State {
         self.publish();
     }
 
-    /// Takes in the attachments whose pods are known by now.
+    /// Takes in the attachments whose pods are known by now. Who has given up says so by a detach, which may have come
+    /// already or not yet.
     fn admit(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
-        for (name, list) in waiting {
+        for (name, mut list) in waiting {
+            list.retain(|one| !one.attach.reply.is_closed());
             let (known, unknown): (Vec<_>, Vec<_>) =
                 list.into_iter().partition(|one| self.knows(&one.attach));
             for one in known {

@@ -1,5 +1,7 @@
 //! The task with planes that write down what they are told.
 
+mod given_up;
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
