@@ -151,6 +151,40 @@ fn a_pod_that_is_no_backend_any_more_keeps_its_connections_and_its_side_for_a_wh
 }
 
 #[test]
+#[ignore = "needs a kernel with IPVS and IPIP: run in a lab guest by cargo verify"]
+fn connections_are_taken_up_in_the_middle_only_while_all_nodes_choose_alike_also_over_a_restart() {
+    let mut world = world();
+    let taken_up =
+        |world: &World| world.net.node.run("sysctl", &["-n", "net.ipv4.vs.sloppy_tcp"]).trim() == "1";
+    let by = |scheduler: &str| {
+        let mut service = returning_service(true, Protocol::Tcp);
+        service.annotations.insert("kube-router.io/service.scheduler".into(), scheduler.into());
+        service
+    };
+    // Without direct return of ours the setting is somebody else's.
+    world.upsert(returning_service(false, Protocol::Tcp));
+    world.applied();
+    world.net.node.run("sysctl", &["-qw", "net.ipv4.vs.sloppy_tcp=1"]);
+    world.restart();
+    world.applied();
+    assert!(taken_up(&world), "nobody of ours has set it");
+    world.net.node.run("sysctl", &["-qw", "net.ipv4.vs.sloppy_tcp=0"]);
+
+    for other in [by("rr"), returning_service(false, Protocol::Tcp)] {
+        world.upsert(by("mh"));
+        world.applied();
+        assert!(taken_up(&world));
+        world.restart();
+        assert_eq!((world.applied(), taken_up(&world)), (0, true), "a restart changes nothing");
+        // What went while the daemon was down.
+        world.restart();
+        world.upsert(other);
+        world.applied();
+        assert!(!taken_up(&world));
+    }
+}
+
+#[test]
 fn while_no_service_wants_direct_return_a_change_of_pods_does_not_read_the_kernel() {
     let mut world = world();
     let other = Service { annotations: BTreeMap::default(), ..returning_service(true, Protocol::Tcp) };

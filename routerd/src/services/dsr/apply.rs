@@ -51,8 +51,8 @@ pub struct Applier {
     pub(super) cost: Duration,
     /// Namespaces of pods that have their side; `None` before the first look.
     brought: Option<BTreeSet<PathBuf>>,
-    /// We have set [`SLOPPY`].
-    sloppy: bool,
+    /// We have set [`SLOPPY`]; `None`: an earlier run may have.
+    sloppy: Option<bool>,
     /// Who is told what is served, if anybody.
     herald: Option<Herald>,
 }
@@ -68,7 +68,7 @@ impl Applier {
     /// One that has done nothing yet.
     pub fn new(identity: Identity) -> Self {
         let (draining, left, cost) = (Draining::default(), BTreeMap::new(), Duration::ZERO);
-        Self { identity, idle: false, draining, left, cost, brought: None, sloppy: false, herald: None }
+        Self { identity, idle: false, draining, left, cost, brought: None, sloppy: None, herald: None }
     }
 
     /// The same, in which a backend that is no longer wanted keeps its connections for at most `period`
@@ -111,10 +111,12 @@ impl Applier {
         let plan = Plan::new(wishes, &found.marks, |address| brought.ready.contains(&address));
         report.problems.extend(plan.problems.iter().map(|(name, text)| problem(name, text.clone(), false)));
         let changes = plan.changes(&found.services, &found.marks, &kept);
+        // Before the marks go: by them a later run knows that it was ours.
+        let taken_up = self.take_up(wishes, &found);
         let refused = on_node(&mut node, &found, &plan, &changes, report)?;
         self.left = changes.left;
         self.left.retain(|tuple, _| plan.marks.get(tuple).is_some_and(|mark| !refused.contains(mark)));
-        report.writes += self.take_up(wishes)?;
+        report.writes += taken_up?;
         self.release(leaving, report);
         report.counts = counts(wishes, &plan, &brought);
         Ok(plan.served(&refused).filter(|address| !found.addresses.contains(address)).collect())
@@ -122,16 +124,19 @@ impl Applier {
 
     /// A router upstream may send a flow by another node from now on. Where all nodes choose alike it goes on, if IPVS
     /// takes it up there.
-    fn take_up(&mut self, wishes: &Wishes) -> Result<u64> {
+    fn take_up(&mut self, wishes: &Wishes, found: &Found) -> Result<u64> {
         let alike = |wish: &Wish| wish.scheduling.is_some_and(|how| how.scheduler == SAME_EVERYWHERE);
         let wanted = wishes.values().any(|wish| wish.is_any() && alike(wish));
-        let was = std::mem::replace(&mut self.sloppy, wanted);
+        let by_earlier_run = || found.services.values().any(|one| one.service.scheduler == SAME_EVERYWHERE);
+        let was = *self.sloppy.get_or_insert_with(by_earlier_run);
         let value = match (wanted, was) {
             (true, _) => "1",
             (false, true) => "0",
             (false, false) => return Ok(0),
         };
-        sysctl::set(SLOPPY, value).map(u64::from)
+        let written = sysctl::set(SLOPPY, value)?;
+        self.sloppy = Some(wanted);
+        Ok(written.into())
     }
 
     /// Pods of this node that have their side, as far as is known, and serve nothing any more.
