@@ -38,7 +38,7 @@ pub struct PolicyApplier {
     identity: Identity,
     nft: Option<Nft>,
     /// What `model` was made of.
-    applied: Values,
+    pub(super) applied: Values,
     model: Model,
     refused: Refused,
     /// The pod networks in the kernel, by the name of their set: kept while the Node object is unknown.
@@ -54,6 +54,8 @@ pub struct PolicyApplier {
     guarded: BTreeSet<String>,
     /// The generation in which the kernel held `model` and nothing else of ours.
     verified: Option<u32>,
+    /// The last run ended with an error: the kernel may hold neither `applied` nor `model`, and nobody else is to blame for that.
+    unsettled: bool,
 }
 
 impl Apply for PolicyApplier {
@@ -63,7 +65,7 @@ impl Apply for PolicyApplier {
     fn apply(&mut self, desired: &Values, scope: &Scope<PolicyKey>) -> Report {
         self.bridges.follow(desired, scope);
         let done = match scope {
-            Scope::Keys(keys) if self.is_guarded() => self.some(desired, keys),
+            Scope::Keys(keys) if self.is_guarded() && !self.unsettled => self.some(desired, keys),
             _ => self.everything(desired),
         };
         self.report(desired, scope, done)
@@ -81,7 +83,8 @@ impl Apply for PolicyApplier {
             let done = self.everything(desired);
             return Some(self.report(desired, &Scope::Everything, done));
         }
-        let writes = self.settings.tend()?;
+        // What could not be written is told under the same item, until the next try.
+        let writes = self.settings.tend().filter(|_| !self.unsettled)?;
         Some(Report {
             writes,
             counts: status::counts(desired),
@@ -106,7 +109,7 @@ impl Apply for PolicyApplier {
 }
 
 impl PolicyApplier {
-    fn report(
+    pub(super) fn report(
         &mut self,
         desired: &Values,
         scope: &Scope<PolicyKey>,
@@ -121,6 +124,7 @@ impl PolicyApplier {
         };
         problems.extend(self.refused.problems(desired));
         problems.extend((self.mute && *scope == Scope::Everything).then(refusal::cannot_log));
+        self.unsettled = done.is_err();
         let writes = done.unwrap_or_else(|error| {
             self.verified = None;
             problems.push(Problem { item: super::NAME.to_owned(), message: error.to_string(), retry: true });
@@ -133,7 +137,7 @@ impl PolicyApplier {
         problems.extend(self.settings.problems());
         problems.extend(self.bridges.problem());
         let writes = writes + set + self.settle_flows(desired, &mut problems);
-        let repaired = std::mem::take(&mut self.repaired);
+        let repaired = std::mem::take(&mut self.repaired) && !self.unsettled;
         Report { writes, counts: status::counts(desired), problems, repaired, ..Report::default() }
     }
 
@@ -249,7 +253,7 @@ impl PolicyApplier {
         settled: bool,
     ) -> Result<Option<u64>, KernelError> {
         let generation = self.nft()?.generation()?;
-        let settled = settled && self.is_guarded();
+        let settled = settled && self.is_guarded() && !self.unsettled;
         let as_applied = settled && self.refused.is_empty() && self.applied == *desired;
         if as_applied && self.verified == Some(generation) {
             return Ok(Some(0));
@@ -261,7 +265,7 @@ impl PolicyApplier {
             self.networks = networks_of(&observed);
             self.flows.adopted(&observed, desired);
         } else {
-            let repaired = observed != self.model.ruleset();
+            let repaired = !self.unsettled && observed != self.model.ruleset();
             self.repaired |= repaired;
             if as_applied && !repaired {
                 self.verified = Some(generation);
@@ -296,8 +300,8 @@ impl PolicyApplier {
 
     /// Forgets flows that have no ground any more, once the rules are in the kernel. Returns the number of writes.
     fn settle_flows(&mut self, desired: &Values, problems: &mut Vec<Problem>) -> u64 {
-        let broken = problems.iter().any(|problem| problem.item == super::NAME);
-        let Some(nft) = self.nft.as_mut().filter(|_| self.flows.is_pending() && !broken) else { return 0 };
+        let due = self.flows.is_pending() && !self.unsettled;
+        let Some(nft) = self.nft.as_mut().filter(|_| due) else { return 0 };
         self.flows.settle(nft, desired, self.refused.keys()).unwrap_or_else(|error| {
             problems.push(status::flows(&error));
             0
@@ -395,6 +399,7 @@ impl PolicyApplier {
         let mut fragment = render::fragment(key, value);
         if *key == PolicyKey::Base {
             program::refuse_link_local(&mut fragment.objects, &self.bridges.names());
+            program::refuse_own_addresses(&mut fragment.objects, &self.bridges.names());
         }
         if self.flows.cut && *key == PolicyKey::Base {
             program::refuse_middles(&mut fragment.objects);

@@ -18,6 +18,7 @@ use crate::cluster::objects::ObjectName;
 /// What begins so is ours.
 pub(super) const PREFIX: &str = "policy-";
 /// Base chains.
+pub(super) const PREROUTING: &str = "policy-prerouting";
 pub(super) const FORWARD: &str = "policy-forward";
 pub(super) const INPUT: &str = "policy-input";
 pub(super) const OUTPUT: &str = "policy-output";

@@ -1,6 +1,8 @@
 //! The chains that all packets go through, whatever the policies.
 //!
 //! ```text
+//!  prerouting (-300)  by IPv6, from a bridge of pods, with an address of this node? ─► drop
+//!
 //!  forward (0)    replies? ─► accept ┐
 //!  output  (0)    replies, from this node itself, a pod to itself? ─► accept ┤
 //!  input   (110)  replies? ─► accept ┤ else
@@ -43,6 +45,8 @@ const OTHERS: u8 = 0x15;
 /// In the header of IPv6 (RFC 8200 section 3): the hop limit, and the destination's first byte, 0xff of a group.
 const HOP_LIMIT_OFFSET: u32 = 7;
 const IP6_DESTINATION_OFFSET: u32 = 24;
+/// `NFPROTO_IPV6`.
+const NFPROTO_IPV6: u8 = 10;
 /// Link-local unicast addresses (RFC 4291 section 2.5.6).
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
 const LINK_LOCAL_LENGTH: u8 = 10;
@@ -82,6 +86,7 @@ pub(super) fn program() -> Ruleset {
     let base = |name, hook, priority| Chain::base(table().chain(name), ChainType::Filter, hook, priority);
     let dispatch = |direction| Chain::new(table().chain(names::dispatch(direction)));
     refusal::add_to(ruleset)
+        .chain(base(names::PREROUTING, Hook::Prerouting, priority::RAW), neighbours().into())
         .chain(base(names::FORWARD, Hook::Forward, priority::FILTER), entry(&[]))
         .chain(base(names::INPUT, Hook::Input, INPUT_PRIORITY), entry(&[]))
         .chain(base(names::OUTPUT, Hook::Output, priority::FILTER), entry(&own_traffic()))
@@ -132,6 +137,24 @@ pub(super) fn refuse_link_local(ruleset: &mut Ruleset, bridges: &BTreeSet<&str>)
             bridges.iter().flat_map(|bridge| directions.iter().map(|direction| rule(bridge, *direction)));
         before_judges(ruleset, chain, all.collect());
     }
+}
+
+/// A pod that takes an address of this node for its own would be judged as this node, which reaches all its pods. Linux drops
+/// such IPv4 packets itself, and no IPv6 ones. It has to be before IPVS, behind which nobody sees where a packet came in. What
+/// this node sends to a group comes back to it with its own address.
+pub(super) fn refuse_own_addresses(ruleset: &mut Ruleset, bridges: &BTreeSet<&str>) {
+    let Some(chain) = ruleset.chains.get_mut(names::PREROUTING) else { return };
+    let (base, offset, to) = (PayloadBase::Network, IP6_DESTINATION_OFFSET, Register::FIRST);
+    chain.rules.extend(bridges.iter().map(|bridge| {
+        Rule::new()
+            .equals(Field::InputName, *bridge)
+            .equals(Field::NfProto, NFPROTO_IPV6)
+            .then(Expression::Payload { base, offset, length: 1, to })
+            .then(Expression::Compare { from: to, comparison: Comparison::NotEqual, data: vec![0xff] })
+            .equals(Field::SourceType, address_type::LOCAL)
+            .verdict(refusal::verdict(Reason::Orphan, Direction::Egress))
+            .comment("a pod with an address of this node")
+    }));
 }
 
 /// Adds rules to a base chain behind what needs no judgement.

@@ -1,9 +1,16 @@
 //! Small changes are small writes; what others break is mended; what the kernel refuses holds up nobody.
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use kernel::KernelError;
 use kernel::nft::Nft;
+use kernel::testing::TestNs;
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use super::fixture::pod;
 use super::lab::Lab;
 use crate::policy::{PolicyApplier, cleanup};
 use crate::runner::{Apply, Report, Scope};
@@ -120,6 +127,43 @@ fn a_kernel_that_shows_no_packet_between_pods_of_the_bridge_is_a_plane_that_does
     );
     let (report, _) = looks(true, false);
     assert_eq!(report.problems, []);
+}
+
+#[test]
+fn what_a_failed_run_left_undone_is_done_by_the_next_and_is_nobody_elses_damage() {
+    let mut lab = lab();
+    lab.expect(&[("default/friend", WEB, 80, true)]);
+    let touched = lab.world.pod(pod("default/friend", "app=enemy", &Lab::addresses(3).join(" ")));
+    // As after a change that the kernel refused, when it could not be read either: what was applied is ahead of the kernel.
+    let desired = lab.world.desired();
+    lab.applier.applied.clone_from(&desired);
+    let keys = Scope::Keys(touched.into_iter().collect());
+    let report = lab.applier.report(&desired, &keys, Err(KernelError::new("read the rules", Errno::ENOMEM)));
+    assert!(report.problems.iter().any(|problem| problem.item == "policy" && problem.retry), "{report:?}");
+    let applier = &mut lab.applier;
+    assert_eq!(lab.node.run_in(|| applier.tend(&desired)), None, "the problem stays until it is mended");
+    let report = lab.resync();
+    assert!(report.writes > 0 && !report.repaired && report.problems.is_empty(), "{report:?}");
+    lab.expect(&[("default/friend", WEB, 80, false), ("node", WEB, 80, true)]);
+    assert_eq!(lab.resync().writes, 0);
+}
+
+#[test]
+fn a_pod_with_an_address_of_the_node_does_not_pass_for_the_node() {
+    let mut lab = lab();
+    lab.policy("default/jail", "podSelector: {matchLabels: {app: friend}}\npolicyTypes: [Egress]");
+    let server = lab.node.run_in(|| UdpSocket::bind("[fd00:244:1::1]:7000")).unwrap();
+    server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let send = |from: &str, space: &TestNs| {
+        space.run_in(|| UdpSocket::bind(from)).unwrap().send_to(b"x", "[fd00:244:1::1]:7000").unwrap();
+        server.recv(&mut [0; 8]).is_ok()
+    };
+    let jail = lab.space("default/friend");
+    jail.run("ip", &["address", "add", "2001:db8::1/128", "dev", "lo"]);
+    assert!(!send("[fd00:244:1::3]:0", jail), "its policy");
+    assert!(!send("[2001:db8::1]:0", jail), "its policy, with the node's address");
+    let open = lab.space("default/web");
+    assert!((0..20).any(|_| send("[fd00:244:1::2]:0", open)), "the server is there");
 }
 
 #[test]
