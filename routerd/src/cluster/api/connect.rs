@@ -1,9 +1,14 @@
 //! Which API server, and as whom: kubeconfig, URL, or the pod's service account, as kube-router does it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::{BoxError, ServiceBuilder};
 
 /// Where the kubelet puts a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -23,16 +28,47 @@ pub(super) enum ConnectError {
     Client { source: Box<kube::Error> },
 }
 
-/// A client, and the URL it speaks to.
+/// A client, and the URL it speaks to. A connection whose other end is not there any more is given up after `patience`.
 pub(super) async fn client(
     kubeconfig: Option<&Path>,
     master: Option<&str>,
+    patience: Duration,
 ) -> Result<(Client, String), ConnectError> {
     let config = config(kubeconfig, master).await?;
     let url = config.cluster_url.to_string();
     let client =
-        Client::try_from(config).map_err(|source| ConnectError::Client { source: Box::new(source) })?;
+        build(config, patience).map_err(|source| ConnectError::Client { source: Box::new(source) })?;
     Ok((client, url))
+}
+
+/// As `Client::try_from` builds it, which leaves no say about the connections, without its repetitions: who asks here tries
+/// again himself, and tells of it.
+fn build(config: Config, patience: Duration) -> kube::Result<Client> {
+    if config.proxy_url.is_some() {
+        // There it is an error that names what is missing for it.
+        return Client::try_from(config);
+    }
+    let connector = config.rustls_https_connector_with_connector(tcp(patience))?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector));
+    Ok(Client::new(service, config.default_namespace))
+}
+
+/// Connections that notice by themselves when the other end has gone without a word, be it while they wait for an answer or
+/// while a watch has nothing to tell.
+fn tcp(patience: Duration) -> HttpConnector {
+    let at_least = |time: Duration| Some(time.max(Duration::from_secs(1)));
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(patience));
+    connector.set_keepalive(at_least(patience / 2));
+    connector.set_keepalive_interval(at_least(patience / 6));
+    connector.set_tcp_user_timeout(Some(patience));
+    connector
 }
 
 async fn config(kubeconfig: Option<&Path>, master: Option<&str>) -> Result<Config, ConnectError> {

@@ -102,7 +102,7 @@ async fn run(
     publish: published::Sender<Option<Client>>,
     patience: Duration,
 ) {
-    let client = patient(connect(&server, &sender).await, patience);
+    let client = patient(connect(&server, &sender, patience).await, patience);
     publish.send_replace(Some(client.clone()));
     let mut early = std::pin::pin!(async {
         if let Some(node) = &server.early_for {
@@ -126,14 +126,14 @@ async fn run(
 }
 
 /// Reads credentials until there are some: on a node that boots they may come later.
-async fn connect(server: &ApiServer, sender: &Sender<SourceMessage>) -> Client {
+async fn connect(server: &ApiServer, sender: &Sender<SourceMessage>, patience: Duration) -> Client {
     let say = async |messages| {
         let item = "API server".to_owned();
         // A closed channel is the end of the daemon.
         let _ = sender.send(SourceMessage::Problems { item, messages }).await;
     };
     loop {
-        match connect::client(server.kubeconfig.as_deref(), server.master.as_deref()).await {
+        match connect::client(server.kubeconfig.as_deref(), server.master.as_deref(), patience).await {
             Ok((client, url)) => {
                 tracing::info!(url, "the cluster is learnt from this API server");
                 say(Vec::new()).await;

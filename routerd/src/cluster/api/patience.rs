@@ -25,7 +25,7 @@ enum Silence {
 }
 
 /// `client`, but each answer must begin within `patience`, and go on so, however long it is. A watch that stands is silent
-/// while nothing happens, so that is left to who watches.
+/// while nothing happens, so that is left to its connection and to who watches.
 pub(super) fn patient(client: Client, patience: Duration) -> Client {
     let namespace = client.default_namespace().to_owned();
     Client::new(service_fn(move |request| ask(client.clone(), request, patience)), namespace)

@@ -17,8 +17,8 @@ use super::super::source::SourceMessage;
 use super::super::wire::{Converted, Wire};
 use super::super::{Event, Kind, Object, ObjectKey};
 
-/// The server ends a watch after this time and it is begun again where it was. It is also (with 5 s more) how long a
-/// running watch whose connection died silently goes unnoticed; lists and beginnings of watches: see `patience`.
+/// The server ends a watch after this time and it is begun again where it was. It is also (with 5 s more) how long it goes
+/// unnoticed that a server whose machine is there tells nothing in a running watch. All other silence: see `patience`.
 const WATCH_SECONDS: u32 = 120;
 /// The first wait after an error; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(200);

@@ -1,5 +1,7 @@
 //! A server that takes requests and does not answer them.
 
+use kernel::testing::TestNs;
+
 use super::*;
 
 const NODES: &str = "/api/v1/nodes";
@@ -101,4 +103,23 @@ async fn a_watch_in_which_nothing_happens_is_left_alone() {
             shows(message, "a")
         })
         .await;
+}
+
+#[test]
+fn a_running_watch_whose_server_is_gone_without_a_word_is_told_and_begun_again() {
+    let namespace = TestNs::new("api-gone");
+    namespace.run_in(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = quiet_world(NODES, Quiet::BetweenParts(Duration::ZERO), LONG).await;
+            world.event("ADDED", &pod("a", 2, "10.244.1.2"));
+            world.until(|message| shows(message, "a")).await;
+            let rules = "add table inet cut; add chain inet cut c { type filter hook output priority 0; }; add rule inet cut c meta l4proto tcp drop";
+            namespace.run("nft", &[rules]);
+            world.until(|message| says(message, "API server, watch of Pod", "timed out")).await;
+            world.event("ADDED", &pod("b", 3, "10.244.1.3"));
+            namespace.run("nft", &["delete table inet cut"]);
+            world.until(|message| shows(message, "b")).await;
+        });
+    });
 }
