@@ -46,7 +46,7 @@ impl Desk {
         let (node, Ways { ways, notes }) = {
             let question = question.clone();
             let resolve = move |index: &Index| {
-                let ways = Resolver { index, local: &local }.ways(&question);
+                let ways = Resolver::new(index, &local).ways(&question);
                 ways.map(|ways| (index.node_name().to_owned(), ways))
             };
             self.cluster.look(resolve).await.ok_or(NO_VIEW)??

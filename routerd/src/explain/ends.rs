@@ -1,6 +1,7 @@
 //! From names and addresses to who sends, who receives, and on which ways. Pure.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -8,8 +9,7 @@ use prefix::Family;
 
 use super::question::{End, Question};
 use crate::cluster::Index;
-use crate::cluster::objects::{Node, ObjectName, Pod, Service, ServiceKind, ServicePort};
-use crate::services::backends;
+use crate::cluster::objects::{ObjectName, Pod};
 
 /// Who has an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,9 @@ impl fmt::Display for Who {
         let place = |node: &Option<String>| node.clone().unwrap_or_else(|| "no node yet".to_owned());
         match self {
             Who::Pod(name, node) => write!(f, "pod {name} on {}", place(node)),
-            Who::HostPod(name, node) => write!(f, "pod {name} in the host network of {}", place(node)),
+            Who::HostPod(name, node) => {
+                write!(f, "pod {name} in the host network of {}", place(node))
+            }
             Who::Node(name) => write!(f, "node {name}"),
             Who::NoPod(node) => write!(f, "no pod, in the pod network of {node}"),
             Who::Outside => f.write_str("no pod and no node"),
@@ -82,14 +84,22 @@ impl fmt::Display for Who {
     }
 }
 
-/// The world that names are looked up in.
+/// The world that names are looked up in. The task that owns the index stands still meanwhile, so nobody is looked for among
+/// all there are, but by name and address.
 pub(super) struct Resolver<'a> {
     pub(super) index: &'a Index,
     /// The addresses of this node's own devices.
-    pub(super) local: &'a BTreeSet<IpAddr>,
+    local: &'a BTreeSet<IpAddr>,
+    /// The nodes by address, once they are asked for.
+    nodes: OnceCell<BTreeMap<IpAddr, &'a str>>,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    /// Looks names up in `index`; `local` are the addresses of this node's devices.
+    pub(super) fn new(index: &'a Index, local: &'a BTreeSet<IpAddr>) -> Self {
+        Self { index, local, nodes: OnceCell::new() }
+    }
+
     /// The ways of the question's packets. An error says what is not known.
     pub(super) fn ways(&self, question: &Question) -> Result<Ways, String> {
         let from = self.parties(&question.from)?;
@@ -182,123 +192,37 @@ impl Resolver<'_> {
 
     /// Who has the address.
     pub(super) fn party(&self, address: IpAddr) -> Party {
+        let who = self.pod_at(address).or_else(|| self.node_at(address)).unwrap_or_else(|| {
+            let mut nodes = self.index.nodes().values();
+            let near = nodes.find(|node| node.pod_cidrs.iter().any(|cidr| cidr.contains(address)));
+            near.map_or(Who::Outside, |node| Who::NoPod(node.name.clone()))
+        });
+        Party { who, address }
+    }
+
+    /// The pod of the pod network that has the address; the plugin knows best who has one of this node.
+    fn pod_at(&self, address: IpAddr) -> Option<Who> {
         let index = self.index;
-        let attached = index.attachments().values().find(|one| one.addresses.contains(&address));
-        let holder = attached.map(|one| Who::Pod(one.pod.clone(), Some(index.node_name().to_owned())));
-        let pod = || index.pods().values().find(|pod| index.pod_addresses(pod).contains(&address));
-        let own = || self.local.contains(&address).then(|| Who::Node(index.node_name().to_owned()));
-        let node = |has: &dyn Fn(&Node) -> bool| {
-            index.nodes().values().find(|node| has(node)).map(|node| node.name.clone())
-        };
-        let who = holder
-            .or_else(|| pod().map(|pod| self.who(pod)))
-            .or_else(own)
-            .or_else(|| node(&|node| node.addresses().any(|one| one == address)).map(Who::Node))
-            .or_else(|| {
-                node(&|node| node.pod_cidrs.iter().any(|cidr| cidr.contains(address))).map(Who::NoPod)
-            });
-        Party { who: who.unwrap_or(Who::Outside), address }
-    }
-
-    fn service(&self, name: &ObjectName) -> Result<Target<'_>, String> {
-        let service = self.index.services().get(name);
-        let service = service.ok_or_else(|| format!("no Service {name} is known"))?;
-        if service.kind == ServiceKind::ExternalName {
-            return Err(format!("Service {name} is another name for an outside host; ask for its address"));
+        if let Some(pod) = index.holders(address).iter().min() {
+            return Some(Who::Pod(pod.clone(), Some(index.node_name().to_owned())));
         }
-        Ok(Target { service, by: By::Name })
+        let claimants = index.claimants(address).filter(|pod| index.pod_addresses(pod).contains(&address));
+        claimants.min_by(|one, other| one.name.cmp(&other.name)).map(|pod| self.who(pod))
     }
 
-    /// The Service that is dialled by this address: a packet to it is judged with its backend as destination.
-    fn service_at(&self, address: IpAddr, question: &Question) -> Option<Target<'_>> {
-        let by = |service: &Service| {
-            let outside = service.external_ips.iter().chain(&service.load_balancer_ips);
-            if service.cluster_ips.iter().chain(outside).any(|one| *one == address) {
-                return Some(By::Address(address));
-            }
-            let is_node_port = |port: &ServicePort| {
-                port.node_port == Some(question.port) && port.protocol == question.protocol
-            };
-            (matches!(self.party(address).who, Who::Node(_)) && service.ports.iter().any(is_node_port))
-                .then_some(By::NodePort(address))
-        };
-        self.index.services().values().find_map(|service| Some(Target { service, by: by(service)? }))
-    }
-
-    /// Every backend of the Service with its real port.
-    fn backends(
-        &self,
-        target: &Target<'_>,
-        question: &Question,
-        notes: &mut Vec<String>,
-    ) -> Result<Vec<(Party, u16, Option<String>)>, String> {
-        let service = target.service;
-        let matches = |port: &&ServicePort| {
-            let number = match target.by {
-                By::NodePort(_) => port.node_port,
-                _ => Some(port.port),
-            };
-            number == Some(question.port) && port.protocol == question.protocol
-        };
-        let Some(port) = service.ports.iter().find(matches) else { return Err(no_port(service, question)) };
-        let mut found = Vec::new();
-        for family in Family::BOTH.into_iter().filter(|family| target.has(*family)) {
-            for (socket, backend) in backends(self.index, service, port, family, false).by_socket {
-                if backend.weight > 0 {
-                    found.push((self.party(socket.ip()), socket.port(), Some(target.to_string())));
+    fn node_at(&self, address: IpAddr) -> Option<Who> {
+        if self.local.contains(&address) {
+            return Some(Who::Node(self.index.node_name().to_owned()));
+        }
+        let nodes = self.nodes.get_or_init(|| {
+            let mut by_address = BTreeMap::new();
+            for node in self.index.nodes().values() {
+                for address in node.addresses() {
+                    by_address.entry(address).or_insert(node.name.as_str());
                 }
             }
-        }
-        if found.is_empty() {
-            notes.push(format!(
-                "{target} has no endpoint for port {}, so nobody answers there",
-                question.port
-            ));
-        }
-        if service.internal_local || service.external_local {
-            notes.push(format!(
-                "{target} prefers or demands backends on the node that is asked (traffic policy Local); all are shown"
-            ));
-        }
-        Ok(found)
-    }
-}
-
-fn no_port(service: &Service, question: &Question) -> String {
-    let ports = service.ports.iter().map(|port| format!("{} {}", port.protocol, port.port));
-    let ports: Vec<String> = ports.collect();
-    let (name, wanted) = (&service.name, format!("{} {}", question.protocol, question.port));
-    format!("Service {name} has no port {wanted}; it has {}", ports.join(", "))
-}
-
-/// A Service, and how it is dialled.
-struct Target<'a> {
-    service: &'a Service,
-    by: By,
-}
-
-enum By {
-    Name,
-    Address(IpAddr),
-    NodePort(IpAddr),
-}
-
-impl Target<'_> {
-    /// True if backends of this family are reached.
-    fn has(&self, family: Family) -> bool {
-        match self.by {
-            By::Name => true,
-            By::Address(address) | By::NodePort(address) => Family::of(address) == family,
-        }
-    }
-}
-
-impl fmt::Display for Target<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.by {
-            By::Name => write!(f, "Service {}", self.service.name),
-            By::Address(address) => write!(f, "Service {} at {address}", self.service.name),
-            By::NodePort(address) => write!(f, "a node port of Service {} at {address}", self.service.name),
-        }
+            by_address
+        });
+        nodes.get(&address).map(|node| Who::Node((*node).to_owned()))
     }
 }

@@ -14,6 +14,7 @@ mod answer;
 pub mod command;
 mod crowd;
 mod desk;
+mod dialled;
 mod ends;
 mod judge;
 mod others;

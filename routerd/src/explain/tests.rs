@@ -1,5 +1,7 @@
 //! Questions about a small cluster, answered from the plane's own values.
 
+mod dialled;
+
 use std::collections::BTreeSet;
 
 use super::answer::{Answer, Judgement, Outcome};
@@ -38,14 +40,19 @@ fn world() -> World {
     world_of(Index::new("node1"))
 }
 
-fn world_of(mut index: Index) -> World {
-    for object in manifests::read(CLUSTER) {
-        index.apply(Event::Upsert(object));
-    }
-    World { index, refused: Vec::new() }
+fn world_of(index: Index) -> World {
+    let mut world = World { index, refused: Vec::new() };
+    world.take(CLUSTER);
+    world
 }
 
 impl World {
+    fn take(&mut self, manifests: &str) {
+        for object in manifests::read(manifests) {
+            self.index.apply(Event::Upsert(object));
+        }
+    }
+
     fn attach(&mut self, pod: &str, address: &str) {
         let (namespace, name) = pod.split_once('/').unwrap();
         self.index.apply(Event::Attach(Attachment {
@@ -62,7 +69,7 @@ impl World {
     fn ask(&self, from: &str, to: &str, port: u16) -> Result<Answer, String> {
         let question = Question::parse(from, to, &port.to_string(), "tcp").unwrap();
         let local = BTreeSet::from(["10.244.1.1".parse().unwrap()]);
-        let found = Resolver { index: &self.index, local: &local }.ways(&question)?;
+        let found = Resolver::new(&self.index, &local).ways(&question)?;
         let others = Others::new(PolicyPlane, &Snapshot::take(&self.index));
         let alone = Others::one_by_one(PolicyPlane, &Snapshot::take(&self.index));
         let ours = Here { held: &Ours(&self.index, &self.refused), alone: Some(alone) };
