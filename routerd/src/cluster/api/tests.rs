@@ -331,6 +331,16 @@ async fn a_server_that_is_away_is_named_and_waited_for() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_overloaded_is_told_and_not_asked_in_silence() {
+    let mut world = world(free_address().await);
+    world.answer(PODS, 503, failure(503, "leader changed"));
+    world.listen().await;
+    world.until(|message| says(message, "API server, watch of Pod", "leader changed")).await;
+    world.answer(PODS, 200, list(&[]));
+    world.until(|message| is_complete(message, Kind::Pod, 0)).await;
+}
+
+#[tokio::test]
 async fn a_kind_that_may_not_be_read_is_named_with_the_remedy_and_the_others_go_on() {
     let mut world = world(free_address().await);
     let path = "/apis/networking.k8s.io/v1/networkpolicies";
