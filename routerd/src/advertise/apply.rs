@@ -1,6 +1,6 @@
 //! The half that speaks with the speaker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bgp::bfd::Bfd;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::desired::{Advertise, Identity, Key, Value};
 use super::drain::Wait;
 use super::earlier;
+use super::learnt::{self, Feed};
 use super::link::{self, Link, Stage};
 use super::plan::{Dirty, Model, Plan, State};
 use super::sessions::Sessions;
@@ -21,6 +22,8 @@ use crate::runner::{Apply, Plane, Problem, Report, Scope};
 
 /// How soon a listener that does not listen yet is looked at again, and how often sessions are.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// What is told of a speaker that goes on although its node is wrong. The plane as a whole works.
+const HELD: &str = "BGP speaker";
 
 struct Running {
     identity: Identity,
@@ -35,10 +38,14 @@ struct Running {
 pub struct Applier {
     bgp: BgpConfig,
     runtime: Runtime,
-    routes: mpsc::Sender<Vec<LearntRoute>>,
+    learnt: mpsc::UnboundedSender<Feed>,
     link: Link,
     model: Model,
     running: Option<Running>,
+    /// What may have changed and could not be told: the node is not known, or wrong.
+    untold: Dirty,
+    /// Since when the node's object is not there.
+    missing: Option<Instant>,
     wait: Wait,
     sessions: Sessions,
     /// What the next speaker is to its peers.
@@ -49,13 +56,17 @@ impl Applier {
     /// The speaker runs in `runtime`; what it learns goes to `routes`, its handle to `link`.
     pub fn new(bgp: BgpConfig, runtime: Runtime, routes: mpsc::Sender<Vec<LearntRoute>>, link: Link) -> Self {
         let wait = Wait::new(bgp.drain_time);
+        let (learnt, feeds) = mpsc::unbounded_channel();
+        runtime.spawn(learnt::forward(feeds, routes, link.clone(), bgp.hold_time));
         Self {
             bgp,
             runtime,
-            routes,
+            learnt,
             link,
             model: Model::default(),
             running: None,
+            untold: Dirty::default(),
+            missing: None,
             wait,
             sessions: Sessions::default(),
             start: earlier::start(),
@@ -85,12 +96,13 @@ impl Applier {
                 return Ok(());
             }
         }
-        self.stop("routerd is told to be another speaker");
+        self.make_way(identity);
         let _inside = self.runtime.enter();
         let start = std::mem::take(&mut self.start);
         let config = self.speaker_config(identity, start);
         let (handle, events) = Speaker::start(config).map_err(|error| error.to_string())?;
-        self.runtime.spawn(link::forward(events, self.routes.clone(), self.link.clone()));
+        // It ends with the daemon.
+        let _ = self.learnt.send(Feed::Speaker(events));
         let (bfd, paths) = Bfd::start(SystemClock::default());
         self.runtime.spawn(link::end_lost(paths, handle.clone()));
         tracing::info!(router_id = %identity.router_id, asn = identity.asn, ?start, "BGP speaker started");
@@ -100,11 +112,75 @@ impl Applier {
         Ok(())
     }
 
-    fn stop(&mut self, reason: &str) {
+    /// Ends the speaker for one of another identity. Peers of an AS that stays keep our routes meanwhile, as over a restart.
+    fn make_way(&mut self, identity: &Identity) {
+        let same = self.running.as_ref().is_some_and(|running| running.identity.asn == identity.asn);
+        let reason = "routerd is told to be another speaker".to_owned();
+        self.stop(if same { Shutdown::Quiet } else { Shutdown::Cease(reason) });
+    }
+
+    /// Ends the speaker. What it knew is kept for a while.
+    fn stop(&mut self, how: Shutdown) {
         if let Some(running) = self.running.take() {
             self.link.set(Stage::Absent);
+            let quiet = how == Shutdown::Quiet;
             // One that has ended by itself is as good.
-            let _ = self.runtime.block_on(running.handle.shutdown(Shutdown::Cease(reason.to_owned())));
+            let _ = self.runtime.block_on(running.handle.shutdown(how));
+            if quiet {
+                // No failure of the path, over which peers would drop what they are to keep (RFC 5882 §3.2).
+                self.runtime.block_on(running.bfd.remove_all());
+            }
+        }
+    }
+
+    /// The node is wrong: its speaker goes on as what it was, and so do its peers. What it announces follows what can be told.
+    fn hold(&mut self, mut dirty: Dirty, report: &mut Report) -> Result<(), SpeakerGone> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let Identity { asn, router_id, .. } = running.identity;
+        for problem in report.problems.iter_mut().filter(|problem| problem.item == Advertise::NAME) {
+            HELD.clone_into(&mut problem.item);
+            problem.message =
+                format!("it goes on as AS {asn} with router ID {router_id}, because {}", problem.message);
+        }
+        let sure = self.model.knows_its_prefixes();
+        let prefixes = if sure { std::mem::take(&mut dirty.prefixes) } else { BTreeSet::new() };
+        self.untold = dirty;
+        self.tell(&Dirty { prefixes, ..Dirty::default() }, report)
+    }
+
+    /// The node's object is not there. It may be made again at once; after the time that a silent peer gets, it is gone for good.
+    fn miss(&mut self, dirty: Dirty, report: &mut Report) {
+        if self.running.is_none() {
+            return;
+        }
+        self.untold = dirty;
+        let left = self.bgp.hold_time.saturating_sub(self.missing.get_or_insert_with(Instant::now).elapsed());
+        if left.is_zero() {
+            self.stop(Shutdown::Cease("routerd does not know what this node is".to_owned()));
+            // It ends with the daemon.
+            let _ = self.learnt.send(Feed::Nobody);
+        } else {
+            report.again = Some(left);
+        }
+    }
+
+    /// Does what the node asks for.
+    fn follow(&mut self, node: Option<&Value>, mut dirty: Dirty, report: &mut Report) -> Result<(), String> {
+        report.judged.insert(HELD.to_owned());
+        if !matches!(node, None | Some(Value::Unknown(_))) {
+            self.missing = None;
+        }
+        match node {
+            Some(Value::Speaker(identity)) => {
+                self.drain(identity, &mut dirty, report);
+                self.ensure_running(identity)?;
+                self.tell(&dirty, report).map_err(|gone| gone.to_string())
+            }
+            Some(Value::Wrong(_)) => self.hold(dirty, report).map_err(|gone| gone.to_string()),
+            _ => {
+                self.miss(dirty, report);
+                Ok(())
+            }
         }
     }
 
@@ -145,7 +221,7 @@ impl Applier {
 
     /// Takes over what has changed.
     fn take(&mut self, desired: &BTreeMap<Key, Value>, scope: &Scope<Key>, report: &mut Report) -> Dirty {
-        let mut dirty = Dirty::default();
+        let mut dirty = std::mem::take(&mut self.untold);
         for key in &self.model.concerned(desired, scope) {
             let value = desired.get(key);
             self.model.put(key, value, &mut dirty);
@@ -233,21 +309,11 @@ impl Apply for Applier {
         if self.link.is_ending() {
             return report;
         }
-        let mut dirty = self.take(desired, scope, &mut report);
-        match desired.get(&Key::Speaker) {
-            Some(Value::Speaker(identity)) => {
-                self.drain(identity, &mut dirty, &mut report);
-                let told = match self.ensure_running(identity) {
-                    Ok(()) => self.tell(&dirty, &mut report).map_err(|gone| gone.to_string()),
-                    Err(reason) => Err(reason),
-                };
-                if let Err(reason) = told {
-                    self.stop("routerd begins again");
-                    let item = Advertise::NAME.to_owned();
-                    report.problems.push(Problem { item, message: reason, retry: true });
-                }
-            }
-            _ => self.stop("routerd does not know what this node is"),
+        let dirty = self.take(desired, scope, &mut report);
+        if let Err(reason) = self.follow(desired.get(&Key::Speaker), dirty, &mut report) {
+            self.stop(Shutdown::Cease("routerd begins again".to_owned()));
+            let item = Advertise::NAME.to_owned();
+            report.problems.push(Problem { item, message: reason, retry: true });
         }
         if *scope == Scope::Everything {
             report.problems.extend(self.sessions.problems());

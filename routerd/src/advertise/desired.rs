@@ -78,6 +78,8 @@ pub enum Value {
     Partly(BTreeMap<Prefix, Option<Announcement>>, String),
     /// It cannot be; why and what to do, a line for each reason.
     Wrong(String),
+    /// The object that says what it is is not there: for a moment, or for good.
+    Unknown(String),
 }
 
 impl Value {
@@ -85,14 +87,14 @@ impl Value {
     pub(super) fn prefixes(&self) -> Option<&BTreeMap<Prefix, Option<Announcement>>> {
         match self {
             Value::Announce(all) | Value::Partly(all, _) => Some(all),
-            Value::Speaker(_) | Value::Peer(_) | Value::Wrong(_) => None,
+            Value::Speaker(_) | Value::Peer(_) | Value::Wrong(_) | Value::Unknown(_) => None,
         }
     }
 
     /// What is wrong.
     pub(super) fn problem(&self) -> Option<&str> {
         match self {
-            Value::Partly(_, reason) | Value::Wrong(reason) => Some(reason),
+            Value::Partly(_, reason) | Value::Wrong(reason) | Value::Unknown(reason) => Some(reason),
             Value::Speaker(_) | Value::Peer(_) | Value::Announce(_) => None,
         }
     }
@@ -163,7 +165,9 @@ impl Advertise {
 
     fn node(&self, index: &Index, own: &Node, name: &str) -> Option<Value> {
         if name == own.name {
-            let problems = peers::problems(self, index, own);
+            let mut problems = peers::problems(self, index, own);
+            // Also with the node, so that its Event is one of the Node.
+            problems.extend(self.speaker(index, own).err());
             return (!problems.is_empty()).then(|| Value::Wrong(problems.join("\n")));
         }
         let other = index.nodes().get(name).filter(|_| self.bgp.ibgp)?;
@@ -220,7 +224,7 @@ impl Plane for Advertise {
         match key {
             Key::Speaker => Some(match own {
                 Some(own) => self.speaker(index, own).map_or_else(Value::Wrong, Value::Speaker),
-                None => Value::Wrong(format!(
+                None => Value::Unknown(format!(
                     "there is no Node object named {}; set $NODE_NAME or --hostname-override to its name",
                     index.node_name()
                 )),

@@ -1,4 +1,4 @@
-//! The speaker as others reach it, and the way of its routes into the index.
+//! The speaker as others reach it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bgp::bfd::{Bfd, BfdEvent, Change};
-use bgp::{PeerConfig, ResetCause, RibEvent, Shutdown, SpeakerHandle, SpeakerStatus};
-use prefix::{Hops, Prefix};
+use bgp::{PeerConfig, ResetCause, Shutdown, SpeakerHandle, SpeakerStatus};
 use tokio::sync::{mpsc, watch};
 
 use super::plan::{Counts, Plan, State};
-use crate::cluster::objects::LearntRoute;
 
 /// How long a session stays down whose path was lost. BFD tells when it is back, and TCP finds out by itself.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
@@ -147,38 +145,6 @@ impl Link {
     pub(super) fn is_ending(&self) -> bool {
         matches!(*self.stage.borrow(), Stage::Ending)
     }
-}
-
-/// Hands on what a speaker learns until it ends. Then all of it counts as lost, but not at the end of the daemon:
-/// its routes stay in the kernel.
-pub(super) async fn forward(
-    mut events: mpsc::Receiver<Vec<RibEvent>>,
-    routes: mpsc::Sender<Vec<LearntRoute>>,
-    link: Link,
-) {
-    let mut known: BTreeSet<Prefix> = BTreeSet::new();
-    while let Some(batch) = events.recv().await {
-        let learnt: Vec<LearntRoute> = batch.into_iter().map(|event| learnt(event, &mut known)).collect();
-        if link.is_ending() || routes.send(learnt).await.is_err() {
-            return;
-        }
-    }
-    if link.is_ending() {
-        return;
-    }
-    let lost = known.into_iter().map(|prefix| LearntRoute { prefix, next_hops: Hops::default() });
-    // Whoever took them is gone only with the daemon.
-    let _ = routes.send(lost.collect()).await;
-}
-
-fn learnt(event: RibEvent, known: &mut BTreeSet<Prefix>) -> LearntRoute {
-    let RibEvent { prefix, next_hops, .. } = event;
-    if next_hops.is_empty() {
-        known.remove(&prefix);
-    } else {
-        known.insert(prefix);
-    }
-    LearntRoute { prefix, next_hops }
 }
 
 /// Ends the sessions whose paths are lost: their routes go at once, long before the hold time.

@@ -6,7 +6,7 @@
 //! ```text
 //!   index ──► Advertise (pure) ──► Applier ──► bgp::Speaker ──► other nodes
 //!     ▲                                            │
-//!     └────────── LearntRoute ◄── link task ◄──────┘ RibEvent
+//!     └────────── LearntRoute ◄── learnt.rs ◄──────┘ RibEvent
 //! ```
 
 pub mod admin;
@@ -17,6 +17,7 @@ pub mod command;
 mod desired;
 mod drain;
 mod earlier;
+mod learnt;
 mod link;
 pub mod passwords;
 mod peers;

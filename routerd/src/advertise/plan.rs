@@ -116,6 +116,11 @@ impl Model {
         self.peers.iter().flat_map(|(address, keys)| keys.iter().skip(1).map(|key| (key, *address)))
     }
 
+    /// True if it can be told which prefixes of pods are ours to announce, and how.
+    pub fn knows_its_prefixes(&self) -> bool {
+        !self.values.iter().any(|(key, value)| matches!(key, Key::Prefix(_)) && value.problem().is_some())
+    }
+
     /// How many peers and prefixes there are.
     pub fn counts(&self) -> (usize, usize) {
         (self.peers.len(), self.prefixes.len())

@@ -10,6 +10,7 @@ use prefix::{Family, Prefix};
 use proptest::prelude::*;
 
 mod drain;
+mod identity;
 mod laws;
 mod opens;
 mod peers;
@@ -139,7 +140,7 @@ fn without_ibgp_there_are_no_peers_but_the_speaker_is_there() {
 #[test]
 fn a_wrong_own_object_says_what_to_do() {
     let reason = |index: &Index| match plane().desired(index, &Key::Speaker) {
-        Some(Value::Wrong(reason)) => reason,
+        Some(Value::Wrong(reason) | Value::Unknown(reason)) => reason,
         other => panic!("{other:?}"),
     };
     assert!(reason(&index("a", [])).contains("--hostname-override"));
