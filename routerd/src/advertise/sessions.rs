@@ -68,8 +68,8 @@ fn item(address: &IpAddr) -> String {
 fn of(peer: &PeerStatus, lost: bool, patience: Duration, kept: Option<&String>) -> Option<String> {
     let (address, asn) = (peer.address, peer.asn);
     let why = peer.last_error.as_deref().unwrap_or("nothing is known of the reason");
-    let was_lost =
-        || format!("the session with {address} (AS {asn}) was lost, {} times so far: {why}", peer.lost);
+    // How often is in the status and the metrics: a number here would make each loss another problem.
+    let was_lost = || format!("the session with {address} (AS {asn}) was lost: {why}");
     if peer.state == bgp::fsm::State::Established {
         return match (patience.is_zero(), lost) {
             (true, true) => Some(was_lost()),
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn the_loss_of_an_external_session_is_told_at_once_and_until_it_has_been_up_for_a_while() {
         let said = said(Duration::ZERO, &[(1, 0, 30), (1, 1, 0), (2, 1, 0), (2, 1, 4), (2, 1, 5)]);
-        let lost = "the session with 192.0.2.9 (AS 65001) was lost, 1 times so far: hold time over";
+        let lost = "the session with 192.0.2.9 (AS 65001) was lost: hold time over";
         assert_eq!(said[0], None);
         assert!(said[1..4].iter().all(|one| one.as_deref() == Some(lost)), "{said:?}");
         assert_eq!(said[4], None);
@@ -155,7 +155,7 @@ mod tests {
     fn a_session_that_came_back_between_two_looks_is_told_of_too() {
         let said = said(Duration::ZERO, &[(1, 0, 30), (3, 2, 0), (3, 2, 6)]);
         assert!(
-            said[1].as_ref().is_some_and(|said| said.contains("2 times")) && said[2].is_none(),
+            said[1].as_ref().is_some_and(|said| said.contains("was lost")) && said[2].is_none(),
             "{said:?}"
         );
     }

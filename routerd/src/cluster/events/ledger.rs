@@ -83,12 +83,14 @@ mod tests {
     use super::super::super::Kind;
     use super::*;
     use crate::cluster::objects::ObjectName;
+    use crate::runner::Problem;
 
     fn troubles(numbers: std::ops::Range<u32>) -> BTreeSet<Trouble> {
         let trouble = |number: u32| Trouble {
             kind: Kind::NetworkPolicy,
             object: ObjectName::new("default", format!("p{number:03}")),
             note: "wrong".into(),
+            subject: "wrong".into(),
             reason: "PolicyNotEnforced",
         };
         numbers.map(trouble).collect()
@@ -120,6 +122,19 @@ mod tests {
         assert_eq!(tell(&mut ledger, &one, start + Duration::from_secs(61)), 0);
         assert_eq!(tell(&mut ledger, &BTreeSet::new(), start + Duration::from_mins(6)), 0);
         assert_eq!(tell(&mut ledger, &one, start + Duration::from_mins(7)), 1);
+    }
+
+    #[test]
+    fn a_session_that_flaps_with_ever_new_errors_leaves_room_for_others() {
+        let (mut ledger, start) = (Ledger::default(), Instant::now());
+        let lost = |number: u32| {
+            let message = format!("the session was lost: error {number}");
+            let problem = Problem { item: "BGP session 192.0.2.9".into(), message, retry: false };
+            BTreeSet::from([Trouble::of(&problem, "node1").unwrap()])
+        };
+        let told: usize = (0..40).map(|number| tell(&mut ledger, &lost(number), start)).sum();
+        assert_eq!(told, 1);
+        assert_eq!(tell(&mut ledger, &troubles(0..24), start), 24);
     }
 
     #[test]

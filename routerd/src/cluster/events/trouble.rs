@@ -1,5 +1,7 @@
 //! From a plane's problem to what is said of an object. Pure.
 
+use std::cmp::Ordering;
+
 use super::super::Kind;
 use super::super::objects::ObjectName;
 use crate::advertise::sessions::ITEM as SESSION;
@@ -10,8 +12,8 @@ const LONGEST: usize = 1000;
 /// What a plane calls the object of its own node.
 const OWN_NODE: &str = "Node of this host";
 
-/// What is wrong with an object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// What is wrong with an object. It is the same one whatever the note says of it now.
+#[derive(Debug, Clone)]
 pub(super) struct Trouble {
     /// The object's kind.
     pub(super) kind: Kind,
@@ -21,6 +23,30 @@ pub(super) struct Trouble {
     pub(super) note: String,
     /// The reason, in one word as Events have it.
     pub(super) reason: &'static str,
+    /// What tells it from other troubles of the object with that reason: the session it is about, or else the note itself. A session
+    /// that is lost again and again, each time for something else, is one trouble.
+    pub(super) subject: String,
+}
+
+impl PartialEq for Trouble {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Trouble {}
+
+impl PartialOrd for Trouble {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Trouble {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let identity = (self.kind, &self.object, &self.subject, self.reason);
+        identity.cmp(&(other.kind, &other.object, &other.subject, other.reason))
+    }
 }
 
 impl Trouble {
@@ -36,7 +62,9 @@ impl Trouble {
         };
         let session = problem.item.starts_with(SESSION);
         let reason = if session { "BGPSessionDown" } else { reason(kind) };
-        Some(Self { kind, object, note: shortened(&problem.message), reason })
+        let note = shortened(&problem.message);
+        let subject = if session { problem.item.clone() } else { note.clone() };
+        Some(Self { kind, object, note, reason, subject })
     }
 
     /// The namespace that the Event is in.
@@ -93,6 +121,9 @@ mod tests {
         );
         let session = of("BGP session 192.0.2.9", "why").unwrap();
         assert_eq!((session.object.name.as_str(), session.reason), ("node1", "BGPSessionDown"));
+        assert_eq!(session, of("BGP session 192.0.2.9", "another reason").unwrap());
+        assert_ne!(session, of("BGP session 192.0.2.8", "why").unwrap());
+        assert_ne!(policy, of("NetworkPolicy default/web", "another reason").unwrap());
         for item in [
             "policy",
             "policy peers pods [] of namespace a",

@@ -1,6 +1,6 @@
 //! One Event at the API server.
 //!
-//! Its name follows from what it says of what, and from the node. So a problem is one Event with a count, also across
+//! Its name follows from the object and what it is about ([`Trouble::subject`]), and from the node. So a problem is one Event with a count, also across
 //! restarts: whoever finds the name taken counts on.
 
 use std::fmt::Write as _;
@@ -116,7 +116,7 @@ fn event(node: &str, trouble: &Trouble, meta: &ObjectMeta) -> Event {
 /// The same for the same trouble of the same object on the same node.
 fn name(node: &str, trouble: &Trouble, meta: &ObjectMeta) -> String {
     let mut digest = Sha256::new();
-    for part in [node, trouble.kind.name(), meta.uid.as_deref().unwrap_or_default(), &trouble.note] {
+    for part in [node, trouble.kind.name(), meta.uid.as_deref().unwrap_or_default(), &trouble.subject] {
         digest.update(part.len().to_be_bytes());
         digest.update(part.as_bytes());
     }
