@@ -33,13 +33,15 @@ impl<'a> Resolver<'a> {
         Ok(Target { service, by: By::Name })
     }
 
-    /// The Service that is dialled by this address: a packet to it is judged with its backend as destination.
+    /// The Service that is dialled by this address: a packet to it is judged with its backend as destination. Services may
+    /// share an address, so the port tells which is meant; one without it is only there to say so.
     pub(super) fn service_at(&self, address: IpAddr, question: &Question) -> Option<Target<'a>> {
         let dialled = |by| self.index.services().values().map(move |service| Target { service, by });
-        let mut here = dialled(By::Address(address)).filter(|target| has(target.service, address));
-        let node_port = || dialled(By::NodePort(address)).find(|target| target.port(question).is_some());
+        let here = || dialled(By::Address(address)).filter(|target| has(target.service, address));
+        let has_port = |target: &Target<'a>| target.port(question).is_some();
         let is_node = |_: &Target<'a>| matches!(self.party(address).who, Who::Node(_));
-        here.next().or_else(|| node_port().filter(is_node))
+        let node_port = || dialled(By::NodePort(address)).find(has_port).filter(is_node);
+        here().find(has_port).or_else(node_port).or_else(|| here().next())
     }
 
     /// Every backend of the Service with its real port.

@@ -9,6 +9,29 @@ use super::*;
 use crate::cluster::Object;
 use crate::cluster::objects::Pod;
 
+const SHARED: &str = "apiVersion: v1
+kind: Service
+metadata: {name: plain, namespace: default}
+spec: {clusterIP: 10.96.0.20, externalIPs: [198.51.100.7], ports: [{port: 80}, {port: 443, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: secure, namespace: default}
+spec: {clusterIP: 10.96.0.21, externalIPs: [198.51.100.7], ports: [{port: 443}]}
+";
+
+#[test]
+fn of_services_that_share_an_address_the_one_with_the_port_is_meant() {
+    let mut world = world();
+    world.take(SHARED);
+    for (port, name) in [(80, "default/plain"), (443, "default/secure")] {
+        let answer = world.ask("default/friend", "198.51.100.7", port).unwrap();
+        assert!(answer.notes[0].contains(&format!("Service {name} at 198.51.100.7 has no endpoint")));
+    }
+    let error = world.ask("default/friend", "198.51.100.7", 81).unwrap_err();
+    assert!(error.contains("has no port TCP 81"), "{error}");
+}
+
 /// So many Services, and so many endpoints of one of them.
 const MANY: usize = 400;
 
