@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::objects::Labels;
 use super::super::wire::namespace;
 use super::super::{Event, Kind, Object, ObjectKey};
-use super::parse::{Parsed, parse};
+use super::parse::{Parsed, Stranger, parse};
 
 type Objects = BTreeMap<ObjectKey, Arc<Object>>;
 
@@ -14,6 +14,8 @@ type Objects = BTreeMap<ObjectKey, Arc<Object>>;
 #[derive(Debug, Default)]
 struct File {
     objects: Objects,
+    /// What is there of other programs: it has taken the place of no object.
+    foreign: BTreeSet<Stranger>,
     problems: Vec<(String, String)>,
 }
 
@@ -170,6 +172,7 @@ impl File {
         let before = std::mem::take(&mut self.objects);
         self.problems = parsed.problems;
         let unreadable: BTreeSet<ObjectKey> = parsed.unreadable.into_iter().collect();
+        let read: BTreeSet<ObjectKey> = parsed.objects.iter().map(Object::key).collect();
         for object in parsed.objects {
             let key = object.key();
             // The closed stand-in for a policy that cannot be read is only for one that was never read.
@@ -185,6 +188,7 @@ impl File {
             }
             self.objects.insert(key, Arc::new(object));
         }
+        self.keep_behind(parsed.strangers, &before, &read);
         for (key, object) in &before {
             if parsed.broken || unreadable.contains(key) {
                 self.objects.entry(key.clone()).or_insert_with(|| Arc::clone(object));
@@ -195,6 +199,28 @@ impl File {
             self.problems.push((String::new(), message.to_owned()));
         }
         before
+    }
+
+    /// Keeps the objects in whose places there are strangers now: a slip in the kind or the version must not take them away. A
+    /// stranger that was there beside the object is none of these, so that the object can be removed from beside it.
+    fn keep_behind(&mut self, strangers: BTreeSet<Stranger>, before: &Objects, read: &BTreeSet<ObjectKey>) {
+        let known = std::mem::take(&mut self.foreign);
+        for stranger in strangers {
+            let replaced = |key: &&ObjectKey| !read.contains(*key) && stranger.is_called_as(key);
+            let replaced: Vec<&ObjectKey> = before.keys().filter(replaced).collect();
+            if replaced.is_empty() || known.contains(&stranger) {
+                self.foreign.insert(stranger);
+                continue;
+            }
+            for key in replaced {
+                self.objects.extend(before.get(key).map(|object| (key.clone(), Arc::clone(object))));
+                let message = format!(
+                    "the file has this name with {} now, which is not read; the object stays as it was before. If it is to go, write the other into another file",
+                    stranger.title
+                );
+                self.problems.push((key.to_string(), message));
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! From the text of a file to objects: documents, lists, kinds, fields.
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -16,10 +18,42 @@ pub(super) struct Parsed {
     pub(super) objects: Vec<Object>,
     /// Objects that are named and cannot be read; what was known of them before stays.
     pub(super) unreadable: Vec<ObjectKey>,
-    /// True if a document could not be read as YAML, so that any object of the file may be in it.
+    /// True if a document could not be read as YAML, or does not name its object, so that any object of the file may be in it.
     pub(super) broken: bool,
+    /// Documents with a name and a kind or version that is not read.
+    pub(super) strangers: BTreeSet<Stranger>,
     /// What is wrong: where (document, object) and what (field, reason).
     pub(super) problems: Vec<(String, String)>,
+}
+
+/// A document of a kind or version that is not read. It belongs to another program, or is one of ours with a slip in these
+/// fields.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stranger {
+    /// Its kind and version, as it has them.
+    pub(super) title: String,
+    /// Its name; one without a namespace may also be outside of all of them.
+    pub(super) name: ObjectName,
+}
+
+impl Stranger {
+    fn of(value: &Value) -> Option<Self> {
+        let field = |name: &str| value.get(name).map_or_else(|| "none".to_owned(), Value::to_string);
+        let (namespace, name) = name_of(value)?;
+        let title = format!("kind {} and apiVersion {}", field("kind"), field("apiVersion"));
+        Some(Self { title, name: ObjectName::new(namespace.unwrap_or("default"), name) })
+    }
+
+    /// True if the object has this name.
+    pub(super) fn is_called_as(&self, key: &ObjectKey) -> bool {
+        match key {
+            ObjectKey::Node(name) | ObjectKey::Namespace(name) => *name == *self.name.name,
+            ObjectKey::Pod(name)
+            | ObjectKey::Service(name)
+            | ObjectKey::EndpointSlice(name)
+            | ObjectKey::NetworkPolicy(name) => *name == self.name,
+        }
+    }
 }
 
 /// Reads the text of a file.
@@ -74,49 +108,35 @@ impl Parsed {
         if value.is_null() {
             return;
         }
-        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        let Some(kind) = text(&value, "kind") else {
-            return self.problem(place, "kind: it is missing; every object names its kind");
+        let Some(kind) = value.get("kind").and_then(Value::as_str) else {
+            self.problem(place, "kind: it is missing; every object names its kind");
+            return self.not_ours(&value, true);
         };
         if kind.ends_with("List") {
             return self.take_list(place, value);
         }
-        let place = match name_of(&value) {
-            Some((namespace, name)) => match (namespace, Kind::of_name(&kind)) {
-                (Some(namespace), _) => format!("{place}, {kind} {namespace}/{name}"),
-                (None, Some(known)) if known.is_namespaced() => format!("{place}, {kind} default/{name}"),
-                (None, _) => format!("{place}, {kind} {name}"),
-            },
-            None => format!("{place}, {kind}"),
-        };
+        let place = place_of(place, kind, &value);
         // Other kinds belong to other programs; a folder of ordinary manifests has them.
-        let Some(kind) = Kind::of_name(&kind) else { return };
-        match text(&value, "apiVersion") {
-            Some(version) if version == kind.api_version() => {}
-            Some(version) => {
-                return self.problem(
-                    &place,
-                    format!("apiVersion: {version:?} is not read; write {}", kind.api_version()),
-                );
-            }
-            None => {
-                return self
-                    .problem(&place, format!("apiVersion: it is missing; write {}", kind.api_version()));
-            }
+        let Some(kind) = Kind::of_name(kind) else { return self.not_ours(&value, false) };
+        if let Some(problem) = wrong_version(kind, &value) {
+            self.problem(&place, problem);
+            return self.not_ours(&value, true);
         }
-        if name_of(&value).is_none() {
-            return self.problem(
-                &place,
-                match value.pointer("/metadata/name") {
-                    // Kubernetes reads YAML 1.1, where `y` and `no` are true and false.
-                    Some(other) if !other.is_string() => {
-                        format!("metadata.name: {other} is not text; put it in quotes")
-                    }
-                    _ => "metadata.name: it is missing".to_owned(),
-                },
-            );
+        if let Some(problem) = wrong_name(&value) {
+            self.problem(&place, problem);
+            // It may be any of the file.
+            self.broken = true;
+            return;
         }
         self.take_object(&place, kind, value);
+    }
+
+    /// Notes a document of a kind or version that is not read; `ours` if it is most likely a slip.
+    fn not_ours(&mut self, value: &Value, ours: bool) {
+        match Stranger::of(value) {
+            Some(stranger) => drop(self.strangers.insert(stranger)),
+            None => self.broken |= ours,
+        }
     }
 
     fn take_list(&mut self, place: &str, mut value: Value) {
@@ -127,7 +147,10 @@ impl Parsed {
                 }
             }
             Some(Value::Null) | None => {}
-            Some(_) => self.problem(place, "items: it is not a list"),
+            Some(_) => {
+                self.problem(place, "items: it is not a list");
+                self.broken = true;
+            }
         }
     }
 
@@ -173,6 +196,42 @@ fn read<T: Wire + DeserializeOwned>(value: Value) -> Result<Converted, FieldProb
         message: error.inner().to_string(),
     })?;
     Ok(wire.convert())
+}
+
+/// Where an object is in its file, for people.
+fn place_of(place: &str, kind: &str, value: &Value) -> String {
+    let namespaced = Kind::of_name(kind).is_some_and(Kind::is_namespaced);
+    match name_of(value) {
+        Some((Some(namespace), name)) => format!("{place}, {kind} {namespace}/{name}"),
+        Some((None, name)) if namespaced && wrong_name(value).is_none() => {
+            format!("{place}, {kind} default/{name}")
+        }
+        Some((None, name)) => format!("{place}, {kind} {name}"),
+        None => format!("{place}, {kind}"),
+    }
+}
+
+/// What is wrong with the version of a kind that is read.
+fn wrong_version(kind: Kind, value: &Value) -> Option<String> {
+    match value.get("apiVersion") {
+        Some(Value::String(version)) if version == kind.api_version() => None,
+        Some(version) => Some(format!("apiVersion: {version} is not read; write {}", kind.api_version())),
+        None => Some(format!("apiVersion: it is missing; write {}", kind.api_version())),
+    }
+}
+
+/// What is wrong with what tells the object from others. Kubernetes reads YAML 1.1, where `y` and `no` are true and false.
+fn wrong_name(value: &Value) -> Option<String> {
+    let field = |name: &str| value.get("metadata").and_then(|metadata| metadata.get(name));
+    match (field("name"), field("namespace")) {
+        (Some(Value::String(name)), _) if name.is_empty() => Some("metadata.name: it is empty".to_owned()),
+        (Some(Value::String(_)), None | Some(Value::Null | Value::String(_))) => None,
+        (Some(Value::String(_)), Some(other)) => {
+            Some(format!("metadata.namespace: {other} is not text; put it in quotes"))
+        }
+        (None | Some(Value::Null), _) => Some("metadata.name: it is missing".to_owned()),
+        (Some(other), _) => Some(format!("metadata.name: {other} is not text; put it in quotes")),
+    }
 }
 
 fn name_of(value: &Value) -> Option<(Option<&str>, &str)> {

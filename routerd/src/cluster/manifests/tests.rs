@@ -134,6 +134,53 @@ fn a_policy_that_is_not_readable_isolates_its_pods_in_the_directions_it_speaks_o
     }
 }
 
+const TEAM: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: team}\nspec: {podSelector: {}}\n";
+
+#[test]
+fn a_slip_in_what_names_a_policy_takes_it_not_away_and_is_said() {
+    for (right, wrong, said) in [
+        ("io/v1", "io/v1beta1", "apiVersion: \"networking.k8s.io/v1beta1\" is not read"),
+        ("apiVersion: networking.k8s.io/v1", "apiVersio: x", "apiVersion: it is missing"),
+        ("NetworkPolicy", "NetworkPolcy", "kind \"NetworkPolcy\" and apiVersion"),
+        ("kind: NetworkPolicy", "kid: NetworkPolicy", "kind: it is missing"),
+        ("namespace: team", "namespace: 123", "metadata.namespace: 123 is not text; put it in quotes"),
+        ("name: p", "name: 5", "metadata.name: 5 is not text"),
+        ("name: p,", "", "metadata.name: it is missing"),
+        ("metadata", "metadat", "metadata.name: it is missing"),
+    ] {
+        let text = format!("{POD}---\n{TEAM}");
+        let mut folder = loaded(&[("x.yaml", &text)]);
+        let slipped = format!("{POD}---\n{}", TEAM.replace(right, wrong));
+        // It stays so however often the file is read meanwhile.
+        for reading in 0..3 {
+            folder.load("x.yaml", Ok(format!("{slipped}# {reading}\n")));
+            assert_eq!(folder.changes(), [], "{wrong}");
+            let problems = folder.problems();
+            assert!(problems.iter().any(|(_, message)| message.contains(said)), "{said:?}: {problems:?}");
+        }
+        folder.load("x.yaml", Ok(text));
+        assert_eq!((folder.changes(), folder.problems()), (vec![], vec![]));
+        folder.load("x.yaml", Ok(POD.to_owned()));
+        assert_eq!(folder.changes().len(), 2, "policy and namespace go when the document goes");
+    }
+}
+
+#[test]
+fn a_policy_with_an_unreadable_namespace_is_not_taken_for_one_of_another() {
+    let folder = loaded(&[("x.yaml", &TEAM.replace("team", "123").replace("{podSelector: {}}", "5"))]);
+    assert_eq!(count(&folder, Kind::NetworkPolicy), 0);
+    assert!(problem(&folder).starts_with("x.yaml document 1, NetworkPolicy p: "), "{}", problem(&folder));
+}
+
+#[test]
+fn an_object_can_be_removed_from_beside_one_of_another_program_with_its_name() {
+    let foreign = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web-0}\n";
+    let mut folder = loaded(&[("x.yaml", &format!("{foreign}---\n{POD}"))]);
+    folder.load("x.yaml", Ok(foreign.to_owned()));
+    assert_eq!((count(&folder, Kind::Pod), folder.changes().len()), (1, 2));
+    assert_eq!((count(&folder, Kind::Pod), folder.problems()), (0, vec![]));
+}
+
 #[test]
 fn an_object_in_two_files_is_taken_from_the_first_and_reported() {
     let mut folder = loaded(&[("a.yaml", POD), ("b.yaml", &POD.replace("app: web", "app: other"))]);
@@ -278,4 +325,17 @@ fn a_file_that_is_no_text_or_a_folder_is_reported_by_name() {
         }
         _ => false,
     });
+}
+
+#[test]
+fn a_file_that_nobody_writes_into_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = watched(folder.path());
+    nix::unistd::mkfifo(&folder.path().join("a.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    until(
+        &mut receiver,
+        |message| matches!(message, SourceMessage::AllProblems(all) if all.iter().any(|(item, one)| item == "a.yaml" && one.contains("no regular file"))),
+    );
+    fs::write(folder.path().join("b.yaml"), pod("b")).unwrap();
+    until(&mut receiver, |message| has_pod(message, "b"));
 }

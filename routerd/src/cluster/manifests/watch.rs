@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -137,7 +137,7 @@ impl Watcher {
         let path = self.path.join(name);
         match stamp(&path) {
             Ok((stamp, _)) => {
-                let content = fs::read(&path).map_err(|error| format!("the file cannot be read: {error}"));
+                let content = read(&path).map_err(|error| format!("the file cannot be read: {error}"));
                 let text = content.and_then(|bytes| {
                     String::from_utf8(bytes).map_err(|error| format!("the file is not UTF-8 text: {error}"))
                 });
@@ -248,6 +248,22 @@ impl Happened {
 fn stamp(path: &Path) -> io::Result<(Stamp, SystemTime)> {
     let data = fs::metadata(path)?;
     Ok(((data.dev(), data.ino(), data.mtime(), data.mtime_nsec(), data.size()), data.modified()?))
+}
+
+/// The content of a regular file. Of anything else nothing is read: a FIFO would be waited for without end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+    if !fs::metadata(path)?.is_file() {
+        return Err(no_file());
+    }
+    // It may be another one by now.
+    let mut file = fs::File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(no_file());
+    }
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    Ok(content)
 }
 
 fn list(path: &Path) -> io::Result<BTreeMap<String, (Stamp, SystemTime)>> {
