@@ -57,8 +57,16 @@ fn run(planes: &[Watched], follow: impl Fn() -> kernel::Result<()>) {
 }
 
 fn follow(planes: &[Watched], roll: &Roll) -> kernel::Result<()> {
-    let mut monitor = Monitor::open()?.without_routes_of(routing::PROTOCOL);
-    let mut addresses = Addresses::new(Rtnl::open()?, roll.clone());
+    let (monitor, addresses) = open(roll)?;
+    attend(planes, monitor, addresses)
+}
+
+fn open(roll: &Roll) -> kernel::Result<(Monitor, Addresses)> {
+    let monitor = Monitor::open()?.without_routes_of(routing::PROTOCOL);
+    Ok((monitor, Addresses::new(Rtnl::open()?, roll.clone())))
+}
+
+fn attend(planes: &[Watched], mut monitor: Monitor, mut addresses: Addresses) -> kernel::Result<()> {
     loop {
         for event in monitor.next(TICK)? {
             let news = addresses.tell(&event);
@@ -241,6 +249,9 @@ fn changes(name: &str, event: &Event, news: News) -> bool {
         Event::Rule(_) => false,
     }
 }
+
+#[cfg(test)]
+mod healing;
 
 #[cfg(test)]
 mod tests {
