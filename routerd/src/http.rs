@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -24,6 +26,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// So many clients of one server are served at once. One more has the place of the one that has been there longest: who
 /// holds connections must not keep out the kubelet, which would take the daemon for dead, or a load balancer.
 const MOST_CLIENTS: usize = 256;
+
+/// Connections that may wait for being accepted.
+const BACKLOG: i32 = 128;
 
 /// Plain text as content type.
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
@@ -52,8 +57,24 @@ pub(crate) fn not_found() -> Answer {
     page(StatusCode::NOT_FOUND, TEXT, "not found\n")
 }
 
-/// The IPv6 wildcard takes IPv4 too, but not on a kernel without IPv6.
-pub(crate) fn possible(address: SocketAddr) -> SocketAddr {
+/// Listens, without blocking. The IPv6 wildcard takes IPv4 too, whatever `net.ipv6.bindv6only` says: else the kubelet of an IPv4 node
+/// would take the daemon for dead.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let address = possible(address);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // As the standard library does: a port whose last connections are closing is free.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The IPv6 wildcard, but not on a kernel without IPv6.
+fn possible(address: SocketAddr) -> SocketAddr {
     let without_ipv6 = !Path::new("/proc/net/if_inet6").exists();
     if address.is_ipv6() && address.ip().is_unspecified() && without_ipv6 {
         return (Ipv4Addr::UNSPECIFIED, address.port()).into();
@@ -108,6 +129,20 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    #[test]
+    fn the_wildcard_takes_ipv4_whatever_the_nodes_setting_says() {
+        let node = kernel::testing::TestNs::new("wildcard");
+        node.run("sysctl", &["-qw", "net.ipv6.bindv6only=1"]);
+        node.run_in(|| {
+            let listener = listen("[::]:0".parse().unwrap()).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            for address in ["127.0.0.1", "::1"] {
+                std::net::TcpStream::connect((address, port)).unwrap();
+            }
+            listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        });
+    }
 
     async fn ask(stream: &mut TcpStream) -> String {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();

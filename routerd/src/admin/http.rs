@@ -51,7 +51,7 @@ pub(super) async fn respond(method: &Method, path: &str, pages: &Pages, publishe
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut said = false;
     loop {
-        match TcpListener::bind(address).await {
+        match http::listen(address).and_then(TcpListener::from_std) {
             Ok(listener) => return listener,
             Err(error) => {
                 if !said {
@@ -66,7 +66,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
 
 /// Serves for ever. A port that is taken is waited for.
 pub async fn serve(address: SocketAddr, pages: Pages, published: Published) {
-    let listener = listen(http::possible(address)).await;
+    let listener = listen(address).await;
     http::serve(listener, move |method, path| {
         let (pages, published) = (pages.clone(), published.clone());
         async move { respond(&method, &path, &pages, &published).await }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 pub use http::{Pages, serve as serve_http};
 pub use snapshot::Snapshot;
-pub use socket::serve as serve_socket;
+pub use socket::{listen as listen_on_socket, serve as serve_socket};
 
 use crate::advertise::Link;
 use crate::cluster::status::ClusterStatus;

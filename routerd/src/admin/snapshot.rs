@@ -104,11 +104,22 @@ fn plane(status: &Status) -> PlaneSnapshot {
     }
 }
 
-fn reasons(cluster: &ClusterStatus, planes: &[PlaneSnapshot], failed: &[(String, String)]) -> Vec<String> {
+fn reasons(
+    node: &str,
+    cluster: &ClusterStatus,
+    planes: &[PlaneSnapshot],
+    failed: &[(String, String)],
+) -> Vec<String> {
     let mut reasons = Vec::new();
     if !cluster.complete {
         reasons
             .push(format!("the first complete view of the cluster has not come yet from {}", cluster.source));
+    }
+    if cluster.complete && !cluster.own_node {
+        reasons.push(format!(
+            "{} has no Node {node}, so nobody knows which pods are this node's; the name comes from --hostname-override, NODE_NAME or the host's name",
+            cluster.source
+        ));
     }
     for plane in planes {
         match plane.state {
@@ -134,7 +145,7 @@ impl Snapshot {
     pub fn take(published: &Published) -> Self {
         let cluster = published.cluster.borrow().clone();
         let planes: Vec<_> = published.planes.iter().map(|status| plane(&status.borrow())).collect();
-        let reasons = reasons(&cluster, &planes, &published.failed.borrow());
+        let reasons = reasons(&published.node, &cluster, &planes, &published.failed.borrow());
         Self {
             node: published.node.clone(),
             version: env!("CARGO_PKG_VERSION"),

@@ -27,7 +27,7 @@ pub struct SocketError {
 }
 
 /// Makes the folder (mode 0700) and the socket; one that an earlier run left is replaced.
-fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     let failed = |operation| move |source| SocketError { path: path.to_owned(), operation, source };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed("make its folder"))?;
@@ -101,9 +101,8 @@ async fn in_time<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::
     tokio::time::timeout(CLIENT_TIMEOUT, work).await?
 }
 
-/// Answers for ever. Only a socket that cannot be made is an error.
-pub async fn serve(path: PathBuf, published: Published) -> Result<(), SocketError> {
-    let listener = listen(&path)?;
+/// Answers for ever.
+pub async fn serve(listener: UnixListener, published: Published) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {

@@ -24,7 +24,7 @@ struct World {
 fn world() -> World {
     let source = "folder /x".to_owned();
     let (cluster, cluster_receiver) =
-        watch::channel(ClusterStatus { source, complete: true, ..ClusterStatus::default() });
+        watch::channel(ClusterStatus { source, complete: true, own_node: true, ..ClusterStatus::default() });
     let (plane, plane_receiver) =
         watch::channel(Status { name: "services", synced: true, ..Status::default() });
     let (failed, failed_receiver) = watch::channel(Vec::new());
@@ -88,6 +88,15 @@ async fn a_broken_object_is_shown_and_does_not_make_the_node_unready() {
 }
 
 #[tokio::test]
+async fn a_node_that_the_cluster_does_not_know_is_not_ready_whatever_planes_run() {
+    let world = world();
+    world.cluster.send_modify(|status| status.own_node = false);
+    let (status, body) = get("/readyz", &world.published).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("folder /x has no Node node1") && body.contains("--hostname-override"), "{body}");
+}
+
+#[tokio::test]
 async fn readiness_waits_for_the_first_complete_view() {
     let world = world();
     world.cluster.send_modify(|status| status.complete = false);
@@ -118,7 +127,7 @@ async fn metrics_carry_counts_writes_and_peers() {
         "kube_router_bgp_peer_flaps_total{address=\"192.0.2.2\"} 2",
         "kube_router_bgp_peer_updates_total{address=\"192.0.2.2\"} 9",
         "kube_router_bgp_peer_last_update_timestamp_seconds{address=\"192.0.2.2\"} 1700000000.5",
-        "# TYPE kube_router_controller_bgp_advertisements_received unknown",
+        "# TYPE kube_router_controller_bgp_advertisements_received gauge",
         "kube_router_controller_bgp_advertisements_received 9",
         "kube_router_controller_bgp_advertisements_sent{type=\"advertise-vip\"} 5",
         "kube_router_controller_ipvs_services 3",
@@ -174,7 +183,8 @@ async fn the_socket_answers_status_and_says_what_it_does_not_know() {
     let world = world();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run/admin.sock");
-    let server = tokio::spawn(serve_socket(path.clone(), world.published.clone()));
+    let listener = listen_on_socket(&path).unwrap();
+    let server = tokio::spawn(serve_socket(listener, world.published.clone()));
     let mut answer = None;
     for _ in 0..1500 {
         let path = path.clone();

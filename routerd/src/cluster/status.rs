@@ -20,6 +20,8 @@ pub struct ClusterStatus {
     pub source: String,
     /// True once everything was seen one time; planes write nothing before.
     pub complete: bool,
+    /// True if the Node object of this node is there: without it no pod is known to be this node's.
+    pub own_node: bool,
     /// Objects held, by kind.
     pub objects: BTreeMap<&'static str, u64>,
     /// Events taken in since the start.

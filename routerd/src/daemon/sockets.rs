@@ -69,10 +69,16 @@ pub(super) fn administration(config: &Config, published: &Published, failed: &Fa
     tokio::spawn(admin_socket(config.run_dir.join(ADMIN_SOCKET), published.clone(), failed.clone()));
 }
 
+/// A passing error must not make the node unready for ever.
 async fn admin_socket(path: PathBuf, published: Published, failed: Failed) {
+    const PART: &str = "admin socket";
     loop {
-        if let Err(error) = admin::serve_socket(path.clone(), published.clone()).await {
-            failed.add("admin socket", format!("{error}; it is tried again"));
+        match admin::listen_on_socket(&path) {
+            Ok(listener) => {
+                failed.remove(PART);
+                admin::serve_socket(listener, published.clone()).await;
+            }
+            Err(error) => failed.add(PART, format!("{error}; it is tried again")),
         }
         tokio::time::sleep(RETRY).await;
     }

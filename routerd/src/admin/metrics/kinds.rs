@@ -24,12 +24,12 @@ impl EncodeMetric for Counted {
     }
 }
 
-/// A counter of kube-router. Those of OpenMetrics end in `_total`, and nobody's dashboard would find it under that name.
+/// A counter of kube-router under its name there. The library's end in `_total`, and nobody's dashboard would find it under that name.
 #[derive(Debug, Default)]
 pub(super) struct Plain(pub(super) Gauge);
 
 impl TypedMetric for Plain {
-    const TYPE: MetricType = MetricType::Unknown;
+    const TYPE: MetricType = MetricType::Gauge;
 }
 
 impl EncodeMetric for Plain {

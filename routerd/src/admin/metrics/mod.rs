@@ -4,6 +4,7 @@
 //! or the age of the last success.
 
 mod bgp;
+mod classic;
 mod drops;
 mod janitor;
 mod kinds;
@@ -14,18 +15,19 @@ use std::fmt::Error;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use self::classic::classic;
 use super::Snapshot;
 use super::snapshot::PlaneSnapshot;
 use crate::drops::Totals;
 
 /// The media type of the text.
-pub(in crate::admin) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(in crate::admin) const CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Float = Gauge<f64, AtomicU64>;
 
@@ -118,6 +120,5 @@ pub(in crate::admin) fn encode(snapshot: &Snapshot, refused: Option<&Totals>) ->
     }
     let mut text = String::new();
     encode_registry(&mut text, &registry)?;
-    encode_eof(&mut text)?;
-    Ok(text)
+    Ok(classic(&text))
 }

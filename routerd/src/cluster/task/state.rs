@@ -343,6 +343,7 @@ impl State {
         let status = ClusterStatus {
             source: self.source.clone(),
             complete: self.missing.is_empty(),
+            own_node: self.index.own_node().is_some(),
             objects,
             events: self.events,
             problems: items.chain(all).map(single).collect(),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
 
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
@@ -39,8 +38,7 @@ impl Applier {
     }
 
     fn open(&self, key: &Key, check: Check) -> io::Result<Server> {
-        let listener = TcpListener::bind(http::possible(check.address()))?;
-        listener.set_nonblocking(true)?;
+        let listener = http::listen(check.address())?;
         let _inside = self.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (told, proxy, key) = (watch::Sender::new(check), self.proxy.clone(), key.clone());
