@@ -221,19 +221,31 @@ impl<P: Pods> Registry<P> {
     }
 
     /// Attachments whose device on the node is gone. None if the kernel does not tell.
+    ///
+    /// The devices are asked for one by one: a list of all links is asked for again and again while pods come and go, and
+    /// who waits for an attach would wait for it.
     fn without_device(&self) -> Vec<Key> {
         if self.entries.is_empty() {
             return Vec::new();
         }
-        let links = match Rtnl::open().and_then(|mut rtnl| rtnl.links()) {
-            Ok(links) => links,
+        let mut gone = Vec::new();
+        let looked = Rtnl::open().and_then(|mut rtnl| {
+            for (key, entry) in &self.entries {
+                match rtnl.link_by_name(&entry.attach.host_interface) {
+                    // No link can have a name that is none.
+                    Err(error) if error.is_invalid() => gone.push(key.clone()),
+                    found => gone.extend(found?.is_none().then(|| key.clone())),
+                }
+            }
+            Ok(())
+        });
+        match looked {
+            Ok(()) => gone,
             Err(error) => {
                 tracing::warn!(%error, "cannot tell which pods' devices are there");
-                return Vec::new();
+                Vec::new()
             }
-        };
-        let gone = |entry: &Entry| !links.iter().any(|link| link.name == entry.attach.host_interface);
-        self.entries.iter().filter(|(_, entry)| gone(entry)).map(|(key, _)| key.clone()).collect()
+        }
     }
 }
 
