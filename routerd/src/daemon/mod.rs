@@ -34,7 +34,7 @@ use crate::cluster::events::Reporter;
 use crate::cluster::manifests;
 use crate::cluster::task::{Ends, Settings, Task, WAITS_AT_MOST};
 use crate::config::{ClusterSource, Config, Effect, Flag};
-use crate::explain::Desk;
+use crate::explain::{Desk, Masquerade};
 use crate::pods::{self, Cluster, Gate};
 use crate::policy;
 use crate::runner::Status;
@@ -144,7 +144,12 @@ async fn start(config: &Config, started: Instant) -> io::Result<Started> {
         pods: board.subscribe(),
         janitor: sockets::janitor(config, &failed),
         drops: sockets::drops(config, handle.clone(), &failed),
-        desk: Some(Desk { cluster: handle.clone(), policy: window, plane: policy::PolicyPlane }),
+        desk: Some(Desk {
+            cluster: handle.clone(),
+            policy: window,
+            plane: policy::PolicyPlane,
+            masquerade: masquerade(config),
+        }),
     };
     sockets::administration(config, &published, &failed);
     tokio::spawn(give_memory_back(published.planes.clone()));
@@ -219,6 +224,12 @@ fn patience(source: &ClusterSource) -> Duration {
         // The server says at once if there is no such pod; one that is away may come back.
         ClusterSource::Api { .. } => WAITS_AT_MOST,
     }
+}
+
+/// What becomes of sources behind Services.
+fn masquerade(config: &Config) -> Option<Masquerade> {
+    let masquerade = Masquerade { all: config.services.masquerade_all, by_device: !config.run_router };
+    config.run_service_proxy.then_some(masquerade)
 }
 
 /// Whose commit a pod's ADD waits for.

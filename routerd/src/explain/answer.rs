@@ -28,6 +28,9 @@ pub struct Verdict {
     pub from: String,
     /// The address it sends from.
     pub source: IpAddr,
+    /// The address that the receiver sees, if not `source`: a node that balances has put its own in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<IpAddr>,
     /// Who receives.
     pub to: String,
     /// The real destination, behind a Service too.

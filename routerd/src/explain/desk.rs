@@ -11,6 +11,7 @@ use super::ends::{Resolver, Ways, Who};
 use super::judge::Values;
 use super::others::{Here, Others, Snapshot};
 use super::question::Question;
+use super::seen::Masquerade;
 use super::ways::Judges;
 use crate::cluster::Index;
 use crate::cluster::objects::ObjectName;
@@ -30,6 +31,8 @@ pub struct Desk {
     pub policy: Option<PolicyWindow>,
     /// Its pure half, to ask what another node would hold.
     pub plane: PolicyPlane,
+    /// What becomes of sources behind Services; `None` if Services are another program's.
+    pub masquerade: Option<Masquerade>,
 }
 
 /// Said where the first complete view is missing.
@@ -44,9 +47,9 @@ impl Desk {
         let policy = self.policy.as_ref().ok_or(NO_PLANE)?;
         let local = blocking(local_addresses).await?;
         let (node, Ways { ways, notes }) = {
-            let question = question.clone();
+            let (question, masquerade) = (question.clone(), self.masquerade);
             let resolve = move |index: &Index| {
-                let ways = Resolver::new(index, &local).ways(&question);
+                let ways = Resolver::new(index, &local, masquerade).ways(&question);
                 ways.map(|ways| (index.node_name().to_owned(), ways))
             };
             self.cluster.look(resolve).await.ok_or(NO_VIEW)??

@@ -8,12 +8,14 @@ use prefix::Family;
 use super::ends::{Party, Resolver, Who};
 use super::question::Question;
 use crate::cluster::objects::{ObjectName, Service, ServiceKind, ServicePort};
-use crate::services::backends;
+use crate::services::{backends, dsr, local_policies};
 
 /// A Service, and how it is dialled.
 pub(super) struct Target<'a> {
     service: &'a Service,
     by: By,
+    /// The node that is dialled, where the address says which.
+    node: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -30,17 +32,21 @@ impl<'a> Resolver<'a> {
         if service.kind == ServiceKind::ExternalName {
             return Err(format!("Service {name} is another name for an outside host; ask for its address"));
         }
-        Ok(Target { service, by: By::Name })
+        Ok(Target { service, by: By::Name, node: None })
     }
 
     /// The Service that is dialled by this address: a packet to it is judged with its backend as destination. Services may
     /// share an address, so the port tells which is meant; one without it is only there to say so.
     pub(super) fn service_at(&self, address: IpAddr, question: &Question) -> Option<Target<'a>> {
-        let dialled = |by| self.index.services().values().map(move |service| Target { service, by });
+        let dialled =
+            |by| self.index.services().values().map(move |service| Target { service, by, node: None });
         let here = || dialled(By::Address(address)).filter(|target| has(target.service, address));
         let has_port = |target: &Target<'a>| target.port(question).is_some();
-        let is_node = |_: &Target<'a>| matches!(self.party(address).who, Who::Node(_));
-        let node_port = || dialled(By::NodePort(address)).find(has_port).filter(is_node);
+        let node_port = || {
+            let target = dialled(By::NodePort(address)).find(has_port)?;
+            let Who::Node(node) = self.party(address).who else { return None };
+            Some(Target { node: Some(node), ..target })
+        };
         here().find(has_port).or_else(node_port).or_else(|| here().next())
     }
 
@@ -69,9 +75,15 @@ impl<'a> Resolver<'a> {
                 question.port
             ));
         }
-        if service.internal_local || service.external_local {
+        let local = local_policies(service, &mut Vec::new());
+        if local.internal || local.external {
             notes.push(format!(
                 "{target} prefers or demands backends on the node that is asked (traffic policy Local); all are shown"
+            ));
+        }
+        if self.masquerade.is_none() {
+            notes.push(format!(
+                "Services are another program's here (--run-service-proxy=false): the answer is for a backend of {target} that sees the client's own address"
             ));
         }
         Ok(found)
@@ -102,6 +114,28 @@ impl<'a> Target<'a> {
             number == Some(question.port) && port.protocol == question.protocol
         };
         self.service.ports.iter().find(is_it)
+    }
+
+    /// The node that is dialled, where the address says which.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
+    /// True if a client of the node `from` that dials `node` reaches only backends there, or reaches them without a
+    /// rewritten address.
+    pub(super) fn keeps_sources(&self, from: Option<&str>, node: &str) -> bool {
+        let inside = match self.by {
+            By::Name => from.is_some(),
+            By::Address(address) => self.service.cluster_ips.contains(&address),
+            By::NodePort(_) => false,
+        };
+        let local = local_policies(self.service, &mut Vec::new());
+        if inside {
+            return local.internal;
+        }
+        // Clients of the node itself are led to the cluster address.
+        let direct = !matches!(self.by, By::NodePort(_)) && dsr::takes(self.service);
+        direct || local.external && from != Some(node)
     }
 
     /// True if backends of this family are reached.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use prefix::Family;
 
 use super::question::{End, Question};
+use super::seen::Masquerade;
 use crate::cluster::Index;
 use crate::cluster::objects::{ObjectName, Pod};
 
@@ -37,6 +38,8 @@ pub(super) struct Party {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) from: Party,
+    /// Whom the receiver sees, if not the sender.
+    pub(super) seen: Option<Party>,
     pub(super) to: Party,
     pub(super) port: u16,
     /// How the destination is reached, if not directly.
@@ -48,6 +51,13 @@ pub(super) struct Way {
 pub(super) struct Ways {
     pub(super) ways: Vec<Way>,
     pub(super) notes: Vec<String>,
+}
+
+impl Way {
+    /// The sender as the receiver sees it.
+    pub(super) fn sender(&self) -> &Party {
+        self.seen.as_ref().unwrap_or(&self.from)
+    }
 }
 
 impl Who {
@@ -90,14 +100,16 @@ pub(super) struct Resolver<'a> {
     pub(super) index: &'a Index,
     /// The addresses of this node's own devices.
     local: &'a BTreeSet<IpAddr>,
+    /// What becomes of sources behind Services; `None` if Services are another program's.
+    pub(super) masquerade: Option<Masquerade>,
     /// The nodes by address, once they are asked for.
     nodes: OnceCell<BTreeMap<IpAddr, &'a str>>,
 }
 
 impl<'a> Resolver<'a> {
     /// Looks names up in `index`; `local` are the addresses of this node's devices.
-    pub(super) fn new(index: &'a Index, local: &'a BTreeSet<IpAddr>) -> Self {
-        Self { index, local, nodes: OnceCell::new() }
+    pub(super) fn new(index: &'a Index, local: &'a BTreeSet<IpAddr>, masquerade: Option<Masquerade>) -> Self {
+        Self { index, local, masquerade, nodes: OnceCell::new() }
     }
 
     /// The ways of the question's packets. An error says what is not known.
@@ -109,15 +121,17 @@ impl<'a> Resolver<'a> {
             End::Address(address) => self.service_at(*address, question),
             End::Pod(_) => None,
         };
-        let targets = match behind {
-            Some(service) => self.backends(&service, question, &mut found.notes)?,
+        let targets = match &behind {
+            Some(service) => self.backends(service, question, &mut found.notes)?,
             None => self.parties(&question.to)?.into_iter().map(|to| (to, question.port, None)).collect(),
         };
         for sender in &from {
             for (to, port, via) in &targets {
                 if Family::of(sender.address) == Family::of(to.address) {
+                    let service = behind.as_ref();
+                    let seen = service.and_then(|service| self.seen(service, sender, to, &mut found.notes));
                     let (from, to, port, via) = (sender.clone(), to.clone(), *port, via.clone());
-                    found.ways.push(Way { from, to, port, via });
+                    found.ways.push(Way { from, seen, to, port, via });
                 }
             }
         }

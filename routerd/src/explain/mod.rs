@@ -19,6 +19,7 @@ mod ends;
 mod judge;
 mod others;
 mod question;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -28,4 +29,5 @@ mod ways;
 pub use answer::{Answer, Judgement, Miss, Outcome, RuleName, Verdict};
 pub use desk::{Desk, PolicyWindow};
 pub use question::{End, Question};
+pub use seen::Masquerade;
 pub use text::render;

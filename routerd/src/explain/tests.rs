@@ -1,6 +1,7 @@
 //! Questions about a small cluster, answered from the plane's own values.
 
 mod dialled;
+mod seen;
 
 use std::collections::BTreeSet;
 
@@ -9,6 +10,7 @@ use super::ends::Resolver;
 use super::judge::Values;
 use super::others::{Here, Others, Snapshot};
 use super::question::Question;
+use super::seen::Masquerade;
 use super::ways::Judges;
 use crate::cluster::manifests;
 use crate::cluster::objects::{Attachment, ObjectName};
@@ -34,6 +36,7 @@ impl Values for Ours<'_> {
 struct World {
     index: Index,
     refused: Vec<PolicyKey>,
+    masquerade: Option<Masquerade>,
 }
 
 fn world() -> World {
@@ -41,7 +44,7 @@ fn world() -> World {
 }
 
 fn world_of(index: Index) -> World {
-    let mut world = World { index, refused: Vec::new() };
+    let mut world = World { index, refused: Vec::new(), masquerade: Some(Masquerade::default()) };
     world.take(CLUSTER);
     world
 }
@@ -69,7 +72,7 @@ impl World {
     fn ask(&self, from: &str, to: &str, port: u16) -> Result<Answer, String> {
         let question = Question::parse(from, to, &port.to_string(), "tcp").unwrap();
         let local = BTreeSet::from(["10.244.1.1".parse().unwrap()]);
-        let found = Resolver::new(&self.index, &local).ways(&question)?;
+        let found = Resolver::new(&self.index, &local, self.masquerade).ways(&question)?;
         let others = Others::new(PolicyPlane, &Snapshot::take(&self.index));
         let alone = Others::one_by_one(PolicyPlane, &Snapshot::take(&self.index));
         let ours = Here { held: &Ours(&self.index, &self.refused), alone: Some(alone) };

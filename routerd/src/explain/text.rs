@@ -30,7 +30,8 @@ fn way(out: &mut String, answer: &Answer, verdict: &Verdict) {
     if let Some(via) = &verdict.via {
         let _ = write!(out, " (behind {via})");
     }
-    let _ = writeln!(out, "\n  from {}\n  to   {}", verdict.from, verdict.to);
+    let seen = verdict.seen.map(|address| format!(", seen as {address}")).unwrap_or_default();
+    let _ = writeln!(out, "\n  from {}{seen}\n  to   {}", verdict.from, verdict.to);
     direction(out, answer, "egress ", &verdict.egress);
     direction(out, answer, "ingress", &verdict.ingress);
 }

@@ -30,6 +30,7 @@ impl Judges<'_> {
         Verdict {
             from: way.from.who.to_string(),
             source: way.from.address,
+            seen: way.seen.as_ref().map(|seen| seen.address),
             to: way.to.who.to_string(),
             destination: way.to.address,
             port: way.port,
@@ -42,13 +43,13 @@ impl Judges<'_> {
 
     /// Both directions, where a rule before all policies admits the packet.
     fn unjudged(&self, way: &Way) -> Option<(Judgement, Judgement)> {
-        let (from, to) = (&way.from.who, &way.to.who);
+        let (sender, to) = (way.sender(), &way.to.who);
         let both = |why: &str| {
             let one = |who| self.say(Outcome::Admitted, who, why);
-            Some((one(from), one(to)))
+            Some((one(&way.from.who), one(to)))
         };
-        match (from, to) {
-            _ if way.from.address == way.to.address => both("a pod or node always reaches itself"),
+        match (&sender.who, to) {
+            _ if sender.address == way.to.address => both("a pod or node always reaches itself"),
             (Who::Node(node) | Who::HostPod(_, Some(node)), Who::Pod(_, Some(of))) if node == of => both(
                 "a node always reaches its own pods (probes of the kubelet; pods in the host network are the node)",
             ),
@@ -59,7 +60,7 @@ impl Judges<'_> {
     fn direction(&self, direction: Direction, way: &Way, protocol: Protocol) -> Judgement {
         let (subject, peer) = match direction {
             Direction::Egress => (&way.from, &way.to),
-            Direction::Ingress => (&way.to, &way.from),
+            Direction::Ingress => (&way.to, way.sender()),
         };
         let not_judged = |why: &str| self.say(Outcome::NotJudged, &subject.who, why);
         match &subject.who {

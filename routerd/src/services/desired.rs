@@ -249,7 +249,7 @@ fn closed_families(service: &Service, external: &External) -> Option<String> {
 }
 
 /// The policies `Local` of a Service: for clients in the cluster, and for those outside.
-pub(super) fn local_policies(service: &Service, problems: &mut Vec<String>) -> Local {
+pub(crate) fn local_policies(service: &Service, problems: &mut Vec<String>) -> Local {
     let forced = match service.annotations.get(FORCE_LOCAL).map(|value| value.trim()) {
         Some("true") => true,
         None | Some("false") => false,

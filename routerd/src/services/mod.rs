@@ -45,6 +45,7 @@ pub use few::Few;
 pub use herald::Herald;
 pub use roll::Roll;
 
+pub(crate) use desired::local_policies;
 pub(crate) use endpoints::backends;
 
 use kernel::ipvs::Timeouts;

@@ -12,11 +12,11 @@ use crate::cluster::objects::{Service, ServicePort};
 
 /// Which policies say `Local`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Local {
+pub(crate) struct Local {
     /// `internalTrafficPolicy`.
-    pub(super) internal: bool,
+    pub(crate) internal: bool,
     /// `externalTrafficPolicy`.
-    pub(super) external: bool,
+    pub(crate) external: bool,
 }
 
 /// One port in both families; a family is looked at when it is first asked for.

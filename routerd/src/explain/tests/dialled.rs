@@ -86,7 +86,7 @@ fn cost(index: &Index, to: &str) -> Duration {
     let (question, local) = (Question::parse("default/friend", to, "80", "tcp").unwrap(), BTreeSet::new());
     let once = || {
         let before = now();
-        assert!(!Resolver::new(index, &local).ways(&question).unwrap().ways.is_empty());
+        assert!(!Resolver::new(index, &local, None).ways(&question).unwrap().ways.is_empty());
         now().saturating_sub(before)
     };
     std::iter::repeat_with(once).take(5).min().unwrap()

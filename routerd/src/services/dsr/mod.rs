@@ -40,6 +40,6 @@ pub const NAME: &str = "dsr";
 const TUNNEL: &str = "tunnel";
 
 /// True if the external addresses of `service` are served by this plane.
-pub(super) fn takes(service: &Service) -> bool {
+pub(crate) fn takes(service: &Service) -> bool {
     service.annotations.get(DIRECT_RETURN).is_some_and(|method| method == TUNNEL)
 }
