@@ -13,6 +13,17 @@ fn restartable(kind: Kind, asn: u32) -> Setup {
     Setup { graceful: Some(60), ..Setup::new(kind, asn) }
 }
 
+/// A speaker of ours that has learnt what the router tells, and the router what we do.
+fn acquainted(setup: &Setup, router: &Router) -> Ours {
+    let mut ours = Ours::start(1);
+    ours.set_peer(peer(setup));
+    ours.has(&setup.routes());
+    for prefix in OURS {
+        router.learns(prefix);
+    }
+    ours
+}
+
 #[test]
 fn a_router_keeps_our_routes_while_we_restart_and_drops_them_when_we_cease() {
     for (kind, asn, over_v6) in
@@ -23,12 +34,7 @@ fn a_router_keeps_our_routes_while_we_restart_and_drops_them_when_we_cease() {
         let keeps = |router: &Router| OURS.iter().all(|prefix| router.seen(prefix).is_some());
         let router = lan.start(setup.clone());
         lan.ours.run_in(|| {
-            let mut ours = Ours::start(1);
-            ours.set_peer(peer(&setup));
-            ours.has(&setup.routes());
-            for prefix in OURS {
-                router.learns(prefix);
-            }
+            let ours = acquainted(&setup, &router);
             ours.shutdown(Shutdown::Quiet);
             // Longer than any of them takes to notice.
             std::thread::sleep(std::time::Duration::from_secs(3));
@@ -58,12 +64,7 @@ fn a_changed_setting_of_ours_is_a_new_session_and_costs_neither_a_router_nor_us_
         let setup = restartable(kind, asn);
         let router = lan.start(setup.clone());
         lan.ours.run_in(|| {
-            let mut ours = Ours::start(1);
-            ours.set_peer(peer(&setup));
-            ours.has(&setup.routes());
-            for prefix in OURS {
-                router.learns(prefix);
-            }
+            let mut ours = acquainted(&setup, &router);
             wait_for("its End-of-RIB", || ours.status(&setup).complete.len() == 2);
             ours.set_peer(PeerConfig { hold_time: Some(30), ..peer(&setup) });
             wait_for("all of the new session", || {
