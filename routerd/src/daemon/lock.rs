@@ -57,9 +57,9 @@ fn close(folder: &Path) -> io::Result<()> {
         !OURS.iter().any(|ours| name.to_string_lossy().starts_with(ours))
     };
     if let Some(found) = fs::read_dir(folder)?.flatten().find(|entry| is_open && foreign(entry)) {
-        let found = found.file_name();
         let reason = format!(
-            "others use it too (they can read it, and it holds {found:?}); give routerd a folder of its own"
+            "others use it too (they can read it, and {} is in it); give routerd a folder of its own",
+            found.path().display()
         );
         return Err(io::Error::other(reason));
     }
