@@ -9,6 +9,7 @@ use hyper::body::{Bytes, Frame};
 use hyper::{Request, Response, Uri};
 use kube::Client;
 use kube::client::Body;
+use tokio::sync::watch as published;
 use tower::{BoxError, service_fn};
 
 /// How long the API server may take to begin an answer, and then between two parts of it. It begins to answer a watch at
@@ -29,6 +30,24 @@ enum Silence {
 pub(super) fn patient(client: Client, patience: Duration) -> Client {
     let namespace = client.default_namespace().to_owned();
     Client::new(service_fn(move |request| ask(client.clone(), request, patience)), namespace)
+}
+
+/// `client`, but `begun` is told of each watch that the server begins. While nothing happens in the cluster that is all that
+/// shows that it is back.
+pub(super) fn telling(client: Client, begun: published::Sender<()>) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = service_fn(move |request: Request<Body>| {
+        let (client, begun) = (client.clone(), begun.clone());
+        async move {
+            let watch = is_watch(request.uri());
+            let answer = client.send(request).await?;
+            if watch && answer.status().is_success() {
+                begun.send_replace(());
+            }
+            Ok::<_, kube::Error>(answer)
+        }
+    });
+    Client::new(service, namespace)
 }
 
 type Parts = stream::BoxStream<'static, Result<Frame<Bytes>, BoxError>>;

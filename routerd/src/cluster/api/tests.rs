@@ -1,5 +1,6 @@
 //! The watches against a small API server of our own.
 
+mod outage;
 mod silent;
 
 use std::collections::BTreeMap;

@@ -11,11 +11,13 @@ use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch as published;
 
 use super::super::objects::ObjectName;
 use super::super::source::SourceMessage;
 use super::super::wire::{Converted, Wire};
 use super::super::{Event, Kind, Object, ObjectKey};
+use super::patience::telling;
 
 /// The server ends a watch after this time and it is begun again where it was. It is also (with 5 s more) how long it goes
 /// unnoticed that a server whose machine is there tells nothing in a running watch. All other silence: see `patience`.
@@ -44,11 +46,20 @@ pub(super) async fn watch<T: Watched>(client: Client, sender: Sender<SourceMessa
         unseen: BTreeSet::new(),
         failing: false,
     };
+    let (begin, mut begun) = published::channel(());
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    let mut stream = std::pin::pin!(watcher(Api::<T>::all(client), config));
+    let mut stream = std::pin::pin!(watcher(Api::<T>::all(telling(client, begin)), config));
     let mut wait = FIRST_WAIT;
     while !state.sender.is_closed() {
-        match stream.next().await {
+        let next = tokio::select! {
+            next = stream.next() => next,
+            () = stands(&mut begun, wait), if state.failing => {
+                wait = FIRST_WAIT;
+                state.recovered(T::KIND).await;
+                continue;
+            }
+        };
+        match next {
             Some(Ok(event)) => {
                 // `Init` only says that a list is about to be asked for; it is no success yet.
                 if !matches!(event, watcher::Event::Init) {
@@ -58,6 +69,7 @@ pub(super) async fn watch<T: Watched>(client: Client, sender: Sender<SourceMessa
                 state.take(event).await;
             }
             Some(Err(error)) => {
+                begun.mark_unchanged();
                 state.failed(T::KIND, &error).await;
                 tokio::time::sleep(jittered(wait)).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
@@ -65,6 +77,15 @@ pub(super) async fn watch<T: Watched>(client: Client, sender: Sender<SourceMessa
             None => return,
         }
     }
+}
+
+/// Until a watch has begun and has stood for `time`: a server that begins watches only to break them off is not back.
+async fn stands(begun: &mut published::Receiver<()>, time: Duration) {
+    if begun.changed().await.is_err() {
+        // Who tells lives as long as the watch.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(time).await;
 }
 
 /// Between half and all of `wait`, so that a thousand nodes do not come back in the same moment.
