@@ -6,6 +6,8 @@
 )]
 
 #[cfg(test)]
+mod api_server;
+#[cfg(test)]
 mod bad_policies;
 #[cfg(test)]
 mod cleanup;

@@ -100,8 +100,14 @@ impl World {
 
     /// Starts the daemon with more flags.
     pub(crate) fn start_with(&mut self, flags: &[&str]) {
+        let mut command = self.command();
+        self.start_as(command.args(flags));
+    }
+
+    /// Starts the daemon by a command that becomes it.
+    pub(crate) fn start_as(&mut self, command: &mut Command) {
         assert!(self.daemon.is_none());
-        self.daemon = Some(self.command().args(flags).stderr(Stdio::inherit()).spawn().unwrap());
+        self.daemon = Some(command.stderr(Stdio::inherit()).spawn().unwrap());
     }
 
     /// The command of a daemon of this world.

@@ -89,8 +89,12 @@ async fn config(kubeconfig: Option<&Path>, master: Option<&str>) -> Result<Confi
     if let Some(url) = master {
         config.cluster_url = parse(url)?;
     }
-    if config.cluster_url.scheme_str() == Some("http") {
-        // Nothing is to be verified. Without any, all of the system's certificates would be read, for a tenth of a second.
+    let verified_by_the_system = config.cluster_url.scheme_str() != Some("http")
+        && config.root_cert_file.is_none()
+        && !config.accept_invalid_certs;
+    if !verified_by_the_system {
+        // Without any, all of the system's certificates would be read, for a tenth of a second, and if there are none, as in
+        // our image, it would fail.
         config.root_cert.get_or_insert_default();
     }
     Ok(config)
