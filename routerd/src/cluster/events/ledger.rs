@@ -13,7 +13,7 @@ const FLAPPING: Duration = Duration::from_mins(5);
 const BURST: u32 = 25;
 /// From then on one in this time.
 const PACE: Duration = Duration::from_secs(10);
-/// The wait after one could not be written.
+/// The wait after one could not be written; of one that was refused it doubles, up to [`AGAIN`].
 const PAUSE: Duration = Duration::from_mins(1);
 
 /// The memory of what was told.
@@ -22,7 +22,18 @@ pub(super) struct Ledger {
     told: BTreeMap<Trouble, Told>,
     /// When the bucket was last filled, and what it holds.
     bucket: Option<(Instant, u32)>,
-    not_before: Option<Instant>,
+    /// None can be written.
+    failing: Option<Wait>,
+    /// Namespaces that take none, as one that is being deleted.
+    closed: BTreeMap<String, Wait>,
+    /// When those that were refused are tried again, and how long that was to wait.
+    refused: BTreeMap<Trouble, (Instant, Duration)>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    until: Instant,
+    why: String,
 }
 
 #[derive(Debug)]
@@ -39,31 +50,73 @@ impl Ledger {
             told.lasts &= troubles.contains(trouble);
             told.lasts || now.saturating_duration_since(told.at) < FLAPPING
         });
-        if self.not_before.is_some_and(|at| now < at) {
-            return Vec::new();
-        }
-        let room = usize::try_from(self.room(now)).unwrap_or(usize::MAX);
-        let is_due = |trouble: &&Trouble| match self.told.get(*trouble) {
+        self.refused.retain(|trouble, _| troubles.contains(trouble));
+        let known = &self.told;
+        let is_due = |trouble: &&Trouble| match known.get(*trouble) {
             None => true,
             Some(told) => {
                 let wait = if told.lasts { AGAIN } else { FLAPPING };
                 now.saturating_duration_since(told.at) >= wait
             }
         };
-        troubles.iter().filter(is_due).take(room).cloned().collect()
+        let due: Vec<&Trouble> = troubles.iter().filter(is_due).collect();
+        self.closed.retain(|namespace, _| due.iter().any(|trouble| trouble.event_namespace() == namespace));
+        if due.is_empty() {
+            self.failing = None;
+        }
+        let room = usize::try_from(self.room(now)).unwrap_or(usize::MAX);
+        due.into_iter().filter(|trouble| self.may(trouble, now)).take(room).cloned().collect()
+    }
+
+    /// True if this one can be tried now: a refusal holds up its object and, for a while, the namespace, but no others.
+    pub(super) fn may(&self, trouble: &Trouble, now: Instant) -> bool {
+        let waits = |wait: &Wait| now < wait.until;
+        !self.failing.as_ref().is_some_and(waits)
+            && !self.closed.get(trouble.event_namespace()).is_some_and(waits)
+            && self.refused.get(trouble).is_none_or(|(until, _)| *until <= now)
+    }
+
+    /// What keeps Events from being written.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let say = |which: &str, wait: &Wait| {
+            format!("no Events{which} can be written: {}; it is tried again", wait.why)
+        };
+        if let Some(wait) = &self.failing {
+            return vec![say("", wait)];
+        }
+        self.closed.iter().map(|(namespace, wait)| say(&format!(" of namespace {namespace}"), wait)).collect()
     }
 
     /// One was written.
     pub(super) fn told(&mut self, trouble: Trouble, now: Instant) {
-        let left = self.room(now).saturating_sub(1);
-        let filled = self.bucket.map_or(now, |(filled, _)| filled);
-        self.bucket = Some((if left + 1 >= BURST { now } else { filled }, left));
+        self.spend(now);
+        self.failing = None;
+        self.closed.remove(trouble.event_namespace());
+        self.refused.remove(&trouble);
         self.told.insert(trouble, Told { at: now, lasts: true });
     }
 
-    /// One could not be written.
-    pub(super) fn failed(&mut self, now: Instant) {
-        self.not_before = Some(now + PAUSE);
+    /// The API server does not take this one.
+    pub(super) fn refused(&mut self, trouble: Trouble, why: String, now: Instant) {
+        self.spend(now);
+        self.failing = None;
+        // Why it was the first time: what is said does not change with each object that is tried.
+        let closed = self.closed.entry(trouble.event_namespace().to_owned());
+        closed.or_insert(Wait { until: now, why }).until = now + PAUSE;
+        let wait = self.refused.get(&trouble).map_or(PAUSE, |(_, wait)| (*wait * 2).min(AGAIN));
+        self.refused.insert(trouble, (now + wait, wait));
+    }
+
+    /// One could not be written, and no other could.
+    pub(super) fn failed(&mut self, why: String, now: Instant) {
+        self.failing.get_or_insert(Wait { until: now, why }).until = now + PAUSE;
+    }
+
+    /// Notes that one was tried.
+    fn spend(&mut self, now: Instant) {
+        let left = self.room(now).saturating_sub(1);
+        let filled = self.bucket.map_or(now, |(filled, _)| filled);
+        self.bucket = Some((if left + 1 >= BURST { now } else { filled }, left));
     }
 
     /// How many may be told now.
@@ -150,8 +203,27 @@ mod tests {
     fn after_a_failure_there_is_a_pause_and_then_it_is_told() {
         let (mut ledger, start, one) = (Ledger::default(), Instant::now(), troubles(0..1));
         assert_eq!(ledger.due(&one, start).len(), 1);
-        ledger.failed(start);
+        ledger.failed("away".into(), start);
         assert_eq!(ledger.due(&one, start + Duration::from_secs(59)).len(), 0);
         assert_eq!(ledger.due(&one, start + Duration::from_mins(1)).len(), 1);
+    }
+    #[test]
+    fn one_that_is_refused_again_and_again_holds_up_others_of_its_namespace_for_a_minute_and_those_of_others_not()
+     {
+        let (mut ledger, start, mut all) = (Ledger::default(), Instant::now(), troubles(0..2));
+        let elsewhere = Trouble { object: ObjectName::new("other", "p"), ..all.first().unwrap().clone() };
+        all.insert(elsewhere.clone());
+        let due = ledger.due(&all, start);
+        assert_eq!(due.len(), 3);
+        ledger.refused(due[0].clone(), "quota".into(), start);
+        assert_eq!(ledger.due(&all, start), [elsewhere.clone()]);
+        ledger.told(elsewhere, start);
+        let later = start + PAUSE;
+        ledger.refused(due[0].clone(), "quota".into(), later);
+        assert_eq!(ledger.due(&all, later + PAUSE), due[1..2], "the refused one waits for longer");
+        assert_eq!(ledger.due(&all, later + 2 * PAUSE), due[..2]);
+        assert_eq!(ledger.complaints().len(), 1);
+        ledger.due(&BTreeSet::new(), later);
+        assert_eq!(ledger.complaints().len(), 0, "nothing is to be written");
     }
 }

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use self::ledger::Ledger;
 use self::trouble::Trouble;
+use self::write::WriteError;
 use super::source::SourceMessage;
 use crate::runner::Status;
 
@@ -55,7 +56,7 @@ impl Reporter {
         let Ok(Some(client)) = client.wait_for(Option::is_some).await.map(|client| client.clone()) else {
             return;
         };
-        let mut desk = Desk { client, sender, ledger: Ledger::default(), failing: false };
+        let mut desk = Desk { client, sender, ledger: Ledger::default(), said: Vec::new() };
         while !desk.sender.is_closed() {
             let troubles = self.troubles();
             desk.tell(&self.node, &troubles).await;
@@ -94,35 +95,31 @@ struct Desk {
     client: Client,
     sender: Sender<SourceMessage>,
     ledger: Ledger,
-    failing: bool,
+    /// What was said last of what keeps Events from being written.
+    said: Vec<String>,
 }
 
 impl Desk {
     async fn tell(&mut self, node: &str, troubles: &BTreeSet<Trouble>) {
         for trouble in self.ledger.due(troubles, Instant::now()) {
-            let written = tokio::time::timeout(PATIENCE, write::write(&self.client, node, &trouble)).await;
-            let error = match written {
-                Ok(Ok(())) => {
-                    self.ledger.told(trouble, Instant::now());
-                    if std::mem::take(&mut self.failing) {
-                        self.say(Vec::new()).await;
-                    }
-                    continue;
-                }
-                Ok(Err(error)) => error,
-                Err(_) => "the API server takes too long".to_owned(),
-            };
-            self.ledger.failed(Instant::now());
-            // Said once, however often and for however many objects it fails.
-            if !std::mem::replace(&mut self.failing, true) {
-                self.say(vec![format!("no Events can be written: {error}; it is tried again")]).await;
+            if !self.ledger.may(&trouble, Instant::now()) {
+                continue;
             }
-            return;
+            let written = tokio::time::timeout(PATIENCE, write::write(&self.client, node, &trouble)).await;
+            let now = Instant::now();
+            match written {
+                Ok(Ok(())) => self.ledger.told(trouble, now),
+                Ok(Err(WriteError::Refused(why))) => self.ledger.refused(trouble, why, now),
+                Ok(Err(WriteError::Failed(why))) => self.ledger.failed(why, now),
+                Err(_) => self.ledger.failed("the API server takes too long".to_owned(), now),
+            }
         }
-    }
-
-    async fn say(&self, messages: Vec<String>) {
-        // A closed channel is the end of the daemon.
-        let _ = self.sender.send(SourceMessage::Problems { item: ITEM.to_owned(), messages }).await;
+        // Said once, however often and for however many objects it fails.
+        let messages = self.ledger.complaints();
+        if self.said != messages {
+            self.said.clone_from(&messages);
+            // A closed channel is the end of the daemon.
+            let _ = self.sender.send(SourceMessage::Problems { item: ITEM.to_owned(), messages }).await;
+        }
     }
 }

@@ -23,6 +23,9 @@ const POLICY: &str = "/apis/networking.k8s.io/v1/namespaces/default/networkpolic
 
 const SERVICE: &str = "/api/v1/namespaces/default/services/shop";
 
+/// What is in the paths of a namespace that takes no Events.
+const CLOSING: &str = "/namespaces/closing/";
+
 /// What the server holds: Events by path, and whether it takes them.
 #[derive(Debug, Default, Clone)]
 struct Held {
@@ -44,8 +47,12 @@ fn failure(code: u16, reason: &str) -> (u16, Value) {
 fn answer(server: &Server, method: &Method, path: &str, body: &Value) -> (u16, Value) {
     let mut answer = failure(404, "NotFound");
     server.send_modify(|held| {
+        if path.starts_with("/apis/events.k8s.io") && path.contains(CLOSING) {
+            answer = failure(403, "Forbidden");
+            return;
+        }
         if !path.starts_with(EVENTS) {
-            if [POLICY, SERVICE].contains(&path) {
+            if [POLICY, SERVICE].contains(&path) || path.contains(CLOSING) {
                 let name = path.rsplit('/').next();
                 answer = (200, json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": name, "uid": "u1"}}));
             }
@@ -217,4 +224,21 @@ async fn a_missing_right_is_said_once_with_the_remedy() {
     }
     assert!(world.messages.try_recv().is_err());
     assert_eq!(world.server.borrow().refusals, 1, "and it is not tried each time");
+}
+
+#[tokio::test]
+async fn a_namespace_that_takes_no_events_is_named_and_stops_none_of_the_others() {
+    let mut world = world(false).await;
+    let open = ("NetworkPolicy default/web", "why");
+    world.problems(&[("NetworkPolicy closing/a", "why"), ("NetworkPolicy closing/b", "why"), open]);
+    let events = world.events(1).await;
+    assert_eq!(events[0]["regarding"]["namespace"], "default", "{events:?}");
+    let mut said = async || match world.messages.recv().await {
+        Some(SourceMessage::Problems { item, messages }) if item == ITEM => messages,
+        other => panic!("{other:?}"),
+    };
+    let messages = said().await;
+    assert!(messages.len() == 1 && messages[0].contains("namespace closing"), "{messages:?}");
+    world.plane.send_modify(|status| status.problems.retain(|problem| problem.item == open.0));
+    assert_eq!(said().await, Vec::<String>::new());
 }

@@ -27,8 +27,17 @@ const LONGEST_INSTANCE: usize = 128;
 /// The longest name of an object.
 const LONGEST_NAME: usize = 253;
 
+/// Why an Event was not written.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// The API server does not take this one: no right to it, a namespace that is being deleted or full, a webhook.
+    Refused(String),
+    /// None can be written now.
+    Failed(String),
+}
+
 /// Writes the Event of `trouble`, or counts it on. An object that is gone needs none.
-pub(super) async fn write(client: &Client, node: &str, trouble: &Trouble) -> Result<(), String> {
+pub(super) async fn write(client: &Client, node: &str, trouble: &Trouble) -> Result<(), WriteError> {
     let Some(meta) = meta_of(client, trouble).await.map_err(|error| explain(&error))? else { return Ok(()) };
     let events = Api::<Event>::namespaced(client.clone(), trouble.event_namespace());
     let event = event(node, trouble, &meta);
@@ -50,13 +59,16 @@ async fn count_on(events: &Api<Event>, name: &str) -> Result<(), kube::Error> {
     events.patch(name, &PatchParams::default(), &patch).await.map(|_| ())
 }
 
-fn explain(error: &kube::Error) -> String {
+fn explain(error: &kube::Error) -> WriteError {
     match error {
-        kube::Error::Api(status) if status.code == 403 || status.code == 401 => format!(
+        kube::Error::Api(status) if status.code == 403 => WriteError::Refused(format!(
             "{}; routerd needs create, get and patch of events in events.k8s.io: see the ClusterRole in daemonset/",
             status.message
-        ),
-        other => with_causes(other),
+        )),
+        kube::Error::Api(status) if [404, 422].contains(&status.code) => {
+            WriteError::Refused(status.message.clone())
+        }
+        other => WriteError::Failed(with_causes(other)),
     }
 }
 
