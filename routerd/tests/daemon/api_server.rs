@@ -35,7 +35,9 @@ fn tries_to_connect(world: &mut World, script: &str) {
         .args(["--mount", "sh", "-ec", script])
         .env("ROUTERD", format!("{ROUTERD} --run-dir={} --hostname-override=node1", run_dir.display()))
         .env("FOLDER", world.path("."))
-        .envs([("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")]);
+        .envs([("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")])
+        // It is for others.
+        .env("HTTPS_PROXY", "http://192.0.2.99:3128");
     world.start_as(&mut command);
     world.until("a refused connection", |status| {
         status["cluster"]["problems"].to_string().contains("Connection refused")

@@ -4,6 +4,7 @@
 mod connect;
 mod early;
 mod patience;
+mod renew;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -15,7 +16,9 @@ use kube::{Api, Client};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch as published;
 
+use self::connect::Connection;
 use self::patience::{PATIENCE, patient};
+use self::renew::Renewal;
 use self::watch::watch;
 pub(in crate::cluster) use self::watch::{jittered, with_causes};
 use super::Object;
@@ -102,7 +105,18 @@ async fn run(
     publish: published::Sender<Option<Client>>,
     patience: Duration,
 ) {
-    let client = patient(connect(&server, &sender, patience).await, patience);
+    let Connection { client, files, .. } = connect(&server, &sender, patience).await;
+    let (replace, client) = published::channel(client);
+    let (refused, refusals) = published::channel(());
+    let client = patient(client, refused, patience);
+    let renewal = Renewal {
+        server: server.clone(),
+        sender: sender.clone(),
+        files,
+        client: replace,
+        refusals,
+        patience,
+    };
     publish.send_replace(Some(client.clone()));
     let mut early = std::pin::pin!(async {
         if let Some(node) = &server.early_for {
@@ -111,6 +125,7 @@ async fn run(
     });
     let late = tokio::time::timeout(HEAD_START, &mut early).await.is_err();
     tokio::join!(
+        renewal.run(),
         async {
             if late {
                 early.await;
@@ -126,23 +141,24 @@ async fn run(
 }
 
 /// Reads credentials until there are some: on a node that boots they may come later.
-async fn connect(server: &ApiServer, sender: &Sender<SourceMessage>, patience: Duration) -> Client {
-    let say = async |messages| {
-        let item = "API server".to_owned();
-        // A closed channel is the end of the daemon.
-        let _ = sender.send(SourceMessage::Problems { item, messages }).await;
-    };
+async fn connect(server: &ApiServer, sender: &Sender<SourceMessage>, patience: Duration) -> Connection {
     loop {
-        match connect::client(server.kubeconfig.as_deref(), server.master.as_deref(), patience).await {
-            Ok((client, url)) => {
-                tracing::info!(url, "the cluster is learnt from this API server");
-                say(Vec::new()).await;
-                return client;
+        match connect::client(server, patience).await {
+            Ok(connection) => {
+                tracing::info!(url = connection.url, "the cluster is learnt from this API server");
+                say(sender, Vec::new()).await;
+                return connection;
             }
-            Err(error) => say(vec![format!("{}; it is tried again", with_causes(&error))]).await,
+            Err(error) => say(sender, vec![format!("{}; it is tried again", with_causes(&error))]).await,
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Says what is wrong with the credentials.
+async fn say(sender: &Sender<SourceMessage>, messages: Vec<String>) {
+    // A closed channel is the end of the daemon.
+    let _ = sender.send(SourceMessage::Problems { item: "API server".to_owned(), messages }).await;
 }
 
 /// Asks the API server for single pods.

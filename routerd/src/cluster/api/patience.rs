@@ -1,12 +1,14 @@
 //! No request is waited for without end. A server whose machine has gone without a word, or that hangs, takes requests and
 //! never answers them; the client of `kube` would wait for ever, and say nothing.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use kube::Client;
 use kube::client::Body;
 use tokio::sync::watch as published;
@@ -27,9 +29,41 @@ enum Silence {
 
 /// `client`, but each answer must begin within `patience`, and go on so, however long it is. A watch that stands is silent
 /// while nothing happens, so that is left to its connection and to who watches.
-pub(super) fn patient(client: Client, patience: Duration) -> Client {
-    let namespace = client.default_namespace().to_owned();
-    Client::new(service_fn(move |request| ask(client.clone(), request, patience)), namespace)
+///
+/// It is always the `client` of now that is asked, and `refused` is told when the server refuses who asks, or the connection.
+pub(super) fn patient(
+    client: published::Receiver<Client>,
+    refused: published::Sender<()>,
+    patience: Duration,
+) -> Client {
+    let namespace = client.borrow().default_namespace().to_owned();
+    let service = service_fn(move |request| {
+        let (client, refused) = (client.borrow().clone(), refused.clone());
+        async move {
+            let answer = ask(client, request, patience).await;
+            if is_refused(&answer) {
+                refused.send_replace(());
+            }
+            answer
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// True if other credentials may help: 401, or an error of TLS.
+fn is_refused<B>(answer: &kube::Result<Response<B>>) -> bool {
+    match answer {
+        Ok(answer) => answer.status() == StatusCode::UNAUTHORIZED,
+        Err(error) => has_tls(error),
+    }
+}
+
+fn has_tls(error: &(dyn Error + 'static)) -> bool {
+    // An I/O error does not count what it holds as its cause.
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || held.and_then(|error| error.downcast_ref::<rustls::Error>()).is_some()
+        || error.source().is_some_and(has_tls)
 }
 
 /// `client`, but `begun` is told of each watch that the server begins. While nothing happens in the cluster that is all that

@@ -1,5 +1,6 @@
 //! The watches against a small API server of our own.
 
+mod credentials;
 mod outage;
 mod silent;
 
@@ -35,6 +36,8 @@ struct Content {
     events: Vec<(String, Value)>,
     /// Where it is not as quick as a server should be; of a watch by its path with `?watch`.
     quiet: BTreeMap<String, Quiet>,
+    /// The only token that is taken, if there is one.
+    token: Option<String>,
 }
 
 /// What the server leaves out of an answer.
@@ -86,6 +89,12 @@ fn follow(path: String, content: published::Receiver<Content>) -> Response<Body>
 
 fn respond(request: &Request<Incoming>, content: &published::Receiver<Content>) -> Response<Body> {
     let path = request.uri().path().to_owned();
+    let token = content.borrow().token.clone();
+    if token.is_some_and(|token| {
+        request.headers().get("authorization").is_none_or(|has| *has != format!("Bearer {token}"))
+    }) {
+        return whole(401, &failure(401, "Unauthorized"));
+    }
     if request.uri().query().unwrap_or_default().contains("watch=true") {
         return follow(path, content.clone());
     }
@@ -463,14 +472,4 @@ async fn an_add_for_a_pod_that_nobody_can_tell_of_is_refused_when_its_time_is_ov
     task.answer_for("lost", 500, failure(500, "etcd is away"));
     let error = task.attach("lost").await.unwrap_err();
     assert!(error.contains("default/lost is not known"), "{error}");
-}
-
-#[tokio::test]
-async fn credentials_that_cannot_be_read_are_named_by_file() {
-    let (sender, mut messages) = mpsc::channel(64);
-    let (_, ends) = Task::new(settings());
-    let server = ApiServer { kubeconfig: Some("/nonexistent/kubeconfig".into()), ..ApiServer::default() };
-    drop(spawn(server, sender, ends.handle, Writers::default()));
-    let message = messages.recv().await.unwrap();
-    assert!(says(&message, "API server", "/nonexistent/kubeconfig"), "{message:?}");
 }

@@ -191,7 +191,11 @@ fn explain(kind: Kind, error: &watcher::Error) -> String {
         other => return format!("{other}; it is tried again"),
     };
     match api {
-        kube::Error::Api(status) if status.code == 403 || status.code == 401 => format!(
+        kube::Error::Api(status) if status.code == 401 => format!(
+            "credentials refused: {}; what was known stays; they are read again and it is tried again",
+            status.message
+        ),
+        kube::Error::Api(status) if status.code == 403 => format!(
             "{}; routerd needs get, list and watch of {kind}: see the ClusterRole in daemonset/; it is tried again",
             status.message
         ),

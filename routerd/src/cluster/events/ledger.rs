@@ -216,7 +216,7 @@ mod tests {
         let due = ledger.due(&all, start);
         assert_eq!(due.len(), 3);
         ledger.refused(due[0].clone(), "quota".into(), start);
-        assert_eq!(ledger.due(&all, start), [elsewhere.clone()]);
+        assert_eq!(ledger.due(&all, start), std::slice::from_ref(&elsewhere));
         ledger.told(elsewhere, start);
         let later = start + PAUSE;
         ledger.refused(due[0].clone(), "quota".into(), later);
