@@ -79,6 +79,10 @@ fn cases() -> Vec<(Rule, &'static str)> {
         ),
         (Rule::new().reject(Reject::TcpReset), "meta l4proto tcp reject with tcp reset"),
         (
+            Rule::new().protocol(132).reject(Reject::ProtocolUnreachable),
+            "meta l4proto sctp reject with icmp prot-unreachable",
+        ),
+        (
             Rule::new().reject(Reject::Unreachable(Unreachable::AdminProhibited)),
             "reject with icmpx admin-prohibited",
         ),

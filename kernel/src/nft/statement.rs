@@ -87,11 +87,12 @@ impl Rule {
         self.then(Expression::Log { target: LogTarget::Group(group, bytes), prefix: prefix.into() })
     }
 
-    /// Refuses with an answer. A TCP reset asks for a TCP packet first.
+    /// Refuses with an answer. A TCP reset asks for a TCP packet first, "protocol unreachable" for one of IPv4.
     #[must_use]
     pub fn reject(self, how: Reject) -> Self {
         let rule = match how {
             Reject::TcpReset => self.premise(&Premise::protocol(TCP)),
+            Reject::ProtocolUnreachable => self.premise(&Premise::family(prefix::Family::V4)),
             Reject::Unreachable(_) => self,
         };
         rule.then(Expression::Reject(how))

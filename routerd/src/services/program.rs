@@ -138,8 +138,16 @@ fn refuse_rule(family: Family) -> Rule {
     Rule::new().state(new).verdict_map(&tuple_fields(family), refused_map(family).name.name)
 }
 
+/// `IPPROTO_SCTP`.
+const SCTP: u8 = 132;
+
+/// By "port unreachable" Linux' SCTP would go on trying for minutes. For IPv6 there is no error that ends it.
 fn reject_rules() -> Vec<Rule> {
-    vec![Rule::new().reject(Reject::TcpReset), Rule::new().reject(Reject::Unreachable(Unreachable::Port))]
+    vec![
+        Rule::new().reject(Reject::TcpReset),
+        Rule::new().protocol(SCTP).reject(Reject::ProtocolUnreachable),
+        Rule::new().reject(Reject::Unreachable(Unreachable::Port)),
+    ]
 }
 
 fn masquerade_rules(node: &NodeFacts, settings: &Settings) -> Vec<Rule> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use nix::errno::Errno;
 use prefix::Family;
 use routerd::cluster::objects::{Protocol, Service, ServiceKind, ServicePort};
 use routerd::services::Settings;
@@ -136,6 +137,21 @@ fn a_service_of_ipv6_alone_and_sctp_are_served() {
         (&net.outside, "192.0.2.11:30081", "192.0.2.11"),
     ] {
         assert_eq!(sctp(from, to).unwrap().source, source, "{} to {to}", from.name());
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel with IPVS: run in a lab guest by cargo verify"]
+fn sctp_to_a_service_without_endpoints_is_refused_at_once() {
+    let net = Net::new();
+    let mut daemon = Daemon::new(settings());
+    daemon.put(service("sctp", 2, Protocol::Sctp, 81, 30081));
+    daemon.applied(&net.node, &[]);
+    for (from, to) in
+        [(&net.pod_a, "10.96.0.2:81"), (&net.node, "10.96.0.2:81"), (&net.outside, "192.0.2.11:30081")]
+    {
+        let error = sctp(from, to).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::ENOPROTOOPT as i32), "{} to {to}: {error}", from.name());
     }
 }
 

@@ -164,6 +164,9 @@ fn read_statement(name: &str, from: &Reader<'_>) -> Option<Expression> {
         },
         "reject" => match (from.number(n::REJECT_TYPE)?, from.0.find(n::REJECT_CODE)) {
             (n::REJECT_RESET, _) => Expression::Reject(Reject::TcpReset),
+            (n::REJECT_ICMP, Some(code)) if code.u8().ok()? == n::PROTOCOL_UNREACHABLE => {
+                Expression::Reject(Reject::ProtocolUnreachable)
+            }
             (n::REJECT_UNREACHABLE, Some(code)) => {
                 Expression::Reject(Reject::Unreachable(Unreachable::from_number(u32::from(code.u8().ok()?))?))
             }

@@ -84,6 +84,9 @@ pub(super) mod number {
     pub(crate) const LOG_PREFIX: u16 = 2;
     pub(crate) const LOG_SNAPLEN: u16 = 3;
     pub(crate) const LOG_LEVEL: u16 = 5;
+    /// `NFT_REJECT_ICMP_UNREACH`, and of its codes `ICMP_PROT_UNREACH`.
+    pub(crate) const REJECT_ICMP: u32 = 0;
+    pub(crate) const PROTOCOL_UNREACHABLE: u8 = 2;
     /// `NFT_REJECT_TCP_RST`, `NFT_REJECT_ICMPX_UNREACH`.
     pub(crate) const REJECT_RESET: u32 = 1;
     pub(crate) const REJECT_UNREACHABLE: u32 = 2;
@@ -245,6 +248,9 @@ impl Expression {
             }
             Expression::Reject(Reject::TcpReset) => {
                 out.u32_be(n::REJECT_TYPE, n::REJECT_RESET);
+            }
+            Expression::Reject(Reject::ProtocolUnreachable) => {
+                out.u32_be(n::REJECT_TYPE, n::REJECT_ICMP).u8(n::REJECT_CODE, n::PROTOCOL_UNREACHABLE);
             }
             Expression::Reject(Reject::Unreachable(code)) => {
                 out.u32_be(n::REJECT_TYPE, n::REJECT_UNREACHABLE)

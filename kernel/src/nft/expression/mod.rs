@@ -20,6 +20,9 @@ pub enum Reject {
     TcpReset,
     /// With an ICMP or ICMPv6 error, as the packet's family is.
     Unreachable(Unreachable),
+    /// With the ICMP error "protocol unreachable" (RFC 792), for IPv4 only: of all errors it is the one by which Linux' SCTP gives
+    /// up a new association at once (`sctp_v4_err`).
+    ProtocolUnreachable,
 }
 
 /// Where log entries go.
