@@ -27,7 +27,6 @@ pub(super) fn cargo(words: &str) -> Result<Command> {
 
 /// Runs a command to its end with its output in a log, and shows that time passes.
 pub(super) fn watched(text: &str, command: &mut Command, log: &Path) -> Result<ExitStatus> {
-    super::ending::go_on();
     let mut step = Step::new(text);
     let mut child = attach_log(command, log)?
         .spawn()

@@ -4,70 +4,89 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, umount2};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
+
+use crate::process::command;
 
 /// How long a lab may take to put its nodes away.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a shell says of a program that was interrupted.
-const STATUS: i32 = 130;
+const STATUS: u8 = 130;
+
+/// The pause between looks for signals and the end.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Where tests name their name spaces, `rt-PURPOSE-PROCESS-NUMBER`.
 const NAMES: &str = "/run/netns";
 
-static ENDING: AtomicBool = AtomicBool::new(false);
+/// Set in the process that runs the steps.
+const VARIABLE: &str = "LAB_VERIFY";
 
-/// Waits for the signal in a thread of its own, while the steps run in others.
-pub(super) fn prepare() -> Result<()> {
+/// True in the process that runs the steps.
+pub(super) fn is_inside() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
+/// Runs this program once more, with the same arguments, to run the steps, and waits for its end or for a signal. The steps have a
+/// process of their own, because programs inherit which signals are held back. Returns the exit status.
+pub(super) fn watch() -> Result<u8> {
+    // What loses its parent becomes a child of this process, and is found.
+    set_child_subreaper(true).context("becoming the parent of what is left")?;
+    let program = std::env::current_exe().context("the lab does not know its own path")?;
+    let mut inner = command(program);
+    let mut child = inner
+        .args(std::env::args_os().skip(1))
+        .env(VARIABLE, "1")
+        .spawn()
+        .context("the lab could not start itself")?;
     let mut ending = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         ending.add(signal);
     }
-    // Programs that are started get an empty mask again, by the standard library.
     ending.thread_block().context("holding signals back")?;
-    let thread = std::thread::Builder::new().name("ending".into());
-    thread.spawn(move || wait(ending)).context("a thread for signals")?;
-    Ok(())
-}
-
-/// Comes back only while the run goes on: the next program must not start while the last ones are ended.
-pub(super) fn go_on() {
-    while ENDING.load(Ordering::SeqCst) {
-        std::thread::park();
-    }
-}
-
-#[expect(clippy::exit, reason = "the thread that runs the steps waits for one of them, and cannot return")]
-fn wait(ending: SigSet) {
-    if let Ok(signal) = ending.wait() {
-        ENDING.store(true, Ordering::SeqCst);
-        eprintln!("\nended by {signal}; what the run started is ended too");
-        end_all();
-        std::process::exit(STATUS);
+    let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    loop {
+        if signals.read_signal()?.is_some() {
+            eprintln!("\nended by a signal; what the run started is ended too");
+            end_all();
+            return Ok(STATUS);
+        }
+        if let Some(status) = child.try_wait()? {
+            end_all();
+            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(STATUS));
+        }
+        std::thread::sleep(LOOK);
     }
 }
 
 fn end_all() {
-    // Before the first ends: those whose parent is gone are nobody's.
-    let all = descendants(std::process::id(), &parents());
-    let send = |signal| {
-        for process in &all {
-            // One that has ended already needs no signal.
-            let _ended = kill(Pid::from_raw(*process), signal);
-        }
-    };
-    send(Signal::SIGTERM);
     let end = Instant::now() + PATIENCE;
-    while Instant::now() < end && all.iter().any(|process| is_alive(*process)) {
-        std::thread::sleep(Duration::from_millis(50));
+    let mut all = BTreeSet::new();
+    loop {
+        // Again and again: what ends may have started something meanwhile.
+        let found = descendants(std::process::id(), &parents());
+        let alive: Vec<i32> = found.iter().copied().filter(|process| is_alive(*process)).collect();
+        if alive.is_empty() {
+            break;
+        }
+        let late = Instant::now() >= end;
+        for process in alive {
+            if late || all.insert(process) {
+                // One that has ended already needs no signal.
+                let signal = if late { Signal::SIGKILL } else { Signal::SIGTERM };
+                let _ended = kill(Pid::from_raw(process), signal);
+            }
+        }
+        std::thread::sleep(LOOK);
     }
-    send(Signal::SIGKILL);
     for name in names(&all) {
         let path = Path::new(NAMES).join(name);
         let _unmounted = umount2(&path, MntFlags::MNT_DETACH);

@@ -66,9 +66,11 @@ pub fn run(options: &Verify) -> Result<u8> {
         return Ok(0);
     }
     let wanted = choose(&options.only, &options.skip)?;
+    if !ending::is_inside() {
+        return ending::watch();
+    }
     let logs = cache()?.join("verify");
     fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
-    ending::prepare()?;
     let groups = [packages::RUN, packages::BUILD, packages::TESTS, crate::image::tools::PACKAGES];
     packages::ensure(&groups, &logs)?;
     let scene = Scene { logs, binaries: options.binaries.clone() };
@@ -88,7 +90,6 @@ pub fn run(options: &Verify) -> Result<u8> {
 }
 
 fn one(step: &Step, scene: &Scene) -> Row {
-    ending::go_on();
     println!("{}: {}", step.name, step.about);
     let begin = std::time::Instant::now();
     let outcome = (step.run)(scene).unwrap_or_else(|error| Outcome::failure(format!("{error:#}")));
