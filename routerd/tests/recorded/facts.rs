@@ -15,7 +15,7 @@ pub(super) struct Facts {
     /// Other nodes and external routers that it peers with, by the last octet of their IPv4 addresses.
     peers: Vec<Vec<u8>>,
     /// Whether something of its own annotations is wrong.
-    wrong: Vec<bool>,
+    wrong: Vec<String>,
     /// What it announces of the Service `web`, IPv4 alone.
     announced: Vec<Vec<String>>,
     /// The IPv4 backends of its cluster address that get new connections.
@@ -53,7 +53,11 @@ impl Facts {
         peers.sort_unstable();
         note(&mut self.peers, peers);
         let own = told.get(&advertise::Key::Node("a".to_owned()));
-        note(&mut self.wrong, own.is_some());
+        let wrong = match own {
+            Some(advertise::Value::Wrong(reasons)) => reasons.clone(),
+            _ => String::new(),
+        };
+        note(&mut self.wrong, wrong);
         let announced = match told.get(&advertise::Key::Service(web())) {
             Some(advertise::Value::Announce(all)) => all
                 .iter()
@@ -96,7 +100,13 @@ impl Facts {
             &[2, 200, 201],
         ];
         assert_eq!(self.peers, peers);
-        assert_eq!(self.wrong, [false, true, false], "one item of the annotation was wrong for a while");
+        // The node has no address yet when it is made, and one item of its annotation is wrong for a while.
+        let [made, item] = ["node a has no IPv4 address", "kube-router.io/peers: item 2"];
+        let wrong: Vec<&str> = self.wrong.iter().map(String::as_str).collect();
+        assert!(
+            matches!(wrong[..], ["", first, "", second, ""] if first.starts_with(made) && second.starts_with(item)),
+            "{wrong:?}"
+        );
         // By an annotation its cluster address, two external ones and at last that of a load balancer.
         let [cluster, balancer, one, two] =
             ["10.96.102.235/32", "198.51.100.5/32", "203.0.113.7/32", "203.0.113.8/32"];
