@@ -2,11 +2,13 @@
 //! which the daemon never does.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Where programs are looked for, on the host and inside a guest (whose init starts without a `PATH`).
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/go/bin";
@@ -83,6 +85,31 @@ fn failure(command: &Command, output: &Output) -> String {
     let all: Vec<&str> = text.lines().collect();
     let end = all[all.len().saturating_sub(25)..].join("\n");
     format!("{} ended with {}:\n{end}", describe(command), output.status)
+}
+
+/// Holds back what asks for an end (and `more`) from this thread, so that it is read where there is time to put things away. Programs
+/// started from then on inherit that.
+pub fn hold_signals(more: &[Signal]) -> Result<SignalFd> {
+    let mut held = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].iter().chain(more) {
+        held.add(*signal);
+    }
+    held.thread_block().context("holding signals back")?;
+    Ok(SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// What is in a folder under a name of `prefix`, a process and perhaps `-` and more, and whose process has ended.
+pub fn left_behind(within: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir(within).with_context(|| format!("listing {}", within.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let maker = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if maker.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            left.push(path);
+        }
+    }
+    Ok(left)
 }
 
 /// Asks `question` again until it answers or the time is over; the last error is the reason given.

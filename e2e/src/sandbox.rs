@@ -15,12 +15,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, geteuid};
 
 use serde::Serialize;
 
-use crate::process::command;
+use crate::process::{command, hold_signals, left_behind};
 
 /// Names the run's folder to the process inside; its presence says that one is inside.
 const VARIABLE: &str = "LAB_RUN";
@@ -79,11 +79,8 @@ impl Inside {
 /// Makes the folder of a new run. Those of runs of this kind that were killed outright are removed on the way.
 pub fn new_folder(kind: &str) -> Result<PathBuf> {
     let prefix = format!("routerd-{kind}-");
-    for entry in fs::read_dir("/tmp").context("listing /tmp")? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let process = name.strip_prefix(&prefix).and_then(|pid| pid.parse::<u32>().ok());
-        if process.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) && !is_in_use(&path)? {
+    for path in left_behind(Path::new("/tmp"), &prefix)? {
+        if !is_in_use(&path)? {
             fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
@@ -121,12 +118,7 @@ pub fn run(folder: &Path, arguments: &[String]) -> Result<Outcome> {
         bail!("the lab makes network name spaces and mounts: run it as root");
     }
     let lab = copy_of_lab(folder)?;
-    let mut watched = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
-        watched.add(signal);
-    }
-    watched.thread_block()?;
-    let signals = SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let signals = hold_signals(&[Signal::SIGCHLD])?;
     unshare(CloneFlags::CLONE_NEWPID).context("a process name space could not be made")?;
     let mut inner = command(lab);
     // A group of its own: the terminal's signals come here, and not to the guests.

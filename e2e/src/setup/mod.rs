@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::cli::Nodes;
 use crate::guest::NodeKind;
+use crate::process::left_behind;
 
 pub mod binaries;
 pub mod deny;
@@ -29,14 +30,8 @@ pub struct Ready {
 /// more than a gigabyte.
 fn build_folder(kind: &str, within: &Path) -> Result<TempDir> {
     let prefix = format!("{kind}-build-");
-    for entry in fs::read_dir(within).with_context(|| format!("listing {}", within.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let process =
-            name.strip_prefix(&prefix).and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
-        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
-            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
+    for path in left_behind(within, &prefix)? {
+        fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
     }
     let mut builder = tempfile::Builder::new();
     let name = format!("{prefix}{}-", std::process::id());

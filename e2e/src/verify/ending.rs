@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::command;
+use crate::process::{command, hold_signals};
 
 /// How long a lab may take to put its nodes away.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,12 +46,7 @@ pub(super) fn watch() -> Result<u8> {
         .env(VARIABLE, "1")
         .spawn()
         .context("the lab could not start itself")?;
-    let mut ending = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        ending.add(signal);
-    }
-    ending.thread_block().context("holding signals back")?;
-    let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let signals = hold_signals(&[])?;
     loop {
         if signals.read_signal()?.is_some() {
             eprintln!("\nended by a signal; what the run started is ended too");
